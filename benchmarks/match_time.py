@@ -1,0 +1,84 @@
+"""Warm time of ``model.match`` at 400×400, split into its stages, and the peak memory of a process that does it.
+
+python benchmarks/match_time.py --threads 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import time
+from collections import defaultdict
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from PIL import Image
+from skimage import data
+
+import semcorr
+from semcorr.correlation import correlation_channels, cosine_correlation
+from semcorr.decode import decode
+from semcorr.image import load_image
+from semcorr.patchmatch import search
+
+
+def peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--grid", type=int, default=25)
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where the two test pictures are written")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    gradio = Path((find_spec("gradio").submodule_search_locations or [""])[0])  # type: ignore[union-attr]
+    cheetah = gradio / "media_assets" / "images" / "cheetah1.jpg"
+    arguments.folder.mkdir(exist_ok=True)
+    paths = [arguments.folder / "cat400.jpg", arguments.folder / "cheetah400.jpg"]
+    for picture, path in zip((Image.fromarray(data.chelsea()), Image.open(cheetah)), paths, strict=True):
+        picture.convert("RGB").resize((400, 400)).save(path)
+
+    before = peak_megabytes()
+    start = time.perf_counter()
+    model = semcorr.load("pmnc", grid=arguments.grid)
+    loaded = time.perf_counter() - start
+    start = time.perf_counter()
+    model.match(*paths)
+    first = time.perf_counter() - start
+    after = peak_megabytes()
+
+    times: dict[str, list[float]] = defaultdict(list)
+
+    def lap(name: str, start: float) -> float:
+        now = time.perf_counter()
+        times[name].append(1000 * (now - start))
+        return now
+
+    for _ in range(arguments.runs):
+        start = now = time.perf_counter()
+        model.match(*paths)
+        now = lap("whole match", start)
+        images = [load_image(path) for path in paths]
+        now = lap("decode both JPEGs", now)
+        source, target = (model.features.encode([image]) for image in images)
+        now = lap("backbone, both pictures", now)
+        maps = correlation_channels(cosine_correlation(source.tensor, target.tensor))
+        now = lap("correlation and filter", now)
+        table = search(maps, model.score.scoring, model.score.options, model.score.dilation(source.grid, target.grid))
+        now = lap("search", now)
+        decode(table, model.decode_radius)
+        lap("decoding", now)
+    print(f"{arguments.threads} threads, grid {arguments.grid}; load {loaded:.2f} s, first match {first:.2f} s")
+    for name, values in times.items():
+        print(f"{name:24} median {statistics.median(values):7.1f} ms   (min {min(values):.1f}, max {max(values):.1f})")
+    print(f"peak memory {after:.0f} MB, {after - before:.0f} MB above that of the imported library")
+
+
+if __name__ == "__main__":
+    main()

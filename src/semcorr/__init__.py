@@ -1,0 +1,33 @@
+"""Semantic correspondence: for every point of one photograph, the point that means the same in another.
+
+>>> import semcorr
+>>> model = semcorr.load("pmnc")
+>>> match = model.match("cat.jpg", "dog.jpg")                       # doctest: +SKIP
+>>> points, confidence = match.transfer([(120, 85)])                # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semcorr.match import Match
+    from semcorr.model import Matcher
+    from semcorr.zoo import list_models, load
+
+__version__ = "0.1.0"
+__all__ = ["Match", "Matcher", "list_models", "load"]
+
+_HOMES = {"Match": "match", "Matcher": "model", "list_models": "zoo", "load": "zoo"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the four names of this module only when they are used, so that ``import semcorr`` is quick."""
+    if name in _HOMES:
+        return getattr(import_module(f"semcorr.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'semcorr' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,163 @@
+"""The ``semcorr`` command: data on stdout, progress and errors on stderr; exit code 2 is a mistake of the user's."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semcorr.errors import SemcorrError
+
+if TYPE_CHECKING:
+    from semcorr.match import Match
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Semantic correspondence: for every point of one photograph, the point that means the same in another.",
+)
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is one line, never a traceback."""
+    try:
+        app()
+    except (SemcorrError, ValueError, OSError) as error:
+        fail(error)
+
+
+def fail(error: Exception) -> None:
+    """Print an error as one line on stderr and leave with exit code 2."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    typer.echo(f"semcorr: {' '.join(text.split())}", err=True)
+    sys.exit(2)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import semcorr
+
+        typer.echo(semcorr.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # noqa: ARG001 - typer hands it to _print_version
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def match(
+    source: Annotated[Path, typer.Argument(help="The photograph that points are given in.", show_default=False)],
+    target: Annotated[Path, typer.Argument(help="The photograph that they are looked for in.", show_default=False)],
+    point: Annotated[
+        list[str] | None,
+        typer.Option(help="A point of the source, x,y in pixels; may be repeated.", metavar="X,Y"),
+    ] = None,
+    points: Annotated[
+        Path | None, typer.Option(help="A file of source points: CSV with columns x,y, or JSON, a list of x,y pairs.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write the picture (png, jpg, pdf, svg). Without points or --json: match.png."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the points, or else the whole match.")] = False,
+    model: Annotated[str, typer.Option(help="Which model; `semcorr models` lists them.")] = "pmnc",
+    backbone: Annotated[str | None, typer.Option(help="A timm backbone in place of the model's own.")] = None,
+    backbone_weights: Annotated[
+        str | None, typer.Option(help="A safetensors file for the backbone; timm downloads them otherwise.")
+    ] = None,
+    grid: Annotated[int | None, typer.Option(help="Cells to a side of a square picture (default 25).")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")] = "cpu",
+) -> None:
+    """Match two photographs: write a picture of the matches, or answer where points went.
+
+    Points are continuous pixels: 0,0 is the outer corner of the top-left pixel.
+    """
+    from semcorr.points_file import parse_point, read_points
+
+    wanted = [parse_point(text) for text in point or []] + (read_points(points) if points else [])
+    import semcorr
+
+    start = time.perf_counter()
+    matcher = semcorr.load(model, backbone=backbone, backbone_weights=backbone_weights, grid=grid, device=device)
+    loaded = time.perf_counter()
+    result = matcher.match(source, target)
+    seconds = time.perf_counter() - loaded
+    has_points = bool(point or points)
+    report = _report(result, source, target, wanted if has_points else None)
+    if out is None and not has_points and not as_json:
+        out = Path("match.png")
+    if out is not None:
+        result.plot(out, wanted or None)
+    typer.echo(f"loaded {model} in {loaded - start:.2f} s, matched in {seconds:.2f} s", err=True)
+    if as_json:
+        typer.echo(json.dumps(report))
+    elif has_points:
+        for entry in report["points"]:
+            (x, y), (u, v) = entry["source"], entry["target"]
+            typer.echo(f"{x:g},{y:g} -> {u:.1f},{v:.1f}  confidence {entry['confidence']:.2f}")
+    else:
+        confident = result.keypoints(20).confidence
+        sure = f"{confident.mean():.2f}" if len(confident) else "none: no match holds in both directions"
+        typer.echo(f"mean confidence of the {len(confident)} best matches: {sure}")
+    if out is not None:
+        typer.echo(f"wrote {out}", err=True)
+
+
+def _report(result: Match, source: Path, target: Path, wanted: list[tuple[float, float]] | None) -> dict[str, Any]:
+    report: dict[str, Any] = {"source": str(source), "target": str(target)}
+    if wanted is None:
+        return report | result.to_dict()
+    moved, confidence = result.transfer(wanted)
+    entries = zip(wanted, moved.tolist(), confidence.tolist(), strict=True)
+    return report | {
+        "model": result.model,
+        "points": [
+            {"source": list(p), "target": [round(x, 2) for x in q], "confidence": round(c, 4)} for p, q, c in entries
+        ],
+    }
+
+
+@app.command()
+def models() -> None:
+    """List the models."""
+    from semcorr.zoo import MODEL_NAMES
+
+    for name, text in MODEL_NAMES.items():
+        typer.echo(f"{name:16} {text}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file such as configs/pmnc.yaml.", show_default=False)],
+    data: Annotated[Path | None, typer.Option(help="Folder of the photographs, in place of the recipe's.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints and weights, in place of the recipe's.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew, though there is a checkpoint to go on from.")
+    ] = False,
+) -> None:
+    """Train a model on photographs with keypoints; run it again to go on after an interruption."""
+    try:
+        from semcorr.training.loop import train as run
+    except ImportError as error:
+        raise SemcorrError(
+            f"training needs more packages: pip install 'semcorr[train]' ({error.name} is missing)"
+        ) from None
+    from semcorr.training.recipe import read_recipe
+
+    weights = run(read_recipe(recipe, data=data, out=out), fresh=fresh)
+    typer.echo(str(weights))

@@ -1,0 +1,1 @@
+"""Neighbourhood consensus: functions that judge a correspondence by the correspondences around it."""

@@ -1,0 +1,65 @@
+"""The cosine 4-D correlation map of two feature maps, and NC-Net's soft mutual filter.
+
+Shapes: ``B`` pairs, ``C`` channels, ``hs × ws`` source cells, ``ht × wt`` target cells.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def cosine_correlation(source: Tensor, target: Tensor) -> Tensor:
+    """Correlate every source cell with every target cell.
+
+    Args:
+        source: L2-normalised features ``(B, C, hs, ws)``, floating point.
+        target: L2-normalised features ``(B, C, ht, wt)``, the same dtype, device, ``B`` and ``C``.
+
+    Returns:
+        Cosines ``(B, hs, ws, ht, wt)`` in -1…1.
+
+    Raises:
+        ValueError: If the shapes do not fit each other.
+
+    >>> a = torch.nn.functional.normalize(torch.randn(1, 8, 3, 4), dim=1)
+    >>> cosine_correlation(a, a).shape, bool(torch.allclose(cosine_correlation(a, a)[0, 1, 2, 1, 2], torch.ones(())))
+    (torch.Size([1, 3, 4, 3, 4]), True)
+    """
+    if source.ndim != 4 or target.ndim != 4 or source.shape[:2] != target.shape[:2]:
+        raise ValueError(
+            f"features must be (B, C, h, w) with the same B and C; got {tuple(source.shape)} and {tuple(target.shape)}"
+        )
+    flat = source.flatten(2).transpose(1, 2) @ target.flatten(2)  # (B, hs·ws, ht·wt)
+    return flat.reshape(source.shape[0], *source.shape[2:], *target.shape[2:])
+
+
+def soft_mutual_filter(correlation: Tensor, eps: float = 1e-5) -> Tensor:
+    """Weaken every correlation that is not the best of its source cell and of its target cell.
+
+    M(p, q) = C(p, q) · C(p, q) / max over p of C · C(p, q) / max over q of C, with negative correlations set to
+    zero first (Rocco et al., NeurIPS 2018, section 3.2; eps from the authors' code).
+
+    Args:
+        correlation: ``(B, hs, ws, ht, wt)``, floating point.
+        eps: Added to both maxima, so that a map of zeros stays a map of zeros.
+
+    Returns:
+        The filtered map, the same shape, never negative.
+    """
+    positive = correlation.clamp(min=0)
+    best_of_target = positive.amax(dim=(1, 2), keepdim=True)  # (B, 1, 1, ht, wt)
+    best_of_source = positive.amax(dim=(3, 4), keepdim=True)  # (B, hs, ws, 1, 1)
+    return positive.pow(3) / ((best_of_target + eps) * (best_of_source + eps))
+
+
+def correlation_channels(correlation: Tensor) -> Tensor:
+    """Stack what the scoring function sees: the correlation map and its softly mutual-filtered form.
+
+    Args:
+        correlation: ``(B, hs, ws, ht, wt)``, floating point.
+
+    Returns:
+        ``(B, 2, hs, ws, ht, wt)``.
+    """
+    return torch.stack([correlation, soft_mutual_filter(correlation)], dim=1)

@@ -1,0 +1,192 @@
+"""The one type that every data set gives and every metric takes: two photographs with named keypoints."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar, overload
+
+import torch
+from torch import Tensor
+
+from semcorr.errors import DataError
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of a box, in pixels of the picture's file."""
+
+Entry = TypeVar("Entry")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph of one object, with its annotation.
+
+    Attributes:
+        path: the picture's file.
+        size: height and width of the file, in pixels.
+        keypoints: name (or id) to ``(x, y)`` in native pixels: pixels of the file as it is shown, whatever
+            a benchmark resizes it to. Only annotated points: no padding, no placeholder.
+        bbox: the object's box in native pixels, where the data set gives one.
+        category: what the object is, as the data set calls it.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    keypoints: dict[str, tuple[float, float]]
+    bbox: Box | None
+    category: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two photographs of the same category: points go from ``source`` to ``target``.
+
+    Attributes:
+        source: where the points are given.
+        target: where they are looked for. All errors and thresholds are measured here.
+        nuisances: what makes the pair hard, by kind: ``{"viewpoint": "easy", "truncation": "none"}``.
+    """
+
+    source: Photo
+    target: Photo
+    nuisances: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the keypoints that both photographs have, in the source's order."""
+        return tuple(name for name in self.source.keypoints if name in self.target.keypoints)
+
+    def swapped(self) -> Pair:
+        """Return the pair in the other direction: some protocols move the target's points to the source."""
+        return Pair(self.target, self.source, self.nuisances)
+
+    def points(self) -> tuple[Tensor, Tensor]:
+        """Return the shared keypoints in source and target, each ``(K, 2)`` float32 in native pixels.
+
+        >>> cat = Photo(Path("cat.jpg"), (300, 400), {"nose": (10, 20), "tail": (30, 40)}, None, "cat")
+        >>> cub = Photo(Path("cub.jpg"), (300, 400), {"tail": (5, 6), "nose": (7, 8)}, None, "cat")
+        >>> Pair(cat, cub).points()[1]
+        tensor([[7., 8.],
+                [5., 6.]])
+        """
+        names = self.names
+        source, target = (
+            torch.tensor([photo.keypoints[name] for name in names], dtype=torch.float32).reshape(-1, 2)
+            for photo in (self.source, self.target)
+        )
+        return source, target
+
+
+@dataclass(frozen=True)
+class PairSet(Sequence[Pair]):
+    """The pairs of one data set: a sequence that also knows its name and what could not be read.
+
+    Attributes:
+        name: the data set's name and split, such as ``"spair-71k test"``.
+        pairs: the pairs, in the order of the data set's list.
+        skipped: the entries left out by ``skip_broken``: each error's message is one line that names the
+            file, the field and what is wrong.
+    """
+
+    name: str
+    pairs: list[Pair]
+    skipped: list[DataError] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Pair]: ...
+    def __getitem__(self, index: int | slice) -> Pair | list[Pair]:
+        return self.pairs[index]
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)
+
+
+def gather(
+    entries: Iterable[Entry], read: Callable[[Entry], Item], skipped: list[DataError] | None = None
+) -> list[Item]:
+    """Read every entry of a data set. A broken one raises, or joins ``skipped`` where a list is given."""
+    items = []
+    for entry in entries:
+        try:
+            items.append(read(entry))
+        except DataError as error:  # noqa: PERF203 - the error belongs to one entry, not to the loop
+            if skipped is None:
+                raise
+            skipped.append(error.with_traceback(None))
+    return items
+
+
+def make_pair(source: Photo, target: Photo, nuisances: dict[str, str], where: str) -> Pair:
+    """Return the pair, once it is sure that its photographs share a keypoint; errors begin with ``where``."""
+    pair = Pair(source, target, nuisances)
+    if not pair.names:
+        raise DataError(f"{where}: {source.path.name} and {target.path.name} share no annotated keypoint")
+    return pair
+
+
+def mirrored_name(name: str) -> str:
+    """Return what a keypoint is called once its picture is mirrored: left and right change places.
+
+    >>> mirrored_name("left_ear"), mirrored_name("rear_right_paw"), mirrored_name("nose")
+    ('right_ear', 'rear_left_paw', 'nose')
+    """
+    sides = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+    return "_".join(sides.get(word, word) for word in name.split("_"))
+
+
+def draw_pairs(photos: Sequence[Photo], count: int, seed: int, min_shared: int = 3) -> list[Pair]:
+    """Draw pairs within a category: the same ones for the same photographs and seed, on any machine.
+
+    Every category gets the same share as far as its photographs last; within it, ordered pairs of two
+    different pictures with at least ``min_shared`` shared keypoints are drawn evenly, none twice.
+
+    Args:
+        photos: the photographs to draw from; their order does not matter.
+        count: how many pairs to draw. Fewer come back where there are not so many.
+        seed: of the draw.
+        min_shared: how many keypoint names the two must share.
+    """
+    if count < 0:
+        raise ValueError(f"count must not be negative, got {count}")
+    by_category: dict[str, list[Photo]] = {}
+    for photo in sorted(photos, key=lambda p: (p.category, p.path.as_posix(), sorted(p.keypoints.items()))):
+        by_category.setdefault(photo.category, []).append(photo)
+    generator = random.Random(seed)
+    streams = [_stream(group, generator, min_shared) for _, group in sorted(by_category.items())]
+    drawn: list[Pair] = []
+    while streams and len(drawn) < count:
+        for stream in list(streams):
+            pair = next(stream, None)
+            if pair is None:
+                streams.remove(stream)
+            elif len(drawn) < count:
+                drawn.append(pair)
+    return drawn
+
+
+def _stream(group: Sequence[Photo], generator: random.Random, min_shared: int) -> Iterator[Pair]:
+    """Yield every eligible ordered pair of one category, in random order."""
+    usable = [photo for photo in group if len(photo.keypoints) >= min_shared]
+    for code in _shuffled(len(usable) * len(usable), generator):
+        source, target = usable[code // len(usable)], usable[code % len(usable)]
+        if source.path == target.path:
+            continue
+        if len(source.keypoints.keys() & target.keypoints.keys()) >= max(1, min_shared):
+            yield Pair(source, target)
+
+
+def _shuffled(total: int, generator: random.Random) -> Iterator[int]:
+    """Yield the numbers below ``total`` in random order, remembering only those that were asked for."""
+    moved: dict[int, int] = {}
+    for index in range(total):
+        chosen = generator.randrange(index, total)
+        yield moved.get(chosen, chosen)
+        moved[chosen] = moved.pop(index, index)

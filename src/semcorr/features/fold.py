@@ -1,0 +1,53 @@
+"""Fold batch normalisation into the convolution before it: the same features in fewer passes over memory."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+TOLERANCE = 1e-3
+
+
+@torch.no_grad()
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """Return the network with every batch norm folded that directly follows a convolution.
+
+    A norm is taken to follow the convolution that is listed before it in its module. Whether that is so for the whole
+    network is checked on an input: if any feature changes, the network is returned as it was.
+
+    Args:
+        network: A feature network in evaluation mode: ``(1, 3, H, W)`` in, a list of feature maps out.
+    """
+    folded = copy.deepcopy(network)
+    if not _fold(folded):
+        return network
+    probe = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    same = all(_close(a, b) for a, b in zip(network(probe), folded(probe), strict=True))
+    return folded if same else network
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() <= TOLERANCE * a.abs().max())
+
+
+def _fold(module: nn.Module) -> int:
+    """Fold below ``module`` in place, and count the folded norms."""
+    count, convolution = 0, None
+    for name, child in list(module.named_children()):
+        if isinstance(child, _BatchNorm) and convolution is not None and child.running_mean is not None:
+            mean, variance = child.running_mean, child.running_var
+            assert variance is not None
+            convolution.weight, convolution.bias = fuse_conv_bn_weights(
+                convolution.weight, convolution.bias, mean, variance, child.eps, child.weight, child.bias
+            )
+            # timm's norms carry the activation behind them
+            setattr(module, name, nn.Sequential(*(c for c in child.children() if not isinstance(c, nn.Identity))))
+            count += 1
+        elif not isinstance(child, nn.Conv2d):
+            count += _fold(child)
+        convolution = child if isinstance(child, nn.Conv2d) else None
+    return count

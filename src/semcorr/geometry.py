@@ -1,0 +1,73 @@
+"""The one place where pixels, cells and the unit square are converted.
+
+Convention, everywhere in this library: pixel coordinates are continuous, ``(0, 0)`` is the outer corner of the
+top-left pixel, x runs right and y runs down, so the centre of the first pixel is ``(0.5, 0.5)`` and the far
+corner of the picture is ``(width, height)``. A grid of ``(rows, columns)`` cells covers the whole picture: cell
+``(i, j)`` has its centre at ``((j + ½) · width / columns, (i + ½) · height / rows)``. In cell coordinates that
+centre is ``(j, i)``. The unit square divides pixels by width and height. For ``torch.nn.functional.grid_sample``
+and ``interpolate`` this is ``align_corners=False``.
+
+Sizes are ``(height, width)`` and grids are ``(rows, columns)``, as in tensor shapes; points are ``(x, y)``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+Size = tuple[int, int]
+"""Height and width of a picture in pixels, or rows and columns of a grid in cells."""
+
+
+def _xy(size: Size, like: Tensor) -> Tensor:
+    return torch.tensor([size[1], size[0]], dtype=like.dtype, device=like.device)
+
+
+def pixels_to_cells(points: Tensor, image_size: Size, grid: Size) -> Tensor:
+    """Convert pixel points ``(..., 2)`` to cell coordinates, in which cell centres are whole numbers.
+
+    >>> pixels_to_cells(torch.tensor([[8.0, 8.0], [400.0, 400.0]]), (400, 400), (25, 25))
+    tensor([[ 0.0000,  0.0000],
+            [24.5000, 24.5000]])
+    """
+    return points * (_xy(grid, points) / _xy(image_size, points)) - 0.5
+
+
+def cells_to_pixels(cells: Tensor, image_size: Size, grid: Size) -> Tensor:
+    """Convert cell coordinates ``(..., 2)`` to pixel points: the inverse of `pixels_to_cells`.
+
+    >>> cells_to_pixels(torch.tensor([0.0, 24.0]), (400, 400), (25, 25))
+    tensor([  8., 392.])
+    """
+    return (cells + 0.5) * (_xy(image_size, cells) / _xy(grid, cells))
+
+
+def cells_to_sampling(cells: Tensor, grid: Size) -> Tensor:
+    """Convert cell coordinates ``(..., 2)`` to ``grid_sample``'s range, -1 to 1 over the whole picture."""
+    return (cells + 0.5) * (2.0 / _xy(grid, cells)) - 1.0
+
+
+def cell_centres(grid: Size, device: torch.device | str | None = None) -> Tensor:
+    """Return the cell coordinates ``(rows, columns, 2)`` of all centres: ``[i, j]`` holds ``(j, i)``.
+
+    >>> cell_centres((2, 2))[1, 0]
+    tensor([0., 1.])
+    """
+    rows, columns = (torch.arange(n, dtype=torch.float32, device=device) for n in grid)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([x, y], dim=-1)
+
+
+def grid_for(image_size: Size, cells: int, max_aspect: float = 4.0) -> Size:
+    """Choose rows and columns for a picture: about ``cells²`` in all, as square as the picture lets them be.
+
+    Pictures more elongated than ``max_aspect`` are squeezed to it, so that their short side keeps enough cells.
+
+    >>> grid_for((400, 400), 25), grid_for((300, 400), 25), grid_for((100, 4000), 25)
+    ((25, 25), (22, 29), (12, 50))
+    """
+    height, width = image_size
+    aspect = min(max(width / height, 1.0 / max_aspect), max_aspect)
+    return max(1, round(cells / math.sqrt(aspect))), max(1, round(cells * math.sqrt(aspect)))

@@ -1,0 +1,243 @@
+"""The result: where every point of one picture went in the other, and how sure that is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
+
+from semcorr.geometry import Size, cell_centres, cells_to_pixels, pixels_to_cells
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+_POINTS_AT_ONCE = 1 << 18
+_FAINT = 1e-3  # what a match of no confidence still weighs, so that four of them still give an answer
+_SAME_PART = 3.0  # cells of the target; chosen on the validation pairs
+_AROUND = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+
+
+class Transferred(NamedTuple):
+    """Points in the other picture: ``points (N, 2)`` in pixels, ``confidence (N,)`` in 0…1, both float32."""
+
+    points: Floats
+    confidence: Floats
+
+
+class Keypoints(NamedTuple):
+    """Matched points: ``source (N, 2)`` and ``target (N, 2)`` in pixels, ``confidence (N,)`` in 0…1, float32."""
+
+    source: Floats
+    target: Floats
+    confidence: Floats
+
+
+class Field(NamedTuple):
+    """Matches of a grid of cells: ``points (rows, columns, 2)`` in pixels of the other picture, and ``confidence``."""
+
+    points: Floats
+    confidence: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """Correspondences between two pictures, in both directions.
+
+    Pixel coordinates are continuous, (0, 0) is the outer corner of the top-left pixel; see `semcorr.geometry`.
+
+    Attributes:
+        source: The source picture, ``(H, W, 3)`` uint8 RGB.
+        target: The target picture, ``(H', W', 3)`` uint8 RGB.
+        forward: Where each cell of the source went in the target.
+        backward: Where each cell of the target went in the source.
+        model: The name of the model that made it.
+    """
+
+    source: Bytes
+    target: Bytes
+    forward: Field
+    backward: Field
+    model: str = ""
+
+    @property
+    def source_size(self) -> Size:
+        """Height and width of the source in pixels."""
+        return self.source.shape[0], self.source.shape[1]
+
+    @property
+    def target_size(self) -> Size:
+        """Height and width of the target in pixels."""
+        return self.target.shape[0], self.target.shape[1]
+
+    def inverse(self) -> Match:
+        """Return the match from target to source."""
+        return Match(self.target, self.source, self.backward, self.forward, self.model)
+
+    def transfer(self, points: ArrayLike) -> Transferred:
+        """Move points from the source to the target.
+
+        Args:
+            points: ``(N, 2)`` (x, y) in source pixels; any real numbers from 0 to the width and the height.
+
+        Returns:
+            The points in target pixels, inside the target, and a confidence for each.
+
+        Raises:
+            ValueError: If the shape is not ``(N, 2)``, or a point is not finite or outside the picture; the message
+                names its index.
+        """
+        return self._move(_check_points(points, self.source_size))
+
+    def _move(self, points: Floats) -> Transferred:
+        """Let the four cells around each point propose a match, as neighbours do in PatchMatch, and blend them.
+
+        Each proposal is the cell's own match, moved by the offset from the cell's centre to the point, in cells. It
+        weighs by nearness (bilinear) times confidence, and the heaviest one leads: proposals far from it belong to
+        another part of the object and have no say.
+        """
+        grid, other_grid = _grid(self.forward), _grid(self.backward)
+        height, width = self.target_size
+        cell_size = np.array([width / other_grid[1], height / other_grid[0]], dtype=np.float32)
+        cells = pixels_to_cells(torch.from_numpy(points), self.source_size, grid).numpy()
+        last = np.array([grid[1] - 1, grid[0] - 1])
+        inner = np.clip(cells, 0, last)  # beyond the outermost centres, the outermost cells speak alone
+        neighbours = np.floor(inner).astype(np.int64)[None] + _AROUND[:, None]  # (4, N, 2)
+        nearness = np.clip(1 - np.abs(inner - neighbours), 0, 1).prod(axis=2)  # (4, N)
+        x, y = np.moveaxis(np.minimum(neighbours, last), 2, 0)
+        confidence = self.forward.confidence[y, x]
+        proposals = self.forward.points[y, x] + (cells - neighbours) * cell_size  # (4, N, 2)
+        weights = nearness * (confidence + _FAINT)
+        leader = np.take_along_axis(proposals, weights.argmax(axis=0)[None, :, None], axis=0)
+        agrees = np.linalg.norm((proposals - leader) / cell_size, axis=2) <= _SAME_PART
+        weights *= agrees
+        weights /= weights.sum(axis=0)
+        moved = np.clip((weights[..., None] * proposals).sum(axis=0), 0, [width, height])
+        return Transferred(moved.astype(np.float32), (nearness * agrees * confidence).sum(axis=0).astype(np.float32))
+
+    @cached_property
+    def _dense(self) -> Transferred:
+        height, width = self.source_size
+        centres = cell_centres((height, width)).add_(0.5).view(-1, 2)
+        parts = [self._move(part.numpy()) for part in torch.split(centres, _POINTS_AT_ONCE)]
+        points = np.concatenate([part.points for part in parts]).reshape(height, width, 2)
+        return Transferred(points, np.concatenate([part.confidence for part in parts]).reshape(height, width))
+
+    @property
+    def flow(self) -> Floats:
+        """``(H, W, 2)``: the way (dx, dy) in pixels from each source pixel's centre to its point in the target."""
+        centres: Floats = cell_centres(self.source_size).add_(0.5).numpy()
+        return self._dense.points - centres
+
+    @property
+    def confidence(self) -> Floats:
+        """``(H, W)``: how sure the match of each source pixel is, 0…1."""
+        return self._dense.confidence
+
+    def keypoints(self, count: int = 20) -> Keypoints:
+        """Choose the most reliable mutual matches, spread over the picture.
+
+        Matches are taken one by one, each the most confident that is left, counting less the nearer it lies to those
+        taken before. Only mutual matches are taken: those whose way there and back ends within a cell of its start.
+
+        Args:
+            count: How many, at most; 1 or more.
+
+        Returns:
+            Up to ``count`` matches, the first taken first.
+        """
+        if count < 1:
+            raise ValueError(f"count must be 1 or more; got {count}")
+        grid = _grid(self.forward)
+        centres = cells_to_pixels(cell_centres(grid), self.source_size, grid).view(-1, 2).numpy()
+        targets = self.forward.points.reshape(-1, 2)
+        back = self.inverse()._move(targets).points
+        cell = np.array([self.source_size[1] / grid[1], self.source_size[0] / grid[0]], dtype=np.float32)
+        mutual = (np.abs(back - centres) <= cell).all(axis=1)
+        worth = np.where(mutual, self.forward.confidence.reshape(-1), -1.0)
+        spacing = 0.5 * np.sqrt(self.source_size[0] * self.source_size[1] / count)
+        chosen: list[int] = []
+        for _ in range(min(count, int(mutual.sum()))):
+            best = int(worth.argmax())
+            chosen.append(best)
+            distance = np.linalg.norm(centres - centres[best], axis=1)
+            worth = np.where(worth >= 0, worth * (1 - np.exp(-((distance / spacing) ** 2))), worth)
+            worth[best] = -1.0
+        return Keypoints(centres[chosen], targets[chosen], self.forward.confidence.reshape(-1)[chosen])
+
+    def warp(self) -> Bytes:
+        """Bend the target to the source: ``(H, W, 3)`` uint8, each source pixel showing its point in the target."""
+        height, width = self.target_size
+        scale = np.array([2 / width, 2 / height], dtype=np.float32)
+        places = torch.from_numpy(self._dense.points * scale - 1)[None]
+        target = torch.from_numpy(self.target).permute(2, 0, 1)[None].float()
+        bent = F.grid_sample(target, places, align_corners=False, padding_mode="border")[0]
+        return bent.round_().clamp_(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
+
+    def plot(self, path: str | os.PathLike[str] | None = None, points: ArrayLike | None = None) -> Figure:
+        """Draw both pictures with their matches, the target bent to the source, and the confidence.
+
+        Args:
+            path: Where to write the picture (png, jpg, pdf, svg by its ending); None writes nothing.
+            points: Source points ``(N, 2)`` to show; None shows `keypoints`.
+
+        Returns:
+            The matplotlib figure.
+        """
+        from semcorr.plotting import plot_match
+
+        return plot_match(self, path, points)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the match as plain JSON values: sizes as [height, width], points as [x, y] in pixels.
+
+        ``forward.points[i][j]`` is where the centre of cell (i, j) of the source's grid went in the target.
+        """
+        return {
+            "model": self.model,
+            "source_size": list(self.source_size),
+            "target_size": list(self.target_size),
+            "forward": _field_to_dict(self.forward),
+            "backward": _field_to_dict(self.backward),
+        }
+
+
+def _grid(field: Field) -> Size:
+    return field.confidence.shape[0], field.confidence.shape[1]
+
+
+def _field_to_dict(field: Field) -> dict[str, Any]:
+    return {
+        "grid": list(field.confidence.shape),
+        "points": np.round(field.points.astype(float), 2).tolist(),
+        "confidence": np.round(field.confidence.astype(float), 4).tolist(),
+    }
+
+
+def _check_points(points: ArrayLike | Iterable[Any], size: Size) -> Floats:
+    try:
+        array = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError("points must be numbers, (N, 2) as (x, y) in pixels") from None
+    if array.size == 0:
+        return np.zeros((0, 2), dtype=np.float32)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ValueError(f"points must be (N, 2) as (x, y) in pixels; got shape {array.shape}")
+    height, width = size
+    inside = (array >= 0).all(axis=1) & (array[:, 0] <= width) & (array[:, 1] <= height)
+    if not inside.all():
+        index = int(np.flatnonzero(~inside)[0])
+        x, y = array[index]
+        raise ValueError(
+            f"point {index} ({x:g}, {y:g}) is outside the source picture: x must be 0 to {width}, y 0 to {height}"
+        )
+    return array.astype(np.float32)

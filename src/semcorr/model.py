@@ -1,0 +1,156 @@
+"""Two pictures in, one `Match` out: the only file that sees every stage."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semcorr.decode import CellMatches, decode
+from semcorr.features import FeatureExtractor, FeatureMap
+from semcorr.geometry import cells_to_pixels
+from semcorr.image import ImageLike, load_image
+from semcorr.match import Field, Match
+from semcorr.matchers import ScoreCells
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A picture with its features: what `Matcher.match` needs of it, to be used as often as wanted.
+
+    Attributes:
+        image: ``(H, W, 3)`` uint8 RGB.
+        features: Its feature map, with ``B = 1``.
+    """
+
+    image: NDArray[np.uint8]
+    features: FeatureMap
+
+
+class Matcher:
+    """A model: features, a matcher, and the decoding of its scores.
+
+    Args:
+        name: The model's name.
+        features: Turns pictures into feature maps.
+        score: Turns two feature maps into a table of scores.
+        decode_radius: Radius in cells of the scores that a match is decoded from; 0 gives whole cells.
+        device: Where it computes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        features: FeatureExtractor,
+        score: ScoreCells,
+        decode_radius: int = 2,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.name, self.decode_radius, self.device = name, decode_radius, torch.device(device)
+        self.features = features.to(self.device)
+        self.score = score.to(self.device) if isinstance(score, torch.nn.Module) else score
+
+    def __repr__(self) -> str:
+        return f"Matcher({self.name!r}, {self.features.options}, device={str(self.device)!r})"
+
+    def encode(self, image: ImageLike) -> Encoded:
+        """Read a picture and compute its features once, for matching it with many others.
+
+        Args:
+            image: A path, PIL picture, ``(H, W, 3)`` uint8 array or ``(3, H, W)`` tensor.
+
+        Raises:
+            ImageError: If it cannot be used; the message says why.
+            FileNotFoundError: If there is no such file.
+        """
+        return self.encode_many([image])[0]
+
+    def encode_many(self, images: Sequence[ImageLike]) -> list[Encoded]:
+        """Do as `encode`, with pictures of the same network size together in one batch."""
+        arrays = [load_image(image) for image in images]
+        encoded: dict[int, Encoded] = {}
+        for indices in _groups([self.features.input_size(array.shape[:2]) for array in arrays]):
+            batch = self.features.encode([arrays[index] for index in indices])
+            for row, index in enumerate(indices):
+                features = FeatureMap(batch.tensor[row : row + 1], batch.image_sizes[row : row + 1])
+                encoded[index] = Encoded(arrays[index], features)
+        return [encoded[index] for index in range(len(arrays))]
+
+    def match(self, source: ImageLike | Encoded, target: ImageLike | Encoded) -> Match:
+        """Find for every point of the source the point of the target that means the same, and the reverse.
+
+        Args:
+            source: A picture as for `encode`, or what `encode` returned.
+            target: Likewise.
+
+        Returns:
+            The match; its arrays are on the CPU.
+
+        Raises:
+            ImageError: If a picture cannot be used; the message says why.
+            FileNotFoundError: If there is no such file.
+        """
+        return self.match_many([(source, target)])[0]
+
+    @torch.inference_mode()
+    def match_many(self, pairs: Sequence[tuple[ImageLike | Encoded, ImageLike | Encoded]]) -> list[Match]:
+        """Match several pairs; those whose grids are alike are computed together in one batch.
+
+        Args:
+            pairs: Sources and targets as for `match`. All of them are in memory at once.
+
+        Returns:
+            One match for each pair, in their order.
+        """
+        images = [image for pair in pairs for image in pair]
+        new = iter(self.encode_many([image for image in images if not isinstance(image, Encoded)]))
+        encoded = [image if isinstance(image, Encoded) else next(new) for image in images]
+        sources, targets = encoded[::2], encoded[1::2]
+        matches: dict[int, Match] = {}
+        grids = [(a.features.grid, b.features.grid) for a, b in zip(sources, targets, strict=True)]
+        for indices in _groups(grids):
+            batch = self._match_batch([sources[index] for index in indices], [targets[index] for index in indices])
+            matches |= zip(indices, batch, strict=True)
+        return [matches[index] for index in range(len(pairs))]
+
+    def _match_batch(self, sources: list[Encoded], targets: list[Encoded]) -> list[Match]:
+        scores = self.score(_stack(sources), _stack(targets))
+        forward, backward = (_to_cpu(matches) for matches in decode(scores, self.decode_radius))
+        return [
+            Match(
+                source.image,
+                target.image,
+                _field(forward, row, target.features),
+                _field(backward, row, source.features),
+                self.name,
+            )
+            for row, (source, target) in enumerate(zip(sources, targets, strict=True))
+        ]
+
+
+def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
+    """List the indices of equal keys together, in the order of their first."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, key in enumerate(keys):
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())
+
+
+def _stack(encoded: list[Encoded]) -> FeatureMap:
+    tensor = torch.cat([one.features.tensor for one in encoded])
+    return FeatureMap(tensor, tuple(one.features.image_sizes[0] for one in encoded))
+
+
+def _to_cpu(matches: CellMatches) -> CellMatches:
+    return CellMatches(matches.cells.cpu(), matches.confidence.cpu())
+
+
+def _field(matches: CellMatches, row: int, other: FeatureMap) -> Field:
+    """Convert one pair's matches from cells to pixels of the other picture, inside it."""
+    height, width = other.image_sizes[0]
+    points = cells_to_pixels(matches.cells[row], (height, width), other.grid)
+    inside = points.clamp(torch.zeros(2), torch.tensor([width, height], dtype=points.dtype))
+    return Field(inside.numpy(), matches.confidence[row].numpy())

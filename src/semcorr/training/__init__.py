@@ -1,0 +1,1 @@
+"""Training of scoring functions through the proxy model."""

@@ -1,0 +1,80 @@
+"""The proxy model: score annotated keypoints densely, and pull the scores towards where the keypoints truly are.
+
+Scoring one source point against all target cells is one ordinary convolution (`ScoringFunction.score_points`), so
+the scoring function is learned with no search and no 4-D tensor in the graph; the search then uses the very same
+function (Lee et al., CVPR 2021: dense scoring of the annotated keypoints, cross-entropy against a ground-truth
+probability map).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from semcorr.consensus.scoring import ScoringFunction
+from semcorr.correlation import correlation_channels, cosine_correlation
+from semcorr.geometry import Size
+
+
+@dataclass(frozen=True)
+class Example:
+    """One annotated pair, ready for the proxy model.
+
+    Attributes:
+        source: Features ``(C, hs, ws)``, L2-normalised over C.
+        target: Features ``(C, ht, wt)``.
+        source_cells: Keypoints ``(K, 2)`` (x, y) in cell coordinates of the source's grid.
+        target_cells: The same keypoints in the target's grid.
+    """
+
+    source: Tensor
+    target: Tensor
+    source_cells: Tensor
+    target_cells: Tensor
+
+
+def target_probability(cells: Tensor, grid: Size) -> Tensor:
+    """Spread each true position over the four cells around it, by bilinear weights.
+
+    Args:
+        cells: ``(N, 2)`` (x, y) in cell coordinates; positions beyond the outermost centres move onto them.
+        grid: Rows and columns.
+
+    Returns:
+        ``(N, rows, columns)``; each map sums to one.
+
+    >>> target_probability(torch.tensor([[0.25, 1.0]]), (2, 2))
+    tensor([[[0.0000, 0.0000],
+             [0.7500, 0.2500]]])
+    """
+    rows, columns = grid
+    x = cells[:, 0].clamp(0, columns - 1)[:, None] - torch.arange(columns, device=cells.device)
+    y = cells[:, 1].clamp(0, rows - 1)[:, None] - torch.arange(rows, device=cells.device)
+    return (1 - y.abs()).clamp(min=0)[:, :, None] * (1 - x.abs()).clamp(min=0)[:, None, :]
+
+
+class ProxyModel(nn.Module):
+    """The loss of a scoring function on annotated pairs.
+
+    Args:
+        scoring: The function that learns.
+        dilation: Spacing of its window's cells.
+    """
+
+    def __init__(self, scoring: ScoringFunction, dilation: int = 1) -> None:
+        super().__init__()
+        self.scoring, self.dilation = scoring, dilation
+
+    def forward(self, example: Example) -> Tensor:
+        """Return the mean cross-entropy over the keypoints and both directions, a scalar."""
+        maps = correlation_channels(cosine_correlation(example.source[None], example.target[None]))[0]
+        there = self._cross_entropy(maps, example.source_cells, example.target_cells)
+        back = self._cross_entropy(maps.permute(0, 3, 4, 1, 2), example.target_cells, example.source_cells)
+        return (there + back) / 2
+
+    def _cross_entropy(self, maps: Tensor, known: Tensor, wanted: Tensor) -> Tensor:
+        scores = self.scoring.score_points(maps, known, self.dilation)  # (K, rows, columns)
+        truth = target_probability(wanted, (scores.shape[1], scores.shape[2]))
+        return -(truth.flatten(1) * scores.flatten(1).log_softmax(dim=1)).sum(dim=1).mean()

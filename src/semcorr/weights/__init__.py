@@ -1,0 +1,86 @@
+"""Weights that are part of the package, and the safe reading of any weights file: safetensors, never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from semcorr.errors import ModelError
+
+FOLDER = Path(__file__).parent
+
+
+class Weights(NamedTuple):
+    """Named tensors and what is known about them: plain JSON values."""
+
+    tensors: dict[str, Tensor]
+    recipe: dict[str, Any]
+
+
+def read_weights(path: Path, sha256: str | None = None) -> Weights:
+    """Read a safetensors file; nothing in it is ever executed.
+
+    Args:
+        path: The file.
+        sha256: The checksum that it must have, as hexadecimal digits; None takes any.
+
+    Returns:
+        Its tensors on the CPU, and the JSON object of its metadata entry ``recipe``.
+
+    Raises:
+        ModelError: If the file is missing, broken, or not the one that it should be.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if sha256 is not None and (found := hashlib.sha256(path.read_bytes()).hexdigest()) != sha256:
+            raise ModelError(
+                f"{path} is damaged: its sha256 is {found[:12]}…, not {sha256[:12]}…; install semcorr again"
+            )
+        with safe_open(path, framework="pt") as file:
+            recipe = json.loads((file.metadata() or {}).get("recipe", "{}"))
+            return Weights({key: file.get_tensor(key) for key in file.keys()}, recipe)  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{path} is not a readable safetensors file: {str(error).splitlines()[0][:200]}") from error
+
+
+def write_weights(path: Path, weights: Weights) -> None:
+    """Write a safetensors file in one step: it is there whole, or the old one stays."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    tensors = {key: value.detach().cpu().contiguous() for key, value in weights.tensors.items()}
+    save_file(tensors, part, metadata={"recipe": json.dumps(weights.recipe, sort_keys=True)})
+    part.replace(path)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A weights file inside the package."""
+
+    file: str
+    sha256: str
+
+    def load(self) -> Weights:
+        """Read and check it."""
+        return read_weights(FOLDER / self.file, self.sha256)
+
+
+BACKBONES: dict[str, Embedded] = {
+    "tf_efficientnet_lite0": Embedded(
+        "tf_efficientnet_lite0.safetensors",
+        "c3d877f454c952b131b2009222708a1b82b6eb20acc88b7968e705f667cec3b7",
+    ),
+}
+
+MODELS: dict[str, Embedded] = {
+    "pmnc": Embedded("pmnc.safetensors", "d730767d3d5382eff4cf05d5b2eab797c6a351dea5ec5df7b736fa03f5b45d42"),
+}

@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+import torch
+
+import semcorr
+from semcorr.errors import ImageError, ModelError
+
+
+@pytest.fixture(scope="module")
+def pmnc():
+    return semcorr.load()
+
+
+@pytest.mark.parametrize("name", semcorr.list_models())
+def test_every_model_matches_odd_sizes(name, cat):
+    model = semcorr.load(name)
+    match = model.match(np.ascontiguousarray(cat[:, :150]), np.ascontiguousarray(cat[:99]))  # portrait, landscape
+    assert match.model == name
+    assert match.flow.shape == (300, 150, 2)
+    points, confidence = match.transfer(np.random.default_rng(0).random((50, 2)) * [150, 300])
+    assert (points >= 0).all()
+    assert (points <= [451, 99]).all()
+    assert ((confidence >= 0) & (confidence <= 1)).all()
+
+
+@pytest.mark.parametrize("name", semcorr.list_models())
+def test_a_picture_matches_itself(name, cat):
+    match = semcorr.load(name).match(cat, cat)
+    points = np.random.default_rng(0).random((200, 2)) * [451, 300]
+    moved, confidence = match.transfer(points)
+    error = np.linalg.norm(moved - points, axis=1)
+    assert np.median(error) < 3
+    assert (error < 16).mean() > 0.97
+    assert np.median(confidence) > 0.5 if name == "pmnc" else True
+
+
+def test_a_mirror_image_is_mirrored(pmnc, cat):
+    match = pmnc.match(cat, np.ascontiguousarray(cat[:, ::-1]))
+    eyes = np.array([[177.0, 105.0], [233.0, 178.0]])  # one eye and the nose
+    moved, _ = match.transfer(eyes)
+    assert np.abs(moved - ([451, 0] + eyes * [-1, 1])).max() < 30
+
+
+def test_all_kinds_of_pictures_are_one(pmnc, cat, tmp_path):
+    from PIL import Image
+
+    Image.fromarray(cat).save(tmp_path / "cat.png")
+    flows = [
+        pmnc.match(image, cat).forward.points
+        for image in (
+            cat,
+            str(tmp_path / "cat.png"),
+            tmp_path / "cat.png",
+            Image.fromarray(cat),
+            torch.from_numpy(cat).permute(2, 0, 1),
+            torch.from_numpy(cat).permute(2, 0, 1).float() / 255,
+        )
+    ]
+    for flow in flows[1:]:
+        assert np.array_equal(flow, flows[0])
+
+
+def test_same_inputs_same_result(cat, cheetah_path):
+    first, second = (semcorr.load().match(cat, cheetah_path) for _ in range(2))
+    assert np.array_equal(first.forward.points, second.forward.points)
+    assert np.array_equal(first.confidence, second.confidence)
+
+
+def test_inverse_is_the_match_the_other_way_round(pmnc, cat, cheetah_path):
+    there, back = pmnc.match(cat, cheetah_path), pmnc.match(cheetah_path, cat)
+    far = np.linalg.norm(there.inverse().forward.points - back.forward.points, axis=2) > 1
+    assert far.mean() < 0.01
+
+
+def test_encoded_pictures_match_as_pictures_do(pmnc, cat, cheetah_path, lion_path):
+    pictures = [cat, cheetah_path, lion_path]
+    encoded = [pmnc.encode(picture) for picture in pictures]
+    plain = [pmnc.match(cat, other) for other in pictures[1:]]
+    mixed = pmnc.match_many([(encoded[0], encoded[1]), (encoded[0], lion_path)])
+    for one, other in zip(plain, mixed, strict=True):
+        np.testing.assert_allclose(one.forward.points, other.forward.points, atol=0.05)
+
+
+def test_a_batch_of_like_pairs_is_what_each_is_alone(pmnc, cat):
+    pictures = [cat, np.ascontiguousarray(cat[:, ::-1]), np.ascontiguousarray(cat[::-1])]
+    pairs = [(pictures[0], pictures[1]), (pictures[0], pictures[2])]
+    for (source, target), batched in zip(pairs, pmnc.match_many(pairs), strict=True):
+        alone = pmnc.match(source, target)
+        far = np.abs(alone.forward.points - batched.forward.points).max(axis=2) > 0.5
+        assert far.mean() < 0.01
+
+
+def test_another_backbone_takes_the_same_scoring_function(cat):
+    model = semcorr.load("pmnc", backbone="resnet18", backbone_weights="random", grid=16)
+    assert model.match(cat, cat).forward.confidence.shape[0] == 13
+
+
+def test_a_finer_grid_dilates_the_window(pmnc):
+    assert pmnc.score.dilation((25, 25), (25, 25)) == pmnc.score.dilation((20, 31), (31, 20)) == 1
+    assert pmnc.score.dilation((50, 50), (50, 50)) == 2
+    assert semcorr.load(grid=50).score.trained_grid == 25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "pmcn"}, "unknown model 'pmcn' — did you mean pmnc"),
+        ({"name": "xyz"}, "unknown model 'xyz'; there are: pmnc, nearest"),
+        ({"name": "nearest", "weights": "w.safetensors"}, "no weights of its own"),
+        ({"weights": "none.safetensors"}, "not a readable safetensors file"),
+        ({"device": "gpu"}, "device 'gpu' cannot be used here"),
+        ({"device": "cuda:99"}, "device 'cuda:99' cannot be used here"),
+        ({"backbone": "resnt50"}, "did you mean"),
+    ],
+)
+def test_what_cannot_be_loaded_is_said_in_one_line(arguments, message):
+    with pytest.raises(ModelError, match=message) as caught:
+        semcorr.load(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_kind_are_refused(tmp_path):
+    from semcorr.weights import Weights, write_weights
+
+    write_weights(tmp_path / "w.safetensors", Weights({"a": torch.zeros(1)}, {}))
+    with pytest.raises(ModelError, match="not weights of a PMNC model"):
+        semcorr.load(weights=tmp_path / "w.safetensors")
+
+
+def test_bad_pictures_are_refused(pmnc, cat):
+    with pytest.raises(ImageError):
+        pmnc.match(cat, np.zeros((5, 5), np.uint8))
+    with pytest.raises(FileNotFoundError):
+        pmnc.match(cat, "no such picture.jpg")

@@ -1,0 +1,60 @@
+import pickle
+import struct
+
+import pytest
+import torch
+
+from semcorr.errors import ModelError
+from semcorr.weights import BACKBONES, MODELS, Weights, read_weights, write_weights
+
+
+@pytest.mark.parametrize("embedded", [*BACKBONES.values(), *MODELS.values()], ids=lambda e: e.file)
+def test_embedded_weights_have_their_checksum(embedded):
+    assert embedded.load().tensors
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / "new folder" / "w.safetensors"
+    write_weights(path, Weights({"a": torch.arange(3.0)}, {"steps": 3}))
+    stored = read_weights(path)
+    assert stored.tensors["a"].tolist() == [0, 1, 2]
+    assert stored.recipe == {"steps": 3}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_wrong_checksum(tmp_path):
+    path = tmp_path / "w.safetensors"
+    write_weights(path, Weights({"a": torch.zeros(1)}, {}))
+    with pytest.raises(ModelError, match="damaged"):
+        read_weights(path, "0" * 64)
+
+
+class Trap:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello",
+        pickle.dumps(Trap()),
+        struct.pack("<Q", 1 << 60) + b"{}",
+        struct.pack("<Q", 2) + b"{}"[:1],
+        struct.pack("<Q", 60) + b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}     ' + b"\0" * 4,
+    ],
+    ids=["empty", "text", "pickle", "huge header", "cut header", "cut data"],
+)
+def test_hostile_files_are_refused_and_nothing_runs(tmp_path, content, capsys):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="not a readable safetensors file"):
+        read_weights(path)
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_missing_file_and_folder(tmp_path):
+    for path in (tmp_path / "none.safetensors", tmp_path):
+        with pytest.raises(ModelError, match="not a readable safetensors file"):
+            read_weights(path)

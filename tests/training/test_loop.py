@@ -1,0 +1,142 @@
+"""Training on a small data set made of one real photograph and its shifted, mirrored copies."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semcorr.data.pairs import Photo
+from semcorr.errors import DataError, ModelError
+from semcorr.training.loop import train
+from semcorr.training.recipe import read_recipe
+from semcorr.training.sampling import Sampler, mirror
+from semcorr.weights import read_weights
+
+RECIPE = """
+model:
+  features: {backbone: tf_efficientnet_lite0, image_size: 160, grid: 10}
+  radius: 1
+  hidden: 4
+data: DATA
+out: OUT
+steps: 8
+pairs: 2
+validate_every: 2
+validation_pairs: 2
+warmup: 2
+"""
+
+POINTS = {"nose": (233, 178), "left_eye": (177, 105), "right_eye": (290, 110), "left_ear": (130, 40)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, cat):
+    root = tmp_path_factory.mktemp("keypoints")
+    (root / "images").mkdir()
+    entries = []
+    for shift in (0, 10, 25, 40):
+        name = f"cat{shift}.png"
+        Image.fromarray(np.ascontiguousarray(cat[:, shift : shift + 400])).save(root / "images" / name)
+        points = {key: [x - shift, y] for key, (x, y) in POINTS.items()}
+        box = [40, 10, 390, 290]
+        entries.append({"file": name, "category": "cat", "width": 400, "height": 300, "bbox": box, "keypoints": points})
+    for split in ("train", "val"):
+        (root / f"{split}.json").write_text(json.dumps(entries))
+    (root / "val_pairs.json").write_text(json.dumps([["cat0.png", "cat25.png"], ["cat40.png", "cat10.png"]]))
+    return root
+
+
+def recipe_file(tmp_path, folder, out="run", **changes):
+    text = RECIPE.replace("DATA", str(folder)).replace("OUT", str(tmp_path / out))
+    for key, value in changes.items():
+        text = "\n".join(f"{key}: {value}" if line.startswith(f"{key}:") else line for line in text.splitlines())
+    path = tmp_path / f"{out}.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_weights_can_be_loaded_and_say_how_they_were_made(tmp_path, folder, cat):
+    import semcorr
+
+    weights = train(read_recipe(recipe_file(tmp_path, folder)))
+    stored = read_weights(weights)
+    assert stored.recipe["model"]["radius"] == 1
+    assert stored.recipe["training"]["validation PCK@0.1"] > 50
+    model = semcorr.load(weights=weights)
+    assert model.features.options.grid == 10
+    assert model.match(cat, cat).forward.confidence.shape == (8, 12)
+
+
+def test_interrupted_training_gives_the_same_result(tmp_path, folder):
+    whole = read_weights(train(read_recipe(recipe_file(tmp_path, folder, "whole"))).parent / "checkpoint.safetensors")
+    path = recipe_file(tmp_path, folder, "cut")
+    code = "import sys; from semcorr.cli import main; sys.argv[0] = 'semcorr'; main()"
+    process = subprocess.Popen([sys.executable, "-c", code, "train", str(path)], stderr=subprocess.PIPE)
+    checkpoint = tmp_path / "cut" / "checkpoint.safetensors"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert read_weights(checkpoint).recipe["step"] < 8
+    cut = read_weights(train(read_recipe(path)).parent / "checkpoint.safetensors")
+    assert cut.recipe["step"] == whole.recipe["step"] == 8
+    for key, value in whole.tensors.items():
+        assert torch.equal(value, cut.tensors[key]), key
+
+
+def test_checkpoint_of_another_recipe_is_not_overwritten(tmp_path, folder):
+    train(read_recipe(recipe_file(tmp_path, folder, steps=2)))
+    with pytest.raises(DataError, match="belongs to another recipe"):
+        train(read_recipe(recipe_file(tmp_path, folder, steps=3)))
+    train(read_recipe(recipe_file(tmp_path, folder, steps=3)), fresh=True)
+
+
+def test_broken_checkpoint_is_said(tmp_path, folder):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"half a file")
+    with pytest.raises(ModelError, match="not a readable safetensors file"):
+        train(read_recipe(recipe_file(tmp_path, folder)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": "many"}, "steps: "),
+        ({"steps": "0"}, "steps: "),
+        ({"warmup": "2\nwarm_up: 3"}, "warm_up: "),
+        ({"data": "[1"}, "is not YAML"),
+    ],
+)
+def test_bad_recipes_name_the_key(tmp_path, folder, changes, message):
+    with pytest.raises(DataError, match=message) as caught:
+        read_recipe(recipe_file(tmp_path, folder, **changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_options_take_the_place_of_folders(tmp_path, folder):
+    recipe = read_recipe(recipe_file(tmp_path, "elsewhere"), data=folder, out=tmp_path / "other")
+    assert (recipe.data, recipe.out) == (folder, tmp_path / "other")
+
+
+def test_draws_depend_on_seed_and_step_alone(folder):
+    from semcorr.data.keypoints import load_photos
+
+    photos = load_photos(folder, "train")
+    first, again = (Sampler(photos, 0, 0.5, 3) for _ in range(2))
+    forwards = [first.draw(step, 0) for step in range(5)]
+    backwards = [again.draw(step, 0) for step in reversed(range(5))][::-1]
+    assert forwards == backwards
+    assert forwards != [Sampler(photos, 1, 0.5, 3).draw(step, 0) for step in range(5)]
+
+
+def test_mirroring_exchanges_left_and_right(folder):
+    photo = Photo(folder, (300, 400), {"left_eye": (10.0, 5.0), "nose": (100.0, 7.0)}, None, "cat")
+    assert mirror(photo).keypoints == {"right_eye": (390.0, 5.0), "nose": (300.0, 7.0)}
+    assert mirror(mirror(photo)) == photo
