@@ -1,0 +1,145 @@
+"""The data sets by name: how each is loaded, and by which protocol it is scored."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from semcorr.data.annotation import first_existing
+from semcorr.data.coco import load_coco
+from semcorr.data.keypoints import load_pairs
+from semcorr.data.pairs import PairSet
+from semcorr.data.pf_pascal import load_pf_pascal
+from semcorr.data.pf_willow import load_pf_willow
+from semcorr.data.spair import load_spair
+from semcorr.errors import DataError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as the command line knows it.
+
+    Attributes:
+        title: what people call it.
+        load: ``load(root, split, skip_broken=…)`` gives its pairs.
+        splits: the splits that have pairs; the last one is the one that papers report.
+        markers: a file pattern for each split, which tells the data set from others.
+        threshold: what its protocol measures α by, and in which ``space``: see `semcorr.metrics`.
+        space: ``"square"`` where both pictures are squashed to one, otherwise ``"native"``.
+    """
+
+    title: str
+    load: Callable[..., PairSet]
+    splits: tuple[str, ...]
+    markers: tuple[str, ...]
+    threshold: Literal["image", "bbox", "keypoints"]
+    space: Literal["native", "square"] = "native"
+
+
+def _load_coco_2017(root: Path | str, split: str = "val", **options: Any) -> PairSet:
+    """Load people from COCO's own layout, or any file and folder named by ``annotations`` and ``images``."""
+    root = Path(root)
+    annotations = options.pop("annotations", root / "annotations" / f"person_keypoints_{split}2017.json")
+    images = options.pop("images", root / f"{split}2017")
+    return load_coco(annotations, images, **options)
+
+
+def _load_ap10k(root: Path | str, split: str = "test", **options: Any) -> PairSet:
+    """Load AP-10K from its own layout: ``annotations/ap10k-{split}-split1.json`` and ``data``."""
+    root = first_existing(Path(root) / "ap-10k", Path(root))
+    return load_coco(root / "annotations" / f"ap10k-{split}-split1.json", root / "data", **options)
+
+
+DATASETS: dict[str, Dataset] = {
+    "pf-pascal": Dataset(
+        title="PF-PASCAL",
+        load=load_pf_pascal,
+        splits=("train", "val", "test"),
+        markers=("image_pairs/{split}_pairs.csv", "{split}_pairs.csv"),
+        threshold="image",
+        space="square",
+    ),
+    "pf-willow": Dataset(
+        title="PF-WILLOW",
+        load=load_pf_willow,
+        splits=("test",),
+        markers=("PF-dataset/*", "test_pairs_pf.csv"),
+        threshold="keypoints",
+    ),
+    "spair-71k": Dataset(
+        title="SPair-71k",
+        load=load_spair,
+        splits=("trn", "val", "test"),
+        markers=("Layout/large/{split}.txt", "SPair-71k/Layout/large/{split}.txt"),
+        threshold="bbox",
+    ),
+    "ap-10k": Dataset(
+        title="AP-10K",
+        load=_load_ap10k,
+        splits=("train", "val", "test"),
+        markers=("annotations/ap10k-{split}-split1.json", "ap-10k/annotations/ap10k-{split}-split1.json"),
+        threshold="bbox",
+    ),
+    "coco": Dataset(
+        title="COCO keypoints",
+        load=_load_coco_2017,
+        splits=("train", "val"),
+        markers=("annotations/person_keypoints_{split}2017.json",),
+        threshold="bbox",
+    ),
+    "keypoints": Dataset(
+        title="photographs with named keypoints",
+        load=load_pairs,
+        splits=("val", "test"),
+        markers=("{split}_pairs.json",),
+        threshold="image",
+    ),
+}
+
+
+def find_dataset(name: str) -> Dataset:
+    """Return the data set of this name, however it is capitalised, or suggest one that is spelt like it."""
+    known = {key.replace("-", ""): key for key in DATASETS}
+    plain = name.lower().replace("-", "").replace("_", "").replace(" ", "")
+    if plain in known:
+        return DATASETS[known[plain]]
+    close = difflib.get_close_matches(plain, known, n=1, cutoff=0.4)
+    meant = f"did you mean {known[close[0]]!r}? " if close else ""
+    raise DataError(f"there is no data set {name!r}: {meant}Choose one of {', '.join(DATASETS)}")
+
+
+def load_dataset(name: str, root: Path | str, split: str = "test", **options: Any) -> PairSet:
+    """Load the pairs of a data set.
+
+    Args:
+        name: one of `DATASETS`.
+        root: the folder that it was downloaded to.
+        split: one of the data set's splits.
+        **options: what its loader takes: ``skip_broken`` for all; ``annotations``, ``images``, ``pairs``,
+            ``count``, ``seed`` and ``min_shared`` for COCO files.
+    """
+    return find_dataset(name).load(root, split, **options)
+
+
+def splits_at(name: str, root: Path | str) -> tuple[str, ...]:
+    """Return the splits of a data set whose lists are in the folder."""
+    dataset, root = find_dataset(name), Path(root)
+    return tuple(
+        split
+        for split in dataset.splits
+        if any(any(root.glob(marker.format(split=split))) for marker in dataset.markers)
+    )
+
+
+def recognise(root: Path | str) -> str:
+    """Return the name of the data set that a folder holds, from the files that tell it from others."""
+    names = [name for name in DATASETS if splits_at(name, root)]
+    if "pf-willow" in names:  # both keep a list of pairs called test_pairs.csv
+        names = [name for name in names if name != "pf-pascal"]
+    if len(names) != 1:
+        found = f"could be {' or '.join(names)}" if names else f"holds none of {', '.join(DATASETS)}"
+        raise DataError(f"{root} {found}: say which data set it is")
+    return names[0]

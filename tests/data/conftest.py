@@ -1,0 +1,62 @@
+"""The data sets of `layouts`, built once from photographs at hand and copied for every test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not: for the modules beside the tests
+
+import layouts
+
+
+@pytest.fixture(scope="session")
+def photographs(cat, cheetah_path, cheetah2_path, lion_path) -> dict[str, Image.Image]:
+    originals = {
+        "tabby": Image.fromarray(np.asarray(cat)),
+        "cheetah": Image.open(cheetah_path),
+        "lion": Image.open(lion_path),
+        "cub": Image.open(cheetah2_path),
+    }
+    return {
+        name: image.convert("RGB").resize(layouts.SIZES[name][::-1], Image.Resampling.BICUBIC)
+        for name, image in originals.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def built(photographs, tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("built")
+    return {
+        "keypoints": layouts.keypoints_json(root / "keypoints", photographs),
+        "pf-pascal": layouts.pf_pascal(root / "pf-pascal", photographs),
+        "pf-willow": layouts.pf_willow(root / "pf-willow", photographs),
+        "spair-71k": layouts.spair(root / "spair-71k", photographs),
+        "ap-10k": layouts.ap10k(root / "ap-10k", photographs),
+    }
+
+
+@pytest.fixture
+def dataset(built, tmp_path):
+    """Return a fresh copy of a data set, to be damaged."""
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(built[name], tmp_path / name))
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def shared_keypoints() -> Path:
+    """Return the folder of real photographs with keypoints that development machines have beside the checkout."""
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data" / "keypoints"
+    folder = Path(os.environ.get("SEMCORR_KEYPOINTS", beside))
+    if not (folder / "test.json").is_file():
+        pytest.skip(f"no photographs with keypoints in {folder}: set SEMCORR_KEYPOINTS to their folder")
+    return folder

@@ -1,0 +1,526 @@
+"""Downloads from a real HTTP server on this machine, which cuts, lies and runs out as servers do."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semcorr.data import transfer
+from semcorr.data.archive import unpack
+from semcorr.data.download import CHECKSUMS, REMOTES, Remote, download
+from semcorr.data.registry import load_dataset
+from semcorr.data.transfer import StorageError, TransferError
+from semcorr.errors import DataError
+
+CONTENT = np.random.default_rng(0).bytes(1_500_000)
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+class Server:
+    """What is served, and how badly: `cuts` says after how many bytes of each next answer the connection dies."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.cuts: list[int] = []
+        self.statuses: list[int] = []
+        self.ranges = True
+        self.validators = True
+        self.asked: list[tuple[str, str | None]] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True)
+        self.thread.start()
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        wanted = handler.headers.get("Range")
+        self.asked.append((handler.path, wanted))
+        content = self.files.get(handler.path)
+        status = self.statuses.pop(0) if self.statuses else 200
+        if content is None or status != 200:
+            handler.send_error(404 if content is None else status)
+            return
+        tag = f'"{sha256(content)[:16]}"'
+        start = 0
+        if wanted and self.ranges and handler.headers.get("If-Range", tag) == tag:
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(content):
+                handler.send_response(416)
+                handler.send_header("Content-Range", f"bytes */{len(content)}")
+                handler.send_header("Content-Length", "0")
+                handler.end_headers()
+                return
+            handler.send_response(206)
+            handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        else:
+            handler.send_response(200)
+        if self.validators:
+            handler.send_header("ETag", tag)
+        body = content[start:]
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body[: self.cuts.pop(0)] if self.cuts else body)
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(transfer, "PAUSE", 0.01)
+
+
+def plain(server: Server, content: bytes = CONTENT, known: bool = True, name: str = "data.bin") -> Remote:
+    server.files[f"/{name}"] = content
+    return Remote(name, (f"{server.url}/{name}",), sha256(content) if known else None)
+
+
+def start_of(wanted: str | None) -> int:
+    """Return the first byte that a request asked for."""
+    assert wanted is not None
+    return int(wanted.removeprefix("bytes=").removesuffix("-"))
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Return what is in a folder beside the recorded checksums."""
+    return sorted(path.name for path in folder.iterdir() if path.name != CHECKSUMS)
+
+
+class TestResume:
+    @pytest.mark.parametrize("known", [True, False])
+    def test_goes_on_after_a_cut_where_it_was(self, known, server, tmp_path):
+        server.cuts = [400_000, 700_000]
+        download("x", tmp_path, remotes=[plain(server, known=known)])
+        assert (tmp_path / "data.bin").read_bytes() == CONTENT
+        assert server.asked[0] == ("/data.bin", None)
+        first, second = (start_of(wanted) for _, wanted in server.asked[1:])
+        assert 400_000 - transfer.CHUNK < first <= 400_000
+        assert first + 700_000 - transfer.CHUNK < second <= first + 700_000
+        assert leftovers(tmp_path) == ["data.bin"]
+
+    @pytest.mark.parametrize("known", [True, False])
+    def test_goes_on_in_another_run(self, known, server, tmp_path):
+        remote = plain(server, known=known)
+        server.cuts = [600_000, 0, 0, 0, 0]
+        with pytest.raises(DataError, match=r"data\.bin could not be had: .*failed 4 times"):
+            download("x", tmp_path, remotes=[remote])
+        assert leftovers(tmp_path) == ["data.bin.part", "data.bin.part.json"]
+        server.cuts, server.asked = [], []
+        download("x", tmp_path, remotes=[remote])
+        assert (tmp_path / "data.bin").read_bytes() == CONTENT
+        assert len(server.asked) == 1
+        assert 600_000 - transfer.CHUNK < start_of(server.asked[0][1]) <= 600_000
+        assert leftovers(tmp_path) == ["data.bin"]
+
+    def test_a_file_that_changed_meanwhile_is_fetched_anew(self, server, tmp_path):
+        remote = plain(server, known=False)
+        server.cuts = [600_000, 0, 0, 0, 0]
+        with pytest.raises(DataError):
+            download("x", tmp_path, remotes=[remote])
+        server.cuts, server.files["/data.bin"] = [], CONTENT[::-1]
+        download("x", tmp_path, remotes=[remote])
+        assert (tmp_path / "data.bin").read_bytes() == CONTENT[::-1]
+
+    def test_without_validator_or_checksum_nothing_is_pieced_together(self, server, tmp_path):
+        remote, server.validators = plain(server, known=False), False
+        server.cuts = [600_000]
+        download("x", tmp_path, remotes=[remote])
+        assert [wanted for _, wanted in server.asked] == [None, None]
+        assert (tmp_path / "data.bin").read_bytes() == CONTENT
+
+    def test_a_server_without_ranges_starts_again(self, server, tmp_path):
+        remote, server.ranges = plain(server), False
+        server.cuts = [600_000]
+        download("x", tmp_path, remotes=[remote])
+        assert (tmp_path / "data.bin").read_bytes() == CONTENT
+
+    def test_a_part_that_is_complete_or_too_long(self, server, tmp_path):
+        for content in (CONTENT, CONTENT + b"more"):
+            (tmp_path / "data.bin").unlink(missing_ok=True)
+            (tmp_path / "data.bin.part").write_bytes(content)
+            download("x", tmp_path, remotes=[plain(server)])
+            assert (tmp_path / "data.bin").read_bytes() == CONTENT
+        assert server.asked[0] == ("/data.bin", f"bytes={len(CONTENT)}-")
+
+    def test_a_part_of_another_file_is_found_out_and_replaced(self, server, tmp_path):
+        (tmp_path / "data.bin.part").write_bytes(b"\0" * 700_000)
+        download("x", tmp_path, remotes=[plain(server)])
+        assert (tmp_path / "data.bin").read_bytes() == CONTENT
+
+    def test_a_busy_server_is_asked_again(self, server, tmp_path):
+        remote, server.statuses = plain(server), [503, 429]
+        download("x", tmp_path, remotes=[remote])
+        assert len(server.asked) == 3
+
+    def test_progress(self, server, tmp_path):
+        calls: list[tuple[str, int, int | None]] = []
+        server.cuts = [400_000]
+        download("x", tmp_path, progress=lambda *call: calls.append(call), remotes=[plain(server)])
+        assert {name for name, _, _ in calls} == {"data.bin"}
+        assert [done for _, done, _ in calls] == sorted({done for _, done, _ in calls})
+        assert calls[-1][1:] == (len(CONTENT), len(CONTENT))
+
+
+class TestChecksums:
+    def test_a_known_one_that_is_wrong(self, server, tmp_path):
+        remote = plain(server)
+        server.files["/data.bin"] = CONTENT[:-1] + b"\0"
+        with pytest.raises(DataError, match=rf"sha256 {sha256(CONTENT)}"):
+            download("x", tmp_path, remotes=[remote])
+        assert leftovers(tmp_path) == []
+
+    def test_an_unknown_one_is_recorded_and_demanded_from_then_on(self, server, tmp_path):
+        remote = plain(server, known=False)
+        download("x", tmp_path, remotes=[remote])
+        recorded = json.loads((tmp_path / CHECKSUMS).read_text())
+        assert recorded == {"data.bin": {"sha256": sha256(CONTENT)}}
+        (tmp_path / "data.bin").unlink()
+        server.files["/data.bin"] = CONTENT[::-1]
+        with pytest.raises(DataError, match=r"delete its entry in checksums\.json"):
+            download("x", tmp_path, remotes=[remote])
+        assert leftovers(tmp_path) == []
+        server.files["/data.bin"] = CONTENT
+        download("x", tmp_path, remotes=[remote])
+        assert (tmp_path / "data.bin").read_bytes() == CONTENT
+
+    def test_what_is_there_and_right_is_not_fetched_again(self, server, tmp_path):
+        remote = plain(server)
+        download("x", tmp_path, remotes=[remote])
+        download("x", tmp_path, remotes=[remote])
+        assert len(server.asked) == 1
+
+    def test_what_is_there_and_damaged_is_fetched_again(self, server, tmp_path):
+        (tmp_path / "data.bin").write_bytes(b"damaged")
+        download("x", tmp_path, remotes=[plain(server)])
+        assert (tmp_path / "data.bin").read_bytes() == CONTENT
+
+    def test_broken_records(self, server, tmp_path):
+        (tmp_path / CHECKSUMS).write_text('{"data.bin": {"md5": "1"}}')
+        with pytest.raises(DataError, match=r"checksums\.json data\.bin: field 'sha256' is missing"):
+            download("x", tmp_path, remotes=[plain(server, known=False)])
+
+    def test_the_pf_pascal_lists_are_the_true_ones(self, shared_keypoints, server, tmp_path):
+        lists = [remote for remote in REMOTES["pf-pascal"] if remote.sha256]
+        assert len(lists) == 3
+        for remote in lists:
+            name = Path(remote.place).name
+            content = (shared_keypoints / "pf_pascal_pairs" / name.replace("_pairs", "")).read_bytes()
+            server.files[f"/{name}"] = content
+        download("x", tmp_path, [server.url], remotes=lists)
+        assert len((tmp_path / "image_pairs" / "test_pairs.csv").read_text().splitlines()) == 300
+
+
+class TestMirrors:
+    def test_the_next_is_tried_when_one_does_not_have_the_file(self, server, tmp_path):
+        remote = plain(server)
+        download("x", tmp_path, [f"{server.url}/mirror/"], remotes=[remote])
+        assert [path for path, _ in server.asked] == ["/mirror/data.bin", "/data.bin"]
+
+    def test_the_next_is_tried_when_one_has_another_file(self, server, tmp_path):
+        server.files["/mirror/data.bin"] = b"<html>This page has moved</html>"
+        download("x", tmp_path, [f"{server.url}/mirror"], remotes=[plain(server)])
+        assert (tmp_path / "data.bin").read_bytes() == CONTENT
+
+    def test_the_next_is_tried_when_one_cannot_be_reached(self, server, tmp_path):
+        gone = Server()
+        gone.close()
+        download("x", tmp_path, [gone.url], remotes=[plain(server)])
+        assert (tmp_path / "data.bin").read_bytes() == CONTENT
+
+    def test_verified_bytes_go_on_from_another_mirror(self, server, tmp_path):
+        server.files["/mirror/data.bin"] = CONTENT
+        server.cuts = [500_000, 0, 0, 0, 0]
+        download("x", tmp_path, [f"{server.url}/mirror"], remotes=[plain(server)])
+        path, wanted = server.asked[-1]
+        assert path == "/data.bin"
+        assert 500_000 - transfer.CHUNK < start_of(wanted) <= 500_000
+        assert (tmp_path / "data.bin").read_bytes() == CONTENT
+
+    def test_all_reasons_are_given(self, server, tmp_path):
+        remote = Remote("data.bin", (f"{server.url}/a/data.bin", f"{server.url}/b/data.bin"))
+        with pytest.raises(DataError, match=r"/a/data\.bin answers 404.*; .*/b/data\.bin answers 404"):
+            download("x", tmp_path, remotes=[remote])
+
+    def test_a_mirror_must_be_an_address(self, tmp_path):
+        with pytest.raises(ValueError, match="http"):
+            download("pf-pascal", tmp_path, ["/etc"])
+
+    def test_unknown_name(self, tmp_path):
+        with pytest.raises(DataError, match="choose one of pf-pascal, pf-willow, spair-71k"):
+            download("imagenet", tmp_path)
+
+
+def zipped(members: dict[str, bytes], kind: int = 0o100644) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = kind << 16
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
+    return stream.getvalue()
+
+
+def tarred(*members: tuple[str, bytes | str, bytes]) -> bytes:
+    """Pack (name, content or what a link means, type)."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, content, kind in members:
+            info = tarfile.TarInfo(name)
+            info.type = kind
+            if isinstance(content, str):
+                info.linkname = content
+                archive.addfile(info)
+            else:
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+REG, SYM, HARD = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
+
+HOSTILE = {
+    "up.zip": zipped({"set/a": b"a", "../evil": b"x"}),
+    "up-inside.zip": zipped({"set/../../evil": b"x"}),
+    "absolute.zip": zipped({"/tmp/evil": b"x"}),
+    "backslash.zip": zipped({"..\\evil": b"x"}),
+    "drive.zip": zipped({"C:/evil": b"x"}),
+    "link.zip": zipped({"set/a": b"/etc/passwd"}, kind=0o120777),
+    "up.tar.gz": tarred(("set/a", b"a", REG), ("../evil", b"x", REG)),
+    "absolute.tar.gz": tarred(("/tmp/evil", b"x", REG)),
+    "symlink.tar.gz": tarred(("set/a", "../../../evil", SYM)),
+    "symlink-up-one.tar.gz": tarred(("set/a", "../../evil", SYM)),
+    "symlink-absolute.tar.gz": tarred(("set/a", "/etc/passwd", SYM)),
+    "hardlink.tar.gz": tarred(("set/a", "../../evil", HARD)),
+    "through-link.tar.gz": tarred(("set/deep/b", "../..", SYM), ("set/deep/b/evil", b"x", REG)),
+    "fifo.tar.gz": tarred(("set/pipe", b"", tarfile.FIFOTYPE)),
+    "device.tar.gz": tarred(("set/null", b"", tarfile.CHRTYPE)),
+}
+
+
+class TestUnpack:
+    @pytest.mark.parametrize("name", list(HOSTILE))
+    def test_hostile_archives_write_nothing_anywhere(self, name, server, tmp_path):
+        to = tmp_path / "to"
+        to.mkdir()
+        victims = [tmp_path / "evil", to / "evil"]
+        for victim in victims:
+            victim.write_bytes(b"untouched")
+        server.files[f"/{name}"] = HOSTILE[name]
+        remote = Remote(name, (f"{server.url}/{name}",), sha256(HOSTILE[name]), "set")
+        with pytest.raises(DataError, match=r"hostile|means no file|cannot be unpacked"):
+            download("x", to, remotes=[remote])
+        assert leftovers(to) == sorted(["evil", name])
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["evil", "to"]
+        assert [victim.read_bytes() for victim in victims] == [b"untouched", b"untouched"]
+        assert not Path("/tmp/evil").exists()
+
+    def test_an_archive_of_each_kind(self, server, tmp_path):
+        content = {"set/a.txt": b"one", "set/deep/b.txt": b"two"}
+        archives = {
+            "good.zip": zipped({**content, "__MACOSX/set/._a.txt": b"litter"}),
+            "good.tar.gz": tarred(
+                *((name, data, REG) for name, data in content.items()),
+                ("set/link", "deep/b.txt", SYM),
+                ("set/deep/up", "../a.txt", SYM),
+                ("set/hard", "set/a.txt", HARD),
+            ),
+        }
+        for name, archive in archives.items():
+            to = tmp_path / name
+            server.files[f"/{name}"] = archive
+            download("x", to, remotes=[Remote(name, (f"{server.url}/{name}",), None, "set")])
+            assert leftovers(to) == ["set"]
+            assert (to / "set/deep/b.txt").read_bytes() == b"two"
+        links = [tmp_path / "good.tar.gz/set" / name for name in ("link", "deep/up", "hard")]
+        assert [link.read_bytes() for link in links] == [b"two", b"one", b"one"]
+        assert not any(link.is_symlink() for link in links)
+
+    def test_once_unpacked_nothing_is_asked_for(self, server, tmp_path):
+        server.files["/a.zip"] = zipped({"set/a": b"a"})
+        remote = Remote("a.zip", (f"{server.url}/a.zip",), None, "set")
+        for _ in range(2):
+            download("x", tmp_path, remotes=[remote])
+        assert len(server.asked) == 1
+        assert json.loads((tmp_path / CHECKSUMS).read_text())["a.zip"]["sha256"] == sha256(server.files["/a.zip"])
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("page.zip", b"<html>This page has moved</html>"),
+            ("page.tar.gz", b"<html>This page has moved</html>"),
+            ("cut.zip", zipped({"set/a": CONTENT})[:-1000]),
+            ("cut.tar.gz", tarred(("set/a", CONTENT, REG))[:700_000]),
+            ("empty.tar.gz", b""),
+        ],
+    )
+    def test_what_is_no_archive_is_not_recorded(self, name, content, server, tmp_path):
+        server.files[f"/{name}"] = content
+        with pytest.raises(DataError, match="damaged, or no archive"):
+            download("x", tmp_path, remotes=[Remote(name, (f"{server.url}/{name}",), None, "set")])
+        assert leftovers(tmp_path) == []
+        assert not (tmp_path / CHECKSUMS).exists()
+
+    def test_an_archive_of_something_else(self, server, tmp_path):
+        server.files["/a.zip"] = zipped({"other/a": b"a"})
+        with pytest.raises(DataError, match="does not hold the folder set"):
+            download("x", tmp_path, remotes=[Remote("a.zip", (f"{server.url}/a.zip",), None, "set")])
+
+    def test_a_bomb_is_stopped_by_what_it_writes(self, tmp_path):
+        archive = tmp_path / "bomb.zip"
+        archive.write_bytes(zipped({"set/zeros": bytes(5_000_000)}))
+        with pytest.raises(DataError, match="decompression bomb"):
+            unpack(archive, tmp_path / "to", max_bytes=1_000_000)
+        assert leftovers(tmp_path / "to") == []
+
+    def test_nothing_is_overwritten(self, tmp_path):
+        archive = tmp_path / "a.zip"
+        archive.write_bytes(zipped({"set/a": b"new"}))
+        (tmp_path / "set").mkdir()
+        (tmp_path / "set/a").write_bytes(b"old")
+        with pytest.raises(DataError, match="exists already"):
+            unpack(archive, tmp_path)
+        assert (tmp_path / "set/a").read_bytes() == b"old"
+        assert leftovers(tmp_path) == ["a.zip", "set"]
+
+
+LIMITED = """
+import resource, sys
+from semcorr.data.download import Remote, download
+from semcorr.errors import DataError
+limit, to, url, place, sha256, unpacks_to = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+try:
+    download("x", to, remotes=[Remote(place, (url,), sha256, unpacks_to or None)])
+except DataError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot limit the size of files")
+class TestFullDisk:
+    """The system refuses to write on, as it does on a full disk, because the size of files is limited."""
+
+    def run(self, limit: int, to: Path, server: Server, place: str, content: bytes, unpacks_to: str = "") -> str:
+        server.files[f"/{place}"] = content
+        arguments = [str(limit), str(to), f"{server.url}/{place}", place, sha256(content), unpacks_to]
+        done = subprocess.run(
+            [sys.executable, "-c", LIMITED, *arguments], capture_output=True, text=True, timeout=120, check=True
+        )
+        return done.stdout
+
+    def test_while_downloading(self, server, tmp_path):
+        said = self.run(500_000, tmp_path, server, "data.bin", CONTENT)
+        assert said.startswith("StorageError no room for ")
+        assert "it goes on after 500000 bytes" in said
+        assert said.count("\n") == 1
+        assert not (tmp_path / "data.bin").exists()
+        server.asked.clear()
+        download("x", tmp_path, remotes=[plain(server)])  # with room again
+        assert server.asked == [("/data.bin", "bytes=500000-")]
+        assert (tmp_path / "data.bin").read_bytes() == CONTENT
+
+    def test_while_unpacking(self, server, tmp_path):
+        archive = zipped({"set/a": b"small", "set/zeros": bytes(5_000_000)})
+        said = self.run(1_000_000, tmp_path, server, "a.zip", archive, "set")
+        assert "cannot be unpacked" in said
+        assert "nothing was changed" in said
+        assert leftovers(tmp_path) == ["a.zip"]
+        server.asked.clear()
+        download("x", tmp_path, remotes=[Remote("a.zip", (f"{server.url}/a.zip",), sha256(archive), "set")])
+        assert server.asked == []
+        assert (tmp_path / "set/zeros").stat().st_size == 5_000_000
+
+    def test_more_than_the_disk_has_is_refused_before_a_byte_is_written(self, tmp_path):
+        class Huge(Server):
+            def answer(self, handler: BaseHTTPRequestHandler) -> None:
+                handler.send_response(200)
+                handler.send_header("Content-Length", str(10**18))
+                handler.end_headers()
+
+        huge = Huge()
+        try:
+            with pytest.raises(StorageError, match="MB are needed"):
+                download("x", tmp_path, remotes=[Remote("data.bin", (f"{huge.url}/data.bin",))])
+        finally:
+            huge.close()
+        assert leftovers(tmp_path) == []
+
+    def test_a_place_that_cannot_be_written(self, server, tmp_path):
+        (tmp_path / "file").write_bytes(b"not a folder")
+        with pytest.raises(DataError, match="cannot be written"):
+            download("x", tmp_path / "file", remotes=[plain(server)])
+
+
+def test_a_range_that_was_not_asked_for(tmp_path):
+    class Liar(Server):
+        def answer(self, handler: BaseHTTPRequestHandler) -> None:
+            handler.send_response(206)
+            handler.send_header("Content-Range", "bytes 7-9/10")
+            handler.send_header("Content-Length", "3")
+            handler.end_headers()
+            handler.wfile.write(b"abc")
+
+    liar = Liar()
+    try:
+        with pytest.raises(TransferError, match="sends bytes from 7, asked for 0"):
+            transfer.fetch(f"{liar.url}/x", tmp_path / "x.part", verified=True)
+    finally:
+        liar.close()
+
+
+class TestWholeDataSets:
+    """The public data sets, in their true layouts, all the way from a mirror to pairs."""
+
+    def pack(self, root: Path, folder: str, kind: str) -> bytes:
+        files = [path for path in sorted((root / folder).rglob("*")) if path.is_file()]
+        members = {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+        return zipped(members) if kind == "zip" else tarred(*((name, data, REG) for name, data in members.items()))
+
+    def test_pf_willow(self, built, server, tmp_path):
+        server.files["/PF-dataset.zip"] = self.pack(built["pf-willow"], "PF-dataset", "zip")
+        server.files["/test_pairs_pf.csv"] = (built["pf-willow"] / "test_pairs_pf.csv").read_bytes()
+        server.cuts = [100, 200]
+        root = download("pf-willow", tmp_path / "new" / "willow", [server.url])
+        assert len(load_dataset("pf-willow", root)) == 3
+        assert set(json.loads((root / CHECKSUMS).read_text())) == {"PF-dataset.zip", "test_pairs_pf.csv"}
+
+    def test_spair(self, built, server, tmp_path):
+        home = tmp_path / "home"
+        home.mkdir()
+        (home / "SPair-71k").symlink_to(built["spair-71k"])
+        server.files["/SPair-71k.tar.gz"] = self.pack(home, "SPair-71k", "tar")
+        server.cuts = [1000]
+        root = download("spair-71k", tmp_path / "spair", [server.url])
+        assert [pair.source.path.stem for pair in load_dataset("spair-71k", root)] == ["tabby", "lion", "cub"]
+        assert leftovers(root) == ["SPair-71k"]
