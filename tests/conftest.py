@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +38,13 @@ def cheetah2_path() -> Path:
 @pytest.fixture(scope="session")
 def lion_path() -> Path:
     return _gradio_photograph("media_assets/images/lion.jpg")
+
+
+@pytest.fixture(scope="session")
+def shared_keypoints() -> Path:
+    """Return the folder of real photographs with keypoints that development machines have beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "keypoints"
+    folder = Path(os.environ.get("SEMCORR_KEYPOINTS", beside))
+    if not (folder / "test.json").is_file():
+        pytest.skip(f"no photographs with keypoints in {folder}: set SEMCORR_KEYPOINTS to their folder")
+    return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -50,13 +49,3 @@ def dataset(built, tmp_path):
         return Path(shutil.copytree(built[name], tmp_path / name))
 
     return copy
-
-
-@pytest.fixture(scope="session")
-def shared_keypoints() -> Path:
-    """Return the folder of real photographs with keypoints that development machines have beside the checkout."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data" / "keypoints"
-    folder = Path(os.environ.get("SEMCORR_KEYPOINTS", beside))
-    if not (folder / "test.json").is_file():
-        pytest.skip(f"no photographs with keypoints in {folder}: set SEMCORR_KEYPOINTS to their folder")
-    return folder
