@@ -6,6 +6,7 @@ python benchmarks/optimum.py ../shared/data/keypoints --pairs 50 --grid 25
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ import semcorr
 from semcorr.correlation import correlation_channels, cosine_correlation
 from semcorr.data.keypoints import load_pairs
 from semcorr.patchmatch import SearchOptions, exhaustive_search, search
+from semcorr.patchmatch.candidates import NEAREST, PROTOTYPE
 
 TOLERANCE = 1e-3
 
@@ -30,9 +32,11 @@ def main() -> None:
     model = semcorr.load("pmnc", grid=arguments.grid)
     listed = list(load_pairs(arguments.folder, arguments.split))
     pairs = listed[:: max(1, len(listed) // arguments.pairs)][: arguments.pairs]
-    counts = sorted({1, 4, 8, 16, model.score.options.candidates})
-    reached = dict.fromkeys(counts, 0.0)
-    scored = dict.fromkeys(counts, 0.0)
+    patterns = {"4 nearest": NEAREST, "prototype": PROTOTYPE}
+    contenders = {
+        (name, count): SearchOptions(count, offsets=patterns[name]) for name in patterns for count in (1, 4, 8, 16)
+    }
+    reached, scored = dict.fromkeys(contenders, 0.0), dict.fromkeys(contenders, 0.0)
     cells = pairs_of_cells = 0
     for pair in track(pairs, "searching"):
         source, target = (model.encode(photo.path).features for photo in (pair.source, pair.target))
@@ -42,16 +46,18 @@ def main() -> None:
         best = [oracle.flatten(3).amax(3), oracle.flatten(1, 2).amax(1)]
         cells += sum(scores.numel() for scores in best)
         pairs_of_cells += oracle.numel()
-        for count in counts:
-            table = search(maps, model.score.scoring, SearchOptions(candidates=count), dilation)
+        for key, options in contenders.items():
+            # the surroundings that decoding wants scored are no part of the search
+            table = search(maps, model.score.scoring, replace(options, decode_radius=0), dilation)
             found = [table.flatten(3).amax(3), table.flatten(1, 2).amax(1)]
-            reached[count] += sum((b - f <= TOLERANCE).sum().item() for b, f in zip(best, found, strict=True))
-            scored[count] += table.isfinite().sum().item()
+            reached[key] += sum((b - f <= TOLERANCE).sum().item() for b, f in zip(best, found, strict=True))
+            scored[key] += table.isfinite().sum().item()
     print(f"{len(pairs)} pairs of {arguments.split}, grid {arguments.grid}: cells within {TOLERANCE} of the best score")
-    for count in counts:
+    for name, count in contenders:
         print(
-            f"{count:3} initial candidates: {100 * reached[count] / cells:5.1f} % of cells reach the optimum; "
-            f"{100 * scored[count] / pairs_of_cells:.1f} % of all pairs scored"
+            f"{name:9} offsets, {count:2} initial candidates: "
+            f"{100 * reached[name, count] / cells:5.1f} % of cells reach the optimum; "
+            f"{100 * scored[name, count] / pairs_of_cells:4.1f} % of all pairs scored"
         )
 
 

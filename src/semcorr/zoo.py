@@ -60,7 +60,10 @@ class PMNCRecipe:
         features = dict(values["features"])
         if features.get("stages") is not None:
             features["stages"] = tuple(features["stages"])
-        rest = {**values, "features": FeatureOptions(**features), "search": SearchOptions(**values["search"])}
+        search = dict(values["search"])
+        if "offsets" in search:
+            search["offsets"] = tuple((int(dy), int(dx)) for dy, dx in search["offsets"])
+        rest = {**values, "features": FeatureOptions(**features), "search": SearchOptions(**search)}
         return PMNCRecipe(**rest)
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from semcorr.consensus.scoring import ScoringFunction, sample_rows, window_offsets
 from semcorr.correlation import correlation_channels, cosine_correlation
 from semcorr.patchmatch import exhaustive_search
-from semcorr.patchmatch.search import cut_windows, fill_scores
+from semcorr.patchmatch.search import cut_windows, fill_scores, pad_maps
 
 
 def maps_of(batch: int = 1, source: tuple[int, int] = (7, 9), target: tuple[int, int] = (8, 6)) -> torch.Tensor:
@@ -48,7 +48,7 @@ def by_definition(function: ScoringFunction, maps: torch.Tensor, p: tuple[int, i
 def test_search_equals_definition_at_borders_too(radius, dilation):
     function, maps = scoring(radius), maps_of()
     table = torch.full_like(maps[:, 0], -torch.inf)
-    fill_scores(table, torch.ones_like(table, dtype=torch.bool), maps, function, dilation)
+    fill_scores(table, torch.ones_like(table, dtype=torch.bool), pad_maps(maps, radius * dilation), function, dilation)
     for p, q in itertools.product([(0, 0), (0, 4), (3, 4), (6, 8), (6, 0)], [(0, 0), (7, 5), (3, 3), (0, 2)]):
         expected = by_definition(function, maps[0], p, q, dilation)
         torch.testing.assert_close(table[0, p[0], p[1], q[0], q[1]], expected, atol=1e-4, rtol=1e-4)
@@ -59,7 +59,7 @@ def test_search_equals_definition_at_borders_too(radius, dilation):
 def test_proxy_equals_search_for_all_pairs(radius, dilation):
     function, maps = scoring(radius), maps_of()
     table = torch.full_like(maps[:, 0], -torch.inf)
-    fill_scores(table, torch.ones_like(table, dtype=torch.bool), maps, function, dilation)
+    fill_scores(table, torch.ones_like(table, dtype=torch.bool), pad_maps(maps, radius * dilation), function, dilation)
     cells = torch.cartesian_prod(torch.arange(7), torch.arange(9)).flip(1).float()
     proxy = function.score_points(maps[0], cells, dilation).view(7, 9, 8, 6)
     torch.testing.assert_close(proxy, table[0], atol=1e-4, rtol=1e-4)
@@ -68,7 +68,7 @@ def test_proxy_equals_search_for_all_pairs(radius, dilation):
 def test_exhaustive_equals_search_in_a_batch():
     function, maps = scoring(2), maps_of(batch=3)
     table = torch.full_like(maps[:, 0], -torch.inf)
-    fill_scores(table, torch.ones_like(table, dtype=torch.bool), maps, function, 1)
+    fill_scores(table, torch.ones_like(table, dtype=torch.bool), pad_maps(maps, 2), function, 1)
     torch.testing.assert_close(exhaustive_search(maps, function), table, atol=1e-4, rtol=1e-4)
 
 
@@ -87,11 +87,10 @@ def test_rows_between_cells_are_interpolated():
 
 def test_windows_are_cut_source_before_target():
     maps = maps_of()
-    padded = F.pad(maps, (1,) * 8)
-    window = cut_windows(padded, torch.tensor([[0, 3, 4, 5, 2]]), radius=1, dilation=1)
+    window = cut_windows(pad_maps(maps, 1), torch.tensor([[0, 3, 4, 5, 2]]), radius=1, dilation=1)
     offsets = window_offsets(1).tolist()
     s, t = offsets.index([-1, 1]), offsets.index([1, 0])
-    torch.testing.assert_close(window[0, :, s, t], maps[0, :, 2, 5, 6, 2])
+    torch.testing.assert_close(window[0, s, t], maps[0, :, 2, 5, 6, 2])
 
 
 def test_gradients_reach_every_parameter():

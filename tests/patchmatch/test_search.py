@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import correlation_channels, cosine_correlation
 from semcorr.patchmatch import SearchOptions, exhaustive_search, search
-from semcorr.patchmatch.candidates import PROPAGATION, best_pairs, initialise, propagate, refine
+from semcorr.patchmatch.candidates import PROTOTYPE, best_pairs, initialise, propagate, refine
 
 
 def smooth_features(grid: tuple[int, int], seed: int, channels: int = 32) -> torch.Tensor:
@@ -32,14 +32,14 @@ def test_best_pairs_of_both_directions():
 
 def test_propagation_compensates_for_the_offset():
     mask = torch.zeros(1, 8, 8, 8, 8, dtype=torch.bool)
-    propagate(torch.tensor([[0, 4, 4, 5, 3]]), mask)
+    propagate(torch.tensor([[0, 4, 4, 5, 3]]), mask, PROTOTYPE)
     marked = mask.nonzero()
-    assert {tuple(m) for m in (marked[:, 1:3] - torch.tensor([4, 4])).tolist()} <= set(PROPAGATION)
+    assert {tuple(m) for m in (marked[:, 1:3] - torch.tensor([4, 4])).tolist()} <= set(PROTOTYPE)
     # source and target moved by the same way
     assert torch.equal(marked[:, 1:3] - torch.tensor([4, 4]), marked[:, 3:5] - torch.tensor([5, 3]))
     # those that leave a picture are left out: +5 rows, and the like
     assert len(marked) == sum(
-        0 <= 4 + y < 8 and 0 <= 4 + x < 8 and 0 <= 5 + y < 8 and 0 <= 3 + x < 8 for y, x in PROPAGATION
+        0 <= 4 + y < 8 and 0 <= 4 + x < 8 and 0 <= 5 + y < 8 and 0 <= 3 + x < 8 for y, x in PROTOTYPE
     )
 
 

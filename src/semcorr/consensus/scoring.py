@@ -78,14 +78,15 @@ class ScoringFunction(nn.Module):
         """Score windows that were cut out already.
 
         Args:
-            windows: ``(N, channels, S, S)``, source offsets before target offsets.
+            windows: ``(N, S, S, channels)``, source offsets before target offsets.
 
         Returns:
             ``(N,)``.
         """
         weight, bias = self.both_orders()
-        middle = windows.shape[-1] // 2
-        return self.pointwise(windows.flatten(1) @ weight.flatten(1).T + bias, windows[:, :, middle, middle])
+        middle = windows.shape[1] // 2
+        first = windows.flatten(1) @ weight.movedim(1, 3).flatten(1).T + bias
+        return self.pointwise(first, windows[:, middle, middle])
 
     def score_rows(self, rows: Tensor, dilation: int = 1) -> Tensor:
         """Score fixed source positions against every target cell at once: one ordinary 2-D convolution.

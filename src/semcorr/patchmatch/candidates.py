@@ -9,12 +9,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# (dy, dx); the pattern of the public prototype of PMNC's first author.
-PROPAGATION: tuple[tuple[int, int], ...] = (
+Offsets = tuple[tuple[int, int], ...]
+"""Steps (dy, dx) in cells."""
+
+NEAREST: Offsets = ((0, 1), (0, -1), (1, 0), (-1, 0))
+"""The four neighbours: all that propagation needs once the initial candidates are good."""
+
+PROTOTYPE: Offsets = (
     *((0, 1), (0, -1), (0, 3), (0, -3), (0, 5), (0, -5)),
     *((1, 0), (-1, 0), (3, 0), (-3, 0), (5, 0), (-5, 0)),
     *((1, 2), (1, -2), (-1, 2), (-1, -2), (2, 1), (2, -1), (-2, 1), (-2, -1)),
 )
+"""The pattern of the public prototype of PMNC's first author."""
 
 
 def initialise(filtered: Tensor, count: int) -> Tensor:
@@ -53,13 +59,18 @@ def best_pairs(scores: Tensor) -> Tensor:
     return torch.stack([b, source // ws, source % ws, target // wt, target % wt], dim=2).flatten(0, 1)
 
 
-def propagate(pairs: Tensor, mask: Tensor) -> None:
+def propagate(pairs: Tensor, mask: Tensor, offsets: Offsets = NEAREST) -> None:
     """Mark for each correspondence (p, q) its parallel ones (p + d, q + d).
 
     Seen from the cell p + d, its neighbour p proposes q compensated by the offset between them; seen from the target
     cell q + d, its neighbour q proposes p likewise: one list of pairs propagates both directions.
+
+    Args:
+        pairs: ``(N, 5)``.
+        mask: ``(B, hs, ws, ht, wt)``, changed in place.
+        offsets: The steps d.
     """
-    steps = torch.tensor(PROPAGATION, device=pairs.device)
+    steps = torch.tensor(offsets, device=pairs.device)
     _mark(pairs, torch.cat([torch.zeros_like(steps[:, :1]), steps, steps], dim=1), mask)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semcorr.consensus.scoring import ScoringFunction, sample_rows, window_offsets
+from semcorr.consensus.scoring import ScoringFunction, sample_rows
 from semcorr.geometry import cell_centres
-from semcorr.patchmatch.candidates import best_pairs, initialise, propagate, refine
+from semcorr.patchmatch.candidates import NEAREST, Offsets, best_pairs, initialise, propagate, refine
 
 _CHUNK = 8192  # pairs gathered at once: 8192 windows of 2 × 625 float32 are 41 MB
 
@@ -21,11 +21,13 @@ class SearchOptions:
     Attributes:
         candidates: Highest filtered correlations of each cell that are scored first.
         iterations: Rounds of propagation and refinement at most; the search ends early once nothing new is proposed.
+        offsets: From which neighbours matches are propagated, (dy, dx) in cells.
         decode_radius: Radius in cells around each final match that is scored for sub-cell decoding.
     """
 
     candidates: int = 16
     iterations: int = 8
+    offsets: Offsets = NEAREST
     decode_radius: int = 2
 
 
@@ -45,27 +47,41 @@ def search(
         dimensions is the match of each source cell, that over the first two the match of each target cell.
     """
     scores = torch.full_like(maps[:, 0], -torch.inf)
-    fill_scores(scores, initialise(maps[:, -1], options.candidates), maps, scoring, dilation)
+    padded = pad_maps(maps, scoring.radius * dilation)
+    fill_scores(scores, initialise(maps[:, -1], options.candidates), padded, scoring, dilation)
     for _ in range(options.iterations):
         candidates = torch.zeros_like(scores, dtype=torch.bool)
         pairs = best_pairs(scores)
-        propagate(pairs, candidates)
+        propagate(pairs, candidates, options.offsets)
         refine(pairs, candidates)
-        if not fill_scores(scores, candidates, maps, scoring, dilation):
+        if not fill_scores(scores, candidates, padded, scoring, dilation):
             break
     surroundings = torch.zeros_like(scores, dtype=torch.bool)
     refine(best_pairs(scores), surroundings, options.decode_radius)
-    fill_scores(scores, surroundings, maps, scoring, dilation)
+    fill_scores(scores, surroundings, padded, scoring, dilation)
     return scores
 
 
-def fill_scores(scores: Tensor, candidates: Tensor, maps: Tensor, scoring: ScoringFunction, dilation: int) -> int:
+def pad_maps(maps: Tensor, reach: int) -> Tensor:
+    """Put zeros around correlation channels, and the channels last, so that a window is read in few long runs.
+
+    Args:
+        maps: ``(B, channels, hs, ws, ht, wt)``.
+        reach: Cells of zeros at each end of the last four dimensions.
+
+    Returns:
+        ``(B, hs + 2·reach, ws + 2·reach, ht + 2·reach, wt + 2·reach, channels)``, contiguous.
+    """
+    return torch.nn.functional.pad(maps, (reach,) * 8).movedim(1, -1).contiguous()
+
+
+def fill_scores(scores: Tensor, candidates: Tensor, padded: Tensor, scoring: ScoringFunction, dilation: int) -> int:
     """Score the candidates that have no score yet, in place.
 
     Args:
         scores: ``(B, hs, ws, ht, wt)``, changed in place.
         candidates: Mask of the same shape.
-        maps: ``(B, channels, hs, ws, ht, wt)``.
+        padded: The correlation channels, from `pad_maps` with the reach of the window.
         scoring: The scoring function.
         dilation: Spacing of the window's cells.
 
@@ -73,34 +89,31 @@ def fill_scores(scores: Tensor, candidates: Tensor, maps: Tensor, scoring: Scori
         The number of pairs that were scored.
     """
     pairs = (candidates & scores.isneginf()).nonzero()  # (N, 5)
-    reach = scoring.radius * dilation
-    padded = torch.nn.functional.pad(maps, (reach,) * 8)
     for part in torch.split(pairs, _CHUNK):
         scores[tuple(part.T)] = scoring.score_windows(cut_windows(padded, part, scoring.radius, dilation))
     return len(pairs)
 
 
 def cut_windows(padded: Tensor, pairs: Tensor, radius: int, dilation: int) -> Tensor:
-    """Cut the windows around pairs out of zero-padded maps.
+    """Cut the windows around pairs out of padded maps.
 
     Args:
-        padded: ``(B, channels, hs, ws, ht, wt)`` with ``radius · dilation`` zeros around the last four dimensions.
+        padded: From `pad_maps` with a reach of ``radius · dilation``.
         pairs: ``(N, 5)``, in the coordinates of the maps before padding.
         radius: The window's radius in cells.
         dilation: Spacing of the window's cells.
 
     Returns:
-        ``(N, channels, S, S)``.
+        ``(N, S, S, channels)``, source offsets before target offsets.
     """
-    strides = padded.stride()
-    offsets = window_offsets(radius, dilation, padded.device) + radius * dilation  # (S, 2), never negative
-    source = offsets @ torch.tensor(strides[2:4], device=padded.device)
-    target = offsets @ torch.tensor(strides[4:6], device=padded.device)
-    channel = torch.arange(padded.shape[1], device=padded.device) * strides[1]
-    window = (channel[:, None, None] + source[:, None] + target).flatten()  # (channels·S·S,)
-    corner = pairs @ torch.tensor([strides[0], *strides[2:]], device=padded.device)  # (N,)
-    values = padded.view(-1).index_select(0, (corner[:, None] + window).flatten())
-    return values.view(len(pairs), padded.shape[1], len(source), len(target))
+    side = 2 * radius + 1
+    strides = padded.stride()[1:5]
+    steps = [stride * dilation for stride in strides]
+    # Every window that begins anywhere in memory, as a view: the index then copies whole windows.
+    begins = padded.numel() - sum(step * (side - 1) for step in steps) - (padded.shape[5] - 1)
+    windows = padded.as_strided((begins, *[side] * 4, padded.shape[5]), (1, *steps, 1))
+    corners = pairs @ torch.tensor([padded.stride(0), *strides], device=padded.device)  # (N,)
+    return windows[corners].flatten(3, 4).flatten(1, 2)
 
 
 def exhaustive_search(maps: Tensor, scoring: ScoringFunction, dilation: int = 1) -> Tensor:

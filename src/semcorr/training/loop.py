@@ -73,7 +73,9 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
                 pck = validate(scoring, bank, pairs)
                 if fabric.is_global_zero:
                     figures = " / ".join(f"{value:.1f}" for value in pck)
-                    console.print(f"step {step + 1}: loss {loss:.3f}, validation PCK at {_alphas()}: {figures}")
+                    console.print(
+                        f"step {step + 1}: loss {loss:.3f}, validation PCK at {_alphas()}: {figures}", soft_wrap=True
+                    )
                     better = sum(pck) > progress["best"]
                     progress |= {"step": step + 1, "best": max(sum(pck), progress["best"])}
                     if better:

@@ -74,10 +74,10 @@ class FeatureBank:
 
     Args:
         extractor: The frozen backbone.
-        capacity: Views that are kept.
+        capacity: Views that are kept, about half a megabyte each; the one unused for longest gives way.
     """
 
-    def __init__(self, extractor: FeatureExtractor, capacity: int = 20_000) -> None:
+    def __init__(self, extractor: FeatureExtractor, capacity: int = 8_000) -> None:
         self.extractor = extractor
         self._features = lru_cache(maxsize=capacity)(self._compute)
 
