@@ -82,5 +82,5 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "d730767d3d5382eff4cf05d5b2eab797c6a351dea5ec5df7b736fa03f5b45d42"),
+    "pmnc": Embedded("pmnc.safetensors", "36b5eefb47d89b649335d6d62751e32161e39c65f451c686eb222b726f8b7f6c"),
 }
