@@ -1,6 +1,6 @@
 """Put trained weights into the package and print the line that names their checksum.
 
-    python scripts/ship_weights.py runs/pmnc/pmnc.safetensors
+python scripts/ship_weights.py runs/pmnc/pmnc.safetensors
 """
 
 from __future__ import annotations

@@ -74,7 +74,9 @@ def test_weights_can_be_loaded_and_say_how_they_were_made(tmp_path, folder, cat)
 
 
 def test_interrupted_training_gives_the_same_result(tmp_path, folder):
-    whole = read_weights(train(read_recipe(recipe_file(tmp_path, folder, "whole", steps=40))).parent / "checkpoint.safetensors")
+    whole = read_weights(
+        train(read_recipe(recipe_file(tmp_path, folder, "whole", steps=40))).parent / "checkpoint.safetensors"
+    )
     path = recipe_file(tmp_path, folder, "cut", steps=40)
     code = "import sys; from semcorr.cli import main; sys.argv[0] = 'semcorr'; main()"
     process = subprocess.Popen([sys.executable, "-c", code, "train", str(path)], stderr=subprocess.PIPE)
