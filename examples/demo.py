@@ -24,14 +24,14 @@ def main() -> None:
     match = model.match(data.chelsea(), cheetah)
     seconds = time.perf_counter() - start
 
-    nose = (233.0, 178.0)
+    nose = (265.0, 243.0)
     points, confidence = match.transfer([nose])
     x, y = points[0]
     out = Path("demo") / "match.png"
     out.parent.mkdir(exist_ok=True)
     match.plot(out)
     print(
-        f"matched in {seconds:.2f} s; the cat's nose {nose} is the cheetah's ({x:.0f}, {y:.0f}), "
+        f"matched in {seconds:.2f} s; the cat's nose, {nose}, is at ({x:.0f}, {y:.0f}) in the cheetah, "
         f"confidence {confidence[0]:.2f}"
     )
     print(f"picture: {out.resolve()}")

@@ -43,13 +43,13 @@ def test_installed_command_answers_a_point(pictures):
         "match",
         *pictures,
         "--point",
-        "177,105",
+        "170,115",
         "--json",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
-    assert answer["points"][0]["source"] == [177, 105]
-    assert np.abs(np.subtract(answer["points"][0]["target"], [77, 105])).max() < 25
+    assert answer["points"][0]["source"] == [170, 115]
+    assert np.abs(np.subtract(answer["points"][0]["target"], [70, 115])).max() < 25
     assert 0 <= answer["points"][0]["confidence"] <= 1
     assert "matched in" in done.stderr
 
@@ -61,23 +61,23 @@ def test_picture_by_default(run, pictures, tmp_path):
 
 
 def test_points_from_files_and_options_in_order(run, pictures, tmp_path):
-    (tmp_path / "p.csv").write_text("name,y,x\nnose,178,233\neye,105,177\n")
-    (tmp_path / "p.json").write_text('[[233, 178], {"x": 177, "y": 105}]')
-    (tmp_path / "bare.csv").write_text("233,178\n177,105\n")
+    (tmp_path / "p.csv").write_text("name,y,x\nnose,243,265\neye,115,170\n")
+    (tmp_path / "p.json").write_text('[[265, 243], {"x": 170, "y": 115}]')
+    (tmp_path / "bare.csv").write_text("265,243\n170,115\n")
     answers = []
     for name in ("p.csv", "p.json", "bare.csv"):
         code, out, _ = run("match", *pictures, "--point", "10,20", "--points", tmp_path / name, "--json")
         assert code == 0
         answers.append(json.loads(out)["points"])
-        assert [p["source"] for p in answers[-1]] == [[10, 20], [233, 178], [177, 105]]
+        assert [p["source"] for p in answers[-1]] == [[10, 20], [265, 243], [170, 115]]
     assert answers[0] == answers[1] == answers[2]
 
 
 def test_points_as_text(run, pictures):
-    code, out, _ = run("match", *pictures, "--point", "233,178", "--point", "177.5,105")
+    code, out, _ = run("match", *pictures, "--point", "265,243", "--point", "170.5,115")
     lines = out.strip().splitlines()
     assert code == 0
-    assert [line.split(" -> ")[0] for line in lines] == ["233,178", "177.5,105"]
+    assert [line.split(" -> ")[0] for line in lines] == ["265,243", "170.5,115"]
 
 
 def test_whole_match_as_json(run, pictures):
