@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semcorr.errors import SemcorrError
+from semcorr.evaluation import commands
 
 if TYPE_CHECKING:
     from semcorr.match import Match
@@ -161,3 +162,8 @@ def train(
 
     weights = run(read_recipe(recipe, data=data, out=out), fresh=fresh)
     typer.echo(str(weights))
+
+
+app.command()(commands.evaluate)
+app.command()(commands.compare)
+app.add_typer(commands.data, name="data")

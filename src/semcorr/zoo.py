@@ -34,6 +34,18 @@ def list_models() -> list[str]:
     return list(MODEL_NAMES)
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that `load` does not take.
+
+    Raises:
+        ModelError: With the names nearest to it.
+    """
+    if name not in MODEL_NAMES:
+        raise ModelError(
+            f"unknown model {name!r}{did_you_mean(name, MODEL_NAMES)}; there are: {', '.join(MODEL_NAMES)}"
+        )
+
+
 @dataclass(frozen=True)
 class PMNCRecipe:
     """What a file of PMNC weights says about itself.

@@ -1,0 +1,1 @@
+"""Evaluation: a data set and a model in, predictions kept on disk, a report out."""

@@ -1,0 +1,128 @@
+"""The pictures of a report: curves, calibration, and pairs with right answers and wrong ones told apart."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semcorr.data.pairs import Photo
+from semcorr.errors import ImageError
+from semcorr.evaluation.results import Evaluation
+from semcorr.image import load_image
+from semcorr.metrics import CURVE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SIDE = 320  # pixels of the longer side of a picture in a gallery
+_RIGHT, _WRONG, _GIVEN = "#0072b2", "#d55e00", "#f0e442"  # Okabe and Ito's, which all colour vision tells apart
+_LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+
+
+def curves(evaluations: Sequence[Evaluation]) -> str:
+    """Draw PCK over α for all methods; returns a data URI."""
+    figure, axes = _canvas(6.4, 3.6)
+    for evaluation, colour in zip(evaluations, _LINES * len(evaluations), strict=False):
+        label = f"{evaluation.model} (area {evaluation.scores.area:.1f})"
+        axes.plot(CURVE, evaluation.scores.curve, color=colour, linewidth=2, label=label)
+    axes.set(xlabel="α", ylabel="PCK per image, %", xlim=(0, max(CURVE)), ylim=(0, 100))
+    axes.legend(frameon=False, loc="lower right")
+    return _svg(figure)
+
+
+def calibration(evaluations: Sequence[Evaluation]) -> str:
+    """Draw how often matches of each confidence are right; returns a data URI."""
+    figure, axes = _canvas(4.2, 3.6)
+    axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="honest")
+    for evaluation, colour in zip(evaluations, _LINES * len(evaluations), strict=False):
+        if evaluation.scores.calibration is not None:
+            found = evaluation.scores.calibration
+            axes.plot(found.confidence, found.accuracy, color=colour, marker="o", linewidth=2, label=evaluation.model)
+    axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(frameon=False, loc="upper left")
+    return _svg(figure)
+
+
+def source_picture(evaluation: Evaluation, index: int) -> str | None:
+    """Draw a pair's source with its keypoints; returns a data URI, or None where the picture is gone."""
+    pair = evaluation.pairs[index]
+    figure, axes = _photograph(pair.source)
+    if figure is None or axes is None:
+        return None
+    x, y = pair.points()[0].numpy().T
+    axes.scatter(x, y, s=26, c=_GIVEN, edgecolors="black", linewidths=0.8)
+    return _jpeg(figure)
+
+
+def answer_picture(evaluation: Evaluation, index: int, alpha: float) -> str | None:
+    """Draw a method's answer on the target: right ones as discs, wrong ones as crosses with a line to the truth."""
+    pair, prediction = evaluation.pairs[index], evaluation.predictions[index]
+    figure, axes = _photograph(pair.target)
+    if figure is None or axes is None:
+        return None
+    truth = pair.points()[1].numpy()
+    for (x, y), (u, v), error in zip(prediction.points, truth, evaluation.errors[index], strict=True):
+        if error <= alpha:
+            axes.scatter([x], [y], s=30, c=_RIGHT, edgecolors="white", linewidths=0.9, zorder=3)
+        else:
+            axes.plot([x, u], [y, v], color=_WRONG, linewidth=1.2, zorder=2)
+            axes.scatter([x], [y], s=34, c=_WRONG, marker="X", edgecolors="white", linewidths=0.7, zorder=3)
+    return _jpeg(figure)
+
+
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _photograph(photo: Photo) -> tuple[Figure | None, Axes | None]:
+    from matplotlib.figure import Figure
+
+    try:
+        image = load_image(photo.path)
+    except (ImageError, OSError):  # gone or damaged since it was matched: the figures stand without it
+        return None, None
+    height, width = photo.size
+    scale = _SIDE / max(height, width)
+    shown = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small: NDArray[np.uint8] = np.asarray(Image.fromarray(image).resize(shown))
+    figure = Figure(figsize=(shown[0] / 100, shown[1] / 100), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0), autoscale_on=False)
+    axes.set_axis_off()
+    axes.imshow(small, extent=(0, width, height, 0), aspect="auto")
+    return figure, axes
+
+
+def _svg(figure: Figure) -> str:
+    from matplotlib import rc_context
+
+    stream = io.StringIO()
+    with rc_context({"svg.hashsalt": "semcorr", "svg.fonttype": "path"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return _uri("image/svg+xml", stream.getvalue().encode())
+
+
+def _jpeg(figure: Figure) -> str:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    stream = io.BytesIO()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(stream, "JPEG", quality=82)
+    return _uri("image/jpeg", stream.getvalue())
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,80 @@
+"""The report as one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from semcorr.evaluation import figures
+from semcorr.evaluation.report import Table, calibration_line, difference_table, group_table, main_table, protocol
+from semcorr.evaluation.results import Difference, Evaluation
+
+GALLERY = 6
+"""Pairs in each gallery."""
+
+
+def to_html(evaluations: Sequence[Evaluation], differences: Sequence[Difference] = ()) -> str:
+    """Return the page. Photographs that are gone since are left out, and said to be."""
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(loader=PackageLoader("semcorr.evaluation", "."), autoescape=True, trim_blocks=True)
+    alpha = max(evaluations[0].scores.per_image)
+    kinds = evaluations[0].groups
+    return environment.get_template("page.html.j2").render(
+        title=f"semcorr: {evaluations[0].dataset}",
+        protocol=protocol(evaluations[0]),
+        main=main_table(evaluations),
+        differences=difference_table(differences) if differences else None,
+        groups={kind: group_table(evaluations, kind) for kind in kinds},
+        curves=figures.curves(evaluations),
+        calibration=figures.calibration(evaluations),
+        calibration_lines=[calibration_line(evaluation) for evaluation in evaluations],
+        galleries=galleries(evaluations, alpha),
+        alpha=f"{alpha:g}",
+        models=[evaluation.model for evaluation in evaluations],
+        numeric=_numeric,
+    )
+
+
+def galleries(evaluations: Sequence[Evaluation], alpha: float) -> list[dict[str, Any]]:
+    """Choose pairs to show: the best and the worst of the last method, and those that divide the methods most."""
+    rates = np.array([[np.mean(np.array(errors) <= alpha) for errors in e.errors] for e in evaluations])
+    means = np.array([np.mean(np.minimum(errors, 1.0)) for errors in evaluations[-1].errors])
+    order = np.lexsort((means, -rates[-1]))  # best first; ties by the mean error
+    chosen = {
+        f"best pairs of {evaluations[-1].model}": order[:GALLERY],
+        f"worst pairs of {evaluations[-1].model}": order[::-1][:GALLERY],
+    }
+    if len(evaluations) > 1:
+        divided = np.argsort(-np.ptp(rates, axis=0), kind="stable")[:GALLERY]
+        chosen = {"pairs that divide the methods most": divided, **chosen}
+    return [
+        {"title": title, "rows": [_row(evaluations, int(index), alpha, rates) for index in indices]}
+        for title, indices in chosen.items()
+    ]
+
+
+def _row(evaluations: Sequence[Evaluation], index: int, alpha: float, rates: np.ndarray[Any, Any]) -> dict[str, Any]:
+    pair = evaluations[0].pairs[index]
+    answers = [
+        {
+            "model": evaluation.model,
+            "picture": figures.answer_picture(evaluation, index, alpha),
+            "right": f"{round(rate * len(evaluation.errors[index]))} of {len(evaluation.errors[index])} right",
+        }
+        for evaluation, rate in zip(evaluations, rates[:, index], strict=True)
+    ]
+    names = f"{pair.source.path.name} → {pair.target.path.name}"
+    source = figures.source_picture(evaluations[0], index)
+    return {"names": names, "category": pair.target.category, "source": source, "answers": answers}
+
+
+def _numeric(table: Table) -> list[bool]:
+    """Tell which columns hold numbers: those are set flush right."""
+    return [all(_is_number(row[column]) for row in table[1:]) for column in range(len(table[0]))]
+
+
+def _is_number(text: str) -> bool:
+    return not text or text.replace(".", "", 1).lstrip("+-").isdigit()
