@@ -78,6 +78,6 @@ def _peaks(scores: Tensor, radius: int) -> CellMatches:
 def _agreement(there: Tensor, back: Tensor, sigma: float) -> Tensor:
     """Judge round trips: 1 where following ``there`` and then ``back`` ends where it began."""
     places = cells_to_sampling(there, (back.shape[1], back.shape[2]))
-    returned = F.grid_sample(back.movedim(3, 1), places, align_corners=False, padding_mode="border").movedim(1, 3)
+    returned = F.grid_sample(back.movedim(3, 1), places, align_corners=False, padding_mode="zeros").movedim(1, 3)
     start = cell_centres((there.shape[1], there.shape[2]), there.device)
     return (-(returned - start).square().sum(3) / (2 * sigma**2)).exp()

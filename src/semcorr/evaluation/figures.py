@@ -28,7 +28,7 @@ _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 
 def curves(evaluations: Sequence[Evaluation]) -> str:
     """Draw PCK over α for all methods; returns a data URI."""
-    figure, axes = _canvas(6.4, 3.6)
+    figure, axes = _canvas(5.8, 3.6)
     for evaluation, colour in zip(evaluations, _LINES * len(evaluations), strict=False):
         label = f"{evaluation.model} (area {evaluation.scores.area:.1f})"
         axes.plot(CURVE, evaluation.scores.curve, color=colour, linewidth=2, label=label)
@@ -44,7 +44,8 @@ def calibration(evaluations: Sequence[Evaluation]) -> str:
     for evaluation, colour in zip(evaluations, _LINES * len(evaluations), strict=False):
         if evaluation.scores.calibration is not None:
             found = evaluation.scores.calibration
-            axes.plot(found.confidence, found.accuracy, color=colour, marker="o", linewidth=2, label=evaluation.model)
+            style: dict[str, Any] = {"color": colour, "marker": "o", "linewidth": 2, "clip_on": False}
+            axes.plot(found.confidence, found.accuracy, label=evaluation.model, **style)
     axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
     axes.legend(frameon=False, loc="upper left")
     return _svg(figure)
