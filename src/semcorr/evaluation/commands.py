@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DatasetName = Annotated[str, typer.Argument(help="pf-pascal, pf-willow, spair-71k, ap-10k, coco or keypoints.")]
 Root = Annotated[Path, typer.Option(help="The folder that holds the data set.")]
+Annotations = Annotated[Path | None, typer.Option(help="With coco: any COCO-keypoints file, and …")]
+Images = Annotated[Path | None, typer.Option(help="… the folder of its pictures.")]
 Split = Annotated[str, typer.Option(help="Which split.")]
 Threshold = Annotated[
     Literal["image", "bbox", "keypoints"] | None,
@@ -65,10 +67,14 @@ def evaluate(
     device: Device = "cpu",
     batch: Batch = 8,
     workers: Workers = 2,
+    annotations: Annotations = None,
+    images: Images = None,
 ) -> None:
     """Measure a model on a data set; run it again to go on, or to score the same predictions by another protocol."""
     keywords = {"backbone": backbone, "grid": grid, "device": device}
-    job = _job(dataset, root, split, threshold, space, out, limit, skip_broken, fresh, keywords, batch, workers)
+    files = {"annotations": annotations, "images": images}
+    pairs = _pairs(dataset, root, split, limit, skip_broken, files)
+    job = _job(dataset, pairs, threshold, space, out, fresh, keywords, batch, workers)
     _report([_evaluate(model, job)], out)
 
 
@@ -88,10 +94,14 @@ def compare(
     device: Device = "cpu",
     batch: Batch = 8,
     workers: Workers = 2,
+    annotations: Annotations = None,
+    images: Images = None,
 ) -> None:
     """Measure several models on a data set, and say which differences are real."""
     keywords = {"backbone": backbone, "grid": grid, "device": device}
-    job = _job(dataset, root, split, threshold, space, out, limit, skip_broken, fresh, keywords, batch, workers)
+    files = {"annotations": annotations, "images": images}
+    pairs = _pairs(dataset, root, split, limit, skip_broken, files)
+    job = _job(dataset, pairs, threshold, space, out, fresh, keywords, batch, workers)
     names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
     if len(names) < 2:
         raise DataError(f"--models needs two names at least, with a comma in between; got {models!r}")
@@ -146,27 +156,33 @@ def check(
         raise typer.Exit(1)
 
 
+def _pairs(
+    dataset: str, root: Path, split: str, limit: int | None, skip_broken: bool, files: dict[str, Path | None]
+) -> PairSet:
+    _need_extra()
+    from semcorr.data.registry import load_dataset
+
+    given = {key: value for key, value in files.items() if value is not None}
+    if given and dataset.lower() != "coco":
+        raise DataError(f"--{next(iter(given))} goes with the data set coco; got {dataset!r}")
+    pairs = load_dataset(dataset, root, split, skip_broken=skip_broken, **given)
+    return pairs if limit is None else replace(pairs, pairs=pairs.pairs[:limit])
+
+
 def _job(
     dataset: str,
-    root: Path,
-    split: str,
+    pairs: PairSet,
     threshold: Literal["image", "bbox", "keypoints"] | None,
     space: Literal["native", "square"] | None,
     out: Path,
-    limit: int | None,
-    skip_broken: bool,
     fresh: bool,
     keywords: dict[str, Any],
     batch: int,
     workers: int,
 ) -> _Job:
-    _need_extra()
-    from semcorr.data.registry import find_dataset, load_dataset
+    from semcorr.data.registry import find_dataset
 
     known = find_dataset(dataset)
-    pairs = load_dataset(dataset, root, split, skip_broken=skip_broken)
-    if limit is not None:
-        pairs = replace(pairs, pairs=pairs.pairs[:limit])
     return _Job(pairs, threshold or known.threshold, space or known.space, out, fresh, keywords, batch, workers)
 
 
