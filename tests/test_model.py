@@ -90,6 +90,15 @@ def test_a_batch_of_like_pairs_is_what_each_is_alone(pmnc, cat):
         assert far.mean() < 0.01
 
 
+def test_a_batch_does_not_change_the_grid_of_a_picture(cat):
+    model = semcorr.load(image_size=64)
+    pictures = [np.ascontiguousarray(cat[:, :width]) for width in (300, 320)]
+    together = model.encode_many(pictures)
+    for picture, encoded in zip(pictures, together, strict=True):
+        assert encoded.features.grid == model.encode(picture).features.grid
+    assert together[0].features.grid != together[1].features.grid
+
+
 def test_another_backbone_takes_the_same_scoring_function(cat):
     model = semcorr.load("pmnc", backbone="resnet18", backbone_weights="random", grid=16)
     assert model.match(cat, cat).forward.confidence.shape[0] == 13

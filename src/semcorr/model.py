@@ -69,10 +69,11 @@ class Matcher:
         return self.encode_many([image])[0]
 
     def encode_many(self, images: Sequence[ImageLike]) -> list[Encoded]:
-        """Do as `encode`, with pictures of the same network size together in one batch."""
+        """Do as `encode`, with pictures of the same network size and grid together in one batch."""
         arrays = [load_image(image) for image in images]
         encoded: dict[int, Encoded] = {}
-        for indices in _groups([self.features.input_size(array.shape[:2]) for array in arrays]):
+        sizes = [array.shape[:2] for array in arrays]
+        for indices in _groups([(self.features.input_size(size), self.features.grid(size)) for size in sizes]):
             batch = self.features.encode([arrays[index] for index in indices])
             for row, index in enumerate(indices):
                 features = FeatureMap(batch.tensor[row : row + 1], batch.image_sizes[row : row + 1])
