@@ -34,6 +34,15 @@ def test_a_picture_matches_itself(name, cat):
     assert np.median(confidence) > 0.5 if name == "pmnc" else True
 
 
+@pytest.mark.parametrize("name", semcorr.list_models())
+def test_a_picture_of_one_colour_matches_nothing(name, cat):
+    model, black = semcorr.load(name), np.zeros((300, 400, 3), np.uint8)
+    for pair in ((black, black), (black, cat), (cat, black + 255)):
+        match = model.match(*pair)
+        assert match.confidence.max() == match.inverse().confidence.max() == 0
+        assert len(match.keypoints().confidence) == 0
+
+
 def test_a_mirror_image_is_mirrored(pmnc, cat):
     match = pmnc.match(cat, np.ascontiguousarray(cat[:, ::-1]))
     marks = np.array([[170.0, 115.0], [265.0, 243.0]])  # one eye and the nose

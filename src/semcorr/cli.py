@@ -71,7 +71,9 @@ def match(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where to write the picture (png, jpg, pdf, svg). Without points or --json: match.png."),
+        typer.Option(
+            help="Where to write the picture (png, jpg, webp, pdf, svg). Without points or --json: match.png."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the points, or else the whole match.")] = False,
     model: Annotated[str, typer.Option(help="Which model; `semcorr models` lists them.")] = "pmnc",

@@ -88,7 +88,7 @@ class Matcher:
             target: Likewise.
 
         Returns:
-            The match; its arrays are on the CPU.
+            The match; its arrays are on the CPU. With a picture of a single colour, every confidence is zero.
 
         Raises:
             ImageError: If a picture cannot be used; the message says why.
@@ -124,11 +124,12 @@ class Matcher:
             Match(
                 source.image,
                 target.image,
-                _field(forward, row, target.features),
-                _field(backward, row, source.features),
+                _field(forward, row, target.features, blank),
+                _field(backward, row, source.features, blank),
                 self.name,
             )
             for row, (source, target) in enumerate(zip(sources, targets, strict=True))
+            for blank in (_is_blank(source.image) or _is_blank(target.image),)
         ]
 
 
@@ -149,9 +150,16 @@ def _to_cpu(matches: CellMatches) -> CellMatches:
     return CellMatches(matches.cells.cpu(), matches.confidence.cpu())
 
 
-def _field(matches: CellMatches, row: int, other: FeatureMap) -> Field:
-    """Convert one pair's matches from cells to pixels of the other picture, inside it."""
+def _is_blank(image: NDArray[np.uint8]) -> bool:
+    """Say whether a picture has a single colour: then only its borders give features to match."""
+    colour = image[0, 0]
+    return bool((image[0] == colour).all() and (image == colour).all())
+
+
+def _field(matches: CellMatches, row: int, other: FeatureMap, blank: bool) -> Field:
+    """Convert one pair's matches from cells to pixels of the other picture, inside it; none is sure if one is blank."""
     height, width = other.image_sizes[0]
     points = cells_to_pixels(matches.cells[row], (height, width), other.grid)
     inside = points.clamp(torch.zeros(2), torch.tensor([width, height], dtype=points.dtype))
-    return Field(inside.numpy(), matches.confidence[row].numpy())
+    confidence = matches.confidence[row]
+    return Field(inside.numpy(), (torch.zeros_like(confidence) if blank else confidence).numpy())
