@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from semcorr.geometry import cells_to_pixels
 from semcorr.image import ImageLike, load_image
 from semcorr.match import Field, Match
 from semcorr.matchers import ScoreCells
+from semcorr.memory import check_memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,7 @@ class Matcher:
         Raises:
             ImageError: If it cannot be used; the message says why.
             FileNotFoundError: If there is no such file.
+            SemcorrError: If the grid is too large to match it in the memory of the device.
         """
         return self.encode_many([image])[0]
 
@@ -73,6 +76,8 @@ class Matcher:
         arrays = [load_image(image) for image in images]
         encoded: dict[int, Encoded] = {}
         sizes = [array.shape[:2] for array in arrays]
+        for size in sizes:  # not even its features fit, if a match with a picture like it does not
+            check_memory(math.prod(self.features.grid(size)) ** 2, self.device)
         for indices in _groups([(self.features.input_size(size), self.features.grid(size)) for size in sizes]):
             batch = self.features.encode([arrays[index] for index in indices])
             for row, index in enumerate(indices):
@@ -105,6 +110,9 @@ class Matcher:
 
         Returns:
             One match for each pair, in their order.
+
+        Raises:
+            SemcorrError: If they need more memory than the device has.
         """
         images = [image for pair in pairs for image in pair]
         new = iter(self.encode_many([image for image in images if not isinstance(image, Encoded)]))
@@ -113,6 +121,8 @@ class Matcher:
         matches: dict[int, Match] = {}
         grids = [(a.features.grid, b.features.grid) for a, b in zip(sources, targets, strict=True)]
         for indices in _groups(grids):
+            source, target = grids[indices[0]]
+            check_memory(len(indices) * math.prod(source) * math.prod(target), self.device)
             batch = self._match_batch([sources[index] for index in indices], [targets[index] for index in indices])
             matches |= zip(indices, batch, strict=True)
         return [matches[index] for index in range(len(pairs))]
