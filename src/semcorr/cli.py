@@ -71,7 +71,9 @@ def match(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where to write the picture (png, jpg, pdf, svg). Without points or --json: match.png."),
+        typer.Option(
+            help="Where to write the picture (png, jpg, webp, pdf, svg). Without points or --json: match.png."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the points, or else the whole match.")] = False,
     model: Annotated[str, typer.Option(help="Which model; `semcorr models` lists them.")] = "pmnc",
@@ -79,7 +81,13 @@ def match(
     backbone_weights: Annotated[
         str | None, typer.Option(help="A safetensors file for the backbone; timm downloads them otherwise.")
     ] = None,
-    grid: Annotated[int | None, typer.Option(help="Cells to a side of a square picture (default 25).")] = None,
+    grid: Annotated[
+        int | None,
+        typer.Option(
+            help="Cells to a side of a square picture (default 25). Memory and time grow about with its fourth power: "
+            "100 needs some 4.5 GB."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")] = "cpu",
 ) -> None:
     """Match two photographs: write a picture of the matches, or answer where points went.

@@ -110,10 +110,7 @@ def load(
     >>> load("nearest").match
     <bound method Matcher.match of Matcher('nearest', ...)>
     """
-    if name not in MODEL_NAMES:
-        raise ModelError(
-            f"unknown model {name!r}{did_you_mean(name, MODEL_NAMES)}; there are: {', '.join(MODEL_NAMES)}"
-        )
+    check_name(name)
     if name == "nearest" and weights is not None:
         raise ModelError("the model 'nearest' has no weights of its own: leave weights out, or choose 'pmnc'")
     score: ScoreCells

@@ -1,6 +1,7 @@
 """Training on a small data set made of one real photograph and its shifted, mirrored copies."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +102,39 @@ def test_checkpoint_of_another_recipe_is_not_overwritten(tmp_path, folder):
     train(read_recipe(recipe_file(tmp_path, folder, steps=3)), fresh=True)
 
 
+def test_checkpoint_of_other_annotations_is_not_gone_on_with(tmp_path, folder):
+    own = shutil.copytree(folder, tmp_path / "own")
+    recipe = read_recipe(recipe_file(tmp_path, own, steps=2))
+    train(recipe)
+    entries = json.loads((own / "train.json").read_text())
+    entries[0]["keypoints"]["nose"][0] += 1
+    (own / "train.json").write_text(json.dumps(entries))
+    with pytest.raises(DataError, match="another recipe or other annotations"):
+        train(recipe)
+
+
+def test_the_folder_and_the_devices_do_not_matter(tmp_path, folder):
+    shutil.copytree(folder, tmp_path / "own")
+    train(read_recipe(recipe_file(tmp_path, folder, steps=2)))
+    train(read_recipe(recipe_file(tmp_path, tmp_path / "own", steps=2, validation_pairs="2\naccelerator: auto")))
+
+
+def test_a_finished_run_whose_weights_are_gone_is_said(tmp_path, folder):
+    recipe = read_recipe(recipe_file(tmp_path, folder, steps=2))
+    weights = train(recipe)
+    assert train(recipe) == weights
+    weights.unlink()
+    with pytest.raises(DataError, match=r"pmnc.safetensors, the best weights of this run so far, are gone: --fresh"):
+        train(recipe)
+
+
+def test_an_empty_list_of_validation_pairs_is_said(tmp_path, folder):
+    own = shutil.copytree(folder, tmp_path / "own")
+    (own / "val_pairs.json").write_text("[]")
+    with pytest.raises(DataError, match="lists no pairs"):
+        train(read_recipe(recipe_file(tmp_path, own)))
+
+
 def test_broken_checkpoint_is_said(tmp_path, folder):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"half a file")
@@ -115,6 +149,7 @@ def test_broken_checkpoint_is_said(tmp_path, folder):
         ({"steps": "0"}, "steps: "),
         ({"warmup": "2\nwarm_up: 3"}, "warm_up: "),
         ({"data": "[1"}, "is not YAML"),
+        ({"pairs": "3\ndevices: 2"}, "3 pairs cannot be shared by 2 devices"),
     ],
 )
 def test_bad_recipes_name_the_key(tmp_path, folder, changes, message):

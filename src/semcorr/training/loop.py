@@ -46,8 +46,10 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
         The weights with the best validation, a safetensors file that `semcorr.load` takes.
 
     Raises:
-        DataError: If photographs or pairs are missing or broken, or the checkpoint is of another recipe.
+        DataError: If photographs or pairs are missing or broken, the checkpoint is of another recipe or other
+            annotations, or the weights of the run are gone.
     """
+    photos, pairs = load_photos(recipe.data, "train"), _validation_pairs(recipe)
     fabric = Fabric(accelerator=recipe.accelerator, devices=recipe.devices)
     fabric.launch()
     torch.manual_seed(recipe.seed)
@@ -58,11 +60,12 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
     progress: dict[str, Any] = {"recipe": _fingerprint(recipe), "step": 0, "best": -1.0}
     if checkpoint.exists() and not fresh:
         progress = _go_on(checkpoint, proxy, optimizer, progress)
+        if not weights.exists():
+            raise DataError(f"{weights}, the best weights of this run so far, are gone: --fresh begins anew")
     model, optimizer = fabric.setup(proxy, optimizer)
 
     bank = FeatureBank(FeatureExtractor(recipe.model.features).to(fabric.device))
-    sampler = Sampler(load_photos(recipe.data, "train"), recipe.seed, recipe.flip, recipe.keypoints)
-    pairs = _validation_pairs(recipe)
+    sampler = Sampler(photos, recipe.seed, recipe.flip, recipe.keypoints)
     console = Console(stderr=True)
     with _progress_bar(console, fabric.is_global_zero) as bar:
         task = bar.add_task("training", total=recipe.steps, completed=progress["step"], loss=math.nan)
@@ -79,7 +82,7 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
                     better = sum(pck) > progress["best"]
                     progress |= {"step": step + 1, "best": max(sum(pck), progress["best"])}
                     if better:
-                        write_weights(weights, _described(scoring, recipe, step + 1, pck))
+                        write_weights(weights, _described(scoring, recipe, progress, pck))
                     save_checkpoint(checkpoint, proxy, optimizer, progress)
                 fabric.barrier()
     return weights
@@ -114,15 +117,22 @@ def _step(
 def _validation_pairs(recipe: TrainingRecipe) -> list[Pair]:
     """Take pairs from all over the list, so that every category is there."""
     pairs = list(load_pairs(recipe.data, "val"))
+    if not pairs:
+        raise DataError(f"{recipe.data / 'val_pairs.json'} lists no pairs: training needs one at least to validate on")
     count = min(recipe.validation_pairs, len(pairs))
     return [pairs[index * len(pairs) // count] for index in range(count)]
 
 
 def _fingerprint(recipe: TrainingRecipe) -> str:
-    """Name everything in the recipe that the result depends on; folders and devices are left out."""
+    """Name everything that the result depends on: the recipe, and the annotations that it is trained and judged on.
+
+    Where they lie is left out, and how many devices share the work: each takes as many pairs of a step.
+    """
     values = RootModel[TrainingRecipe](recipe).model_dump(mode="json")
     for key in ("data", "out", "accelerator", "devices"):
         del values[key]
+    for name in ("train.json", "val.json", "val_pairs.json"):
+        values[name] = hashlib.sha256((recipe.data / name).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -132,13 +142,15 @@ def _go_on(path: Path, proxy: ProxyModel, optimizer: torch.optim.Optimizer, star
     except RuntimeError:
         progress = {}
     if progress.get("recipe") != start["recipe"]:
-        raise DataError(f"{path} belongs to another recipe: give another out folder, or --fresh to begin anew")
+        raise DataError(
+            f"{path} belongs to another recipe or other annotations: give another out folder, or --fresh to begin anew"
+        )
     return progress
 
 
-def _described(scoring: ScoringFunction, recipe: TrainingRecipe, step: int, pck: list[float]) -> Weights:
+def _described(scoring: ScoringFunction, recipe: TrainingRecipe, progress: dict[str, Any], pck: list[float]) -> Weights:
     figures = {f"validation PCK@{alpha}": round(value, 2) for alpha, value in zip(ALPHAS, pck, strict=True)}
-    training = {"fingerprint": _fingerprint(recipe), "seed": recipe.seed, "step": step, **figures}
+    training = {"fingerprint": progress["recipe"], "seed": recipe.seed, "step": progress["step"], **figures}
     return Weights(dict(scoring.state_dict()), {"model": recipe.model.to_dict(), "training": training})
 
 

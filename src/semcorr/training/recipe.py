@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from semcorr.errors import DataError
@@ -31,7 +31,7 @@ class TrainingRecipe:
         validate_every: Steps between two validations; a checkpoint is written at each.
         validation_pairs: How many pairs of the validation list are used.
         accelerator: Lightning Fabric's: cpu, cuda, mps or auto.
-        devices: How many.
+        devices: How many; they share the pairs of a step, whose number they must divide.
     """
 
     model: PMNCRecipe
@@ -49,6 +49,14 @@ class TrainingRecipe:
     validation_pairs: int = Field(default=200, ge=1)
     accelerator: str = "cpu"
     devices: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _share(self) -> TrainingRecipe:
+        if self.pairs % self.devices:
+            raise ValueError(
+                f"{self.pairs} pairs cannot be shared by {self.devices} devices: choose a multiple of them"
+            )
+        return self
 
 
 def read_recipe(path: Path, data: Path | None = None, out: Path | None = None) -> TrainingRecipe:
