@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.errors import ModelError, did_you_mean
 from semcorr.features import FeatureExtractor, FeatureOptions
+from semcorr.features.adapter import Adapter
 from semcorr.matchers import ScoreCells
 from semcorr.matchers.nearest import nearest
 from semcorr.matchers.pmnc import PMNC
@@ -54,12 +56,14 @@ class PMNCRecipe:
         features: The features that it was trained on.
         radius: The scoring window's radius in cells of the training grid.
         hidden: Width of the scoring function.
+        adapter: Width of the adapter that was trained on the features; 0 is none.
         search: How PatchMatch searches.
     """
 
     features: FeatureOptions = field(default_factory=FeatureOptions)
     radius: int = 2
     hidden: int = 16
+    adapter: int = 0
     search: SearchOptions = field(default_factory=SearchOptions)
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,13 +118,14 @@ def load(
     if name == "nearest" and weights is not None:
         raise ModelError("the model 'nearest' has no weights of its own: leave weights out, or choose 'pmnc'")
     score: ScoreCells
-    recipe = PMNCRecipe()
+    recipe, adapter = PMNCRecipe(), None
     if name == "nearest":
         score, radius = nearest, 0
     else:
         stored = read_weights(Path(weights)) if weights is not None else MODELS[name].load()
-        recipe, score = build_pmnc(stored)
+        recipe, score, adapter = build_pmnc(stored)
         radius = recipe.search.decode_radius
+    own = (recipe.features.backbone, recipe.features.stages)
     changes: dict[str, Any] = {"grid": grid, "image_size": image_size, "stages": stages}
     if backbone is not None and backbone != recipe.features.backbone:
         changes["backbone"] = backbone
@@ -128,22 +133,35 @@ def load(
     if backbone_weights is not None:
         changes["weights"] = os.fspath(backbone_weights)
     options = replace(recipe.features, **{key: value for key, value in changes.items() if value is not None})
-    return Matcher(name, FeatureExtractor(options), score, radius, _checked_device(device))
+    if adapter is not None and (options.backbone, options.stages) != own:
+        raise ModelError(
+            f"{name!r} was trained together with the features of {own[0]!r}: for other features choose 'pmnc-universal'"
+        )
+    extractor = FeatureExtractor(options, adapter, recipe.features.grid)
+    return Matcher(name, extractor, score, radius, _checked_device(device))
 
 
-def build_pmnc(stored: Weights) -> tuple[PMNCRecipe, PMNC]:
-    """Build PMNC from weights that say how they want to be used.
+def build_pmnc(stored: Weights) -> tuple[PMNCRecipe, PMNC, Adapter | None]:
+    """Build PMNC, and the adapter of its features if it has one, from weights that say how they want to be used.
 
     Raises:
         ModelError: If they are not PMNC's.
     """
     try:
         recipe = PMNCRecipe.from_dict(stored.recipe["model"])
+        parts: dict[str, dict[str, Tensor]] = {"scoring": {}, "adapter": {}}
+        for key, value in stored.tensors.items():
+            part, _, rest = key.partition(".")
+            parts[part][rest] = value.float()
         scoring = ScoringFunction(recipe.radius, recipe.hidden)
-        scoring.load_state_dict({key: value.float() for key, value in stored.tensors.items()})
+        scoring.load_state_dict(parts["scoring"])
+        adapter = None
+        if recipe.adapter:
+            adapter = Adapter(parts["adapter"]["enter.weight"].shape[1], recipe.adapter)
+            adapter.load_state_dict(parts["adapter"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ModelError("these are not weights of a PMNC model: take a file that `semcorr train` wrote") from error
-    return recipe, PMNC(scoring.eval().requires_grad_(False), recipe.features.grid, recipe.search)
+    return recipe, PMNC(scoring.eval().requires_grad_(False), recipe.features.grid, recipe.search), adapter
 
 
 def _checked_device(device: torch.device | str) -> torch.device:

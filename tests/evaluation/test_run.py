@@ -216,7 +216,7 @@ class Truth:
     """A model that knows every photograph of `layouts` by its size, and answers from the truth."""
 
     name = "truth"
-    features = SimpleNamespace(options=None)
+    features = SimpleNamespace(key=None)
 
     def __init__(self, points, cells_off=0.0):
         self.points, self.cells_off = points, cells_off

@@ -12,11 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from semcorr.data.pairs import Photo
 from semcorr.errors import DataError, ModelError
 from semcorr.training.loop import train
 from semcorr.training.recipe import read_recipe
-from semcorr.training.sampling import Sampler, mirror
+from semcorr.training.sampling import KeypointSampler
 from semcorr.weights import read_weights
 
 RECIPE = """
@@ -167,14 +166,64 @@ def test_draws_depend_on_seed_and_step_alone(folder):
     from semcorr.data.keypoints import load_photos
 
     photos = load_photos(folder, "train")
-    first, again = (Sampler(photos, 0, 0.5, 3) for _ in range(2))
+    first, again = (KeypointSampler(photos, 0, 4, 3) for _ in range(2))
     forwards = [first.draw(step, 0) for step in range(5)]
     backwards = [again.draw(step, 0) for step in reversed(range(5))][::-1]
     assert forwards == backwards
-    assert forwards != [Sampler(photos, 1, 0.5, 3).draw(step, 0) for step in range(5)]
+    assert forwards != [KeypointSampler(photos, 1, 4, 3).draw(step, 0) for step in range(5)]
 
 
-def test_mirroring_exchanges_left_and_right(folder):
-    photo = Photo(folder, (300, 400), {"left_eye": (10.0, 5.0), "nose": (100.0, 7.0)}, None, "cat")
-    assert mirror(photo).keypoints == {"right_eye": (390.0, 5.0), "nose": (300.0, 7.0)}
-    assert mirror(mirror(photo)) == photo
+def test_an_adapter_warps_and_a_cache(tmp_path, folder, cat):
+    """All that the default model is trained with, interrupted once, gives what an uninterrupted run gives."""
+    import semcorr
+
+    (tmp_path / "photographs" / "animal").mkdir(parents=True)
+    for shift in (0, 60):
+        Image.fromarray(np.ascontiguousarray(cat[:, shift : shift + 380])).save(
+            tmp_path / "photographs" / "animal" / f"{shift}.jpg"
+        )
+    more = "\n".join(
+        [
+            f"photographs: {tmp_path / 'photographs'}",
+            f"cache: {tmp_path / 'cache'}",
+            "warps: 2",
+            "views: 4",
+            "average: 0.9",
+        ]
+    )
+
+    def recipe(out, **changes):
+        path = recipe_file(tmp_path, folder, out, **changes)
+        text = path.read_text().replace("  hidden: 4", "  hidden: 4\n  adapter: 8")
+        path.write_text(text + more)
+        return read_recipe(path)
+
+    weights = train(recipe("whole"))
+    stored = read_weights(weights)
+    assert stored.tensors["adapter.leave.weight"].abs().max() > 0  # it began at zero
+    model = semcorr.load(weights=weights, grid=20)  # twice as fine: the adapter is dilated
+    assert model.match(cat, cat).forward.confidence.shape == (16, 25)
+    with pytest.raises(ModelError, match="choose 'pmnc-universal'"):
+        semcorr.load(weights=weights, stages=(3,))
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("*/*.npy")}
+    assert len(files) > 8
+    again = read_weights(train(recipe("again")))
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("*/*.npy")} == files  # read, not made
+    assert all(torch.equal(value, again.tensors[key]) for key, value in stored.tensors.items())
+
+
+def test_categories_can_be_left_out(tmp_path, folder):
+    path = recipe_file(tmp_path, folder)
+    path.write_text(path.read_text() + "leave_out: [cat]\n")
+    with pytest.raises(DataError, match="a category with two photographs"):
+        train(read_recipe(path))
+
+
+def test_warps_need_photographs(tmp_path, folder):
+    path = recipe_file(tmp_path, folder)
+    path.write_text(path.read_text() + "warps: 2\n")
+    with pytest.raises(DataError, match="warps need a folder of photographs"):
+        read_recipe(path)
+    path.write_text(path.read_text() + f"photographs: {tmp_path}\n")
+    with pytest.raises(DataError, match="holds no photographs"):
+        train(read_recipe(path))

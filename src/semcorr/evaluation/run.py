@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +26,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from semcorr.data.pairs import Pair
 from semcorr.errors import DataError, ImageError
 from semcorr.evaluation.results import Prediction
-from semcorr.features import FeatureOptions
 from semcorr.image import load_image
 from semcorr.model import Encoded, Matcher
 
@@ -68,7 +67,7 @@ class Predictions:
     broken: dict[int, str] = field(default_factory=dict)
 
 
-Features = OrderedDict[tuple[Path, FeatureOptions], Encoded]
+Features = OrderedDict[tuple[Path, Hashable], Encoded]
 """Pictures whose features are known, by what computed them; the one used longest ago comes first."""
 
 
@@ -187,7 +186,7 @@ def _match_blocks(
 ) -> Iterator[list[dict[str, Any]]]:
     """Match block after block, reading the pictures of the next one meanwhile."""
     known = OrderedDict() if known is None else known
-    features = model.features.options
+    features = model.features.key
     blocks = [pairs[i : i + options.batch] for i in range(start, len(pairs), options.batch)]
     console = Console(stderr=True)
     rate = TextColumn("{task.fields[rate]:.1f} pairs/s")
@@ -210,7 +209,7 @@ def _match_blocks(
 
 
 def _read_ahead(
-    pool: ThreadPoolExecutor, block: Sequence[Pair], known: Features, features: FeatureOptions
+    pool: ThreadPoolExecutor, block: Sequence[Pair], known: Features, features: Hashable
 ) -> dict[Path, Future[NDArray[np.uint8]]]:
     return {path: pool.submit(load_image, path) for path in _paths(block) if (path, features) not in known}
 
@@ -226,7 +225,7 @@ def _match_block(
     known: Features,
     skip_broken: bool,
 ) -> list[dict[str, Any]]:
-    features = model.features.options
+    features = model.features.key
     unread: dict[Path, str] = {}
     for path in _paths(block):  # one by one, so that a picture's features do not depend on its block
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semcorr.errors import ModelError, did_you_mean
+from semcorr.features.adapter import Adapter
 from semcorr.features.feature_map import FeatureMap
 from semcorr.features.fold import fold_batch_norm
 from semcorr.geometry import Size, grid_for
@@ -58,17 +60,25 @@ class FeatureExtractor(nn.Module):
 
     Args:
         options: Which backbone, which stages, which grid.
+        adapter: Changes the features; it was trained on those of this backbone and these stages.
+        trained_grid: Cells to a side of the grid that the adapter was trained on.
+
+    Attributes:
+        channels: Number of channels C of the features.
+        key: Equal for extractors that give the same features of the same picture.
 
     Raises:
         ModelError: If timm does not know the backbone, or it has no such stages, or takes pictures of one size only,
             or its weights cannot be had or do not fit.
     """
 
-    def __init__(self, options: FeatureOptions) -> None:
+    def __init__(self, options: FeatureOptions, adapter: Adapter | None = None, trained_grid: int = 25) -> None:
         super().__init__()
-        self.options = options
+        self.options, self.adapter, self.trained_grid = options, adapter, trained_grid
+        self.key: Hashable = options if adapter is None else (options, object())
         network, self.stride = _try_out(_build(options), options)
         self.network = network.to(memory_format=torch.channels_last)
+        self.channels = sum(_info(network).channels())
         for name, value in zip(("mean", "std"), _normalisation(options.backbone), strict=True):
             self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
@@ -97,7 +107,15 @@ class FeatureExtractor(nn.Module):
         if _is_nhwc(self.network):
             stages = [stage.movedim(3, 1) for stage in stages]
         joined = torch.cat([_to_grid(F.normalize(stage.float(), dim=1), grid) for stage in stages], dim=1)
-        return F.normalize(joined, dim=1).contiguous()
+        features = F.normalize(joined, dim=1).contiguous()
+        if self.adapter is None:
+            return features
+        return cast(Tensor, self.adapter(features, max(1, round(math.sqrt(math.prod(grid)) / self.trained_grid))))
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return cast(Tensor, self.mean).device
 
     @torch.inference_mode()
     def encode(self, images: list[NDArray[np.uint8]]) -> FeatureMap:
@@ -117,8 +135,7 @@ class FeatureExtractor(nn.Module):
         if len({(self.input_size(size), self.grid(size)) for size in sizes}) != 1:
             raise ValueError(f"pictures of one batch need the same network size and grid; got pictures of {sizes}")
         batch = torch.stack([to_tensor(image, self.input_size(sizes[0])) for image in images])
-        mean = cast(Tensor, self.mean)
-        return FeatureMap(self(batch.to(mean.device), self.grid(sizes[0])), tuple(sizes))
+        return FeatureMap(self(batch.to(self.device), self.grid(sizes[0])), tuple(sizes))
 
 
 def _to_grid(stage: Tensor, grid: Size) -> Tensor:

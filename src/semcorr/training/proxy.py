@@ -56,20 +56,27 @@ def target_probability(cells: Tensor, grid: Size) -> Tensor:
 
 
 class ProxyModel(nn.Module):
-    """The loss of a scoring function on annotated pairs.
+    """The loss of a scoring function, and of an adapter that learns with it, on annotated pairs.
 
     Args:
         scoring: The function that learns.
-        dilation: Spacing of its window's cells.
+        adapter: Changes the features ``(B, C, rows, columns)`` before they are correlated; None leaves them frozen.
+        dilation: Spacing of the window's cells.
     """
 
-    def __init__(self, scoring: ScoringFunction, dilation: int = 1) -> None:
+    def __init__(self, scoring: ScoringFunction, adapter: nn.Module | None = None, dilation: int = 1) -> None:
         super().__init__()
         self.scoring, self.dilation = scoring, dilation
+        self.adapter = nn.Identity() if adapter is None else adapter
+
+    def maps(self, source: Tensor, target: Tensor) -> Tensor:
+        """Correlate two maps of frozen features ``(C, h, w)`` as the scoring function sees them, adapted."""
+        correlation = cosine_correlation(self.adapter(source[None]), self.adapter(target[None]))
+        return correlation_channels(correlation)[0]
 
     def forward(self, example: Example) -> Tensor:
         """Return the mean cross-entropy over the keypoints and both directions, a scalar."""
-        maps = correlation_channels(cosine_correlation(example.source[None], example.target[None]))[0]
+        maps = self.maps(example.source, example.target)
         there = self._cross_entropy(maps, example.source_cells, example.target_cells)
         back = self._cross_entropy(maps.permute(0, 3, 4, 1, 2), example.target_cells, example.source_cells)
         return (there + back) / 2

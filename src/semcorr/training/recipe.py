@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -21,16 +22,25 @@ class TrainingRecipe:
         data: Folder of the photographs, in the layout of `semcorr.data.keypoints`.
         out: Folder for checkpoints and weights.
         seed: Decides the initial weights and every choice of pairs.
+        leave_out: Categories that are not trained on: to see what the model is worth on what it does not know.
+        photographs: Folder of further photographs without keypoints, ``category/*.jpg``, for the warps.
+        cache: Folder in which features are kept, about half a megabyte a view; None keeps them in memory alone.
         steps: Optimiser steps.
-        pairs: Pairs in a step.
+        pairs: Pairs with keypoints in a step.
+        warps: Pairs in a step of a photograph and a bent, recoloured view of it.
         keypoints: Keypoints of a pair that are scored, drawn at random; each in both directions.
-        learning_rate: Of AdamW, after a warm-up; it falls to zero along a cosine.
+        views: How many views of a photograph with keypoints there are: 1 as it is; 2 also mirrored, left and right
+            names changing places; 4 both also bent and recoloured.
+        warp_views: How many bent views of a photograph without keypoints there are.
+        learning_rate: Of AdamW, for the scoring function, after a warm-up; it falls to zero along a cosine.
+        adapter_rate: Likewise, for the adapter.
+        average: Decay of the moving average of the weights; the average is what is validated and kept.
         weight_decay: Of AdamW.
         warmup: Steps until the full learning rate.
-        flip: Share of photographs that are mirrored, left and right names changing places.
         validate_every: Steps between two validations; a checkpoint is written at each.
         validation_pairs: How many pairs of the validation list are used.
         accelerator: Lightning Fabric's: cpu, cuda, mps or auto.
+        precision: Lightning Fabric's: 32-true, or bf16-mixed where the processor has it.
         devices: How many; they share the pairs of a step, whose number they must divide.
     """
 
@@ -38,24 +48,34 @@ class TrainingRecipe:
     data: Path
     out: Path
     seed: int = Field(default=0, ge=0)
+    leave_out: tuple[str, ...] = ()
+    photographs: Path | None = None
+    cache: Path | None = None
     steps: int = Field(default=2000, ge=1)
     pairs: int = Field(default=8, ge=1)
+    warps: int = Field(default=0, ge=0)
     keypoints: int = Field(default=6, ge=1)
+    views: Literal[1, 2, 4] = 2
+    warp_views: int = Field(default=2, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
+    adapter_rate: float = Field(default=1e-3, gt=0)
+    average: float = Field(default=0.99, ge=0, lt=1)
     weight_decay: float = Field(default=1e-2, ge=0)
     warmup: int = Field(default=20, ge=1)
-    flip: float = Field(default=0.5, ge=0, le=1)
     validate_every: int = Field(default=100, ge=1)
     validation_pairs: int = Field(default=200, ge=1)
     accelerator: str = "cpu"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     devices: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _share(self) -> TrainingRecipe:
-        if self.pairs % self.devices:
+        if (self.pairs + self.warps) % self.devices:
             raise ValueError(
-                f"{self.pairs} pairs cannot be shared by {self.devices} devices: choose a multiple of them"
+                f"{self.pairs + self.warps} pairs cannot be shared by {self.devices} devices: choose a multiple of them"
             )
+        if self.warps and self.photographs is None:
+            raise ValueError("warps need a folder of photographs")
         return self
 
 

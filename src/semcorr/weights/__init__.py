@@ -82,5 +82,5 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "36b5eefb47d89b649335d6d62751e32161e39c65f451c686eb222b726f8b7f6c"),
+    "pmnc": Embedded("pmnc.safetensors", "c2dfdf41789a182d07005a9fbf0abc7325c7f107d0442718ad690c44d8c79c30"),
 }
