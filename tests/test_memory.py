@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +42,23 @@ def test_too_many_at_once_are_refused(cat):
     count = int(memory_of(CPU) // BYTES_PER_PAIR // cells**2) + 1
     with pytest.raises(SemcorrError, match="or fewer at once"):
         model.match_many([(encoded, encoded)] * count)
+
+
+RUNS_OUT = """
+import resource, sys, numpy, semcorr
+model = semcorr.load("nearest", grid=90)
+noise = model.encode(numpy.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=numpy.uint8))
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + 200_000_000,) * 2)
+model.match(noise, noise)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process by what Linux says of it")
+@pytest.mark.slow
+def test_running_out_of_memory_is_said():
+    run = subprocess.run([sys.executable, "-c", RUNS_OUT], capture_output=True, text=True, check=False)
+    assert "SemcorrError: out of memory on cpu: matching 6.6e+07 pairs of cells needs" in run.stderr.splitlines()[-1]
 
 
 def test_the_command_line_says_it_in_one_line(cheetah_path, monkeypatch, capsys):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -33,6 +35,30 @@ def check_memory(pairs_of_cells: int, device: torch.device) -> None:
             f"matching {pairs_of_cells:.1e} pairs of cells needs about {needed / 1e9:.0f} GB, and {device} has "
             f"{there / 1e9:.0f} GB: choose a smaller grid (one pair of pictures fits up to {fits}), or fewer at once"
         )
+
+
+@contextmanager
+def within_memory(pairs_of_cells: int, device: torch.device) -> Iterator[None]:
+    """Do as `check_memory`, and say the same when the memory that other programs leave turns out not to be enough.
+
+    Args:
+        pairs_of_cells: As for `check_memory`.
+        device: As for `check_memory`.
+
+    Raises:
+        SemcorrError: If memory cannot be had.
+    """
+    check_memory(pairs_of_cells, device)
+    try:
+        yield
+    except RuntimeError as error:
+        if "allocate" not in str(error):  # PyTorch has no class of its own for this on a CPU
+            raise
+        needed = pairs_of_cells * BYTES_PER_PAIR / 1e9
+        raise SemcorrError(
+            f"out of memory on {device}: matching {pairs_of_cells:.1e} pairs of cells needs about {needed:.1f} GB; "
+            "choose a smaller grid, or fewer at once"
+        ) from error
 
 
 def memory_of(device: torch.device) -> int | None:

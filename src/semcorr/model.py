@@ -16,7 +16,7 @@ from semcorr.geometry import cells_to_pixels
 from semcorr.image import ImageLike, load_image
 from semcorr.match import Field, Match
 from semcorr.matchers import ScoreCells
-from semcorr.memory import check_memory
+from semcorr.memory import check_memory, within_memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +122,8 @@ class Matcher:
         grids = [(a.features.grid, b.features.grid) for a, b in zip(sources, targets, strict=True)]
         for indices in _groups(grids):
             source, target = grids[indices[0]]
-            check_memory(len(indices) * math.prod(source) * math.prod(target), self.device)
-            batch = self._match_batch([sources[index] for index in indices], [targets[index] for index in indices])
+            with within_memory(len(indices) * math.prod(source) * math.prod(target), self.device):
+                batch = self._match_batch([sources[index] for index in indices], [targets[index] for index in indices])
             matches |= zip(indices, batch, strict=True)
         return [matches[index] for index in range(len(pairs))]
 
