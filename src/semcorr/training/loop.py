@@ -20,14 +20,17 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from torch import nn
 
-from semcorr.consensus.scoring import ScoringFunction
 from semcorr.data.keypoints import load_pairs, load_photos
 from semcorr.data.pairs import Pair
 from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
+from semcorr.matchers.pmnc import PMNC
 from semcorr.metrics import ALPHAS
+from semcorr.recipes import LearnedMatcher, learned_part, recipe_to_dict
 from semcorr.training.checkpoint import load_checkpoint, save_checkpoint
+from semcorr.training.consensus import ConsensusModel
 from semcorr.training.proxy import ProxyModel
 from semcorr.training.recipe import TrainingRecipe
 from semcorr.training.sampling import FeatureBank, Sampler
@@ -36,7 +39,7 @@ from semcorr.weights import Weights, write_weights
 
 
 def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
-    """Train a scoring function on frozen features; go on where an earlier run of the same recipe stopped.
+    """Train a model on frozen features; go on where an earlier run of the same recipe stopped.
 
     Args:
         recipe: The recipe.
@@ -51,17 +54,18 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
     fabric = Fabric(accelerator=recipe.accelerator, devices=recipe.devices)
     fabric.launch()
     torch.manual_seed(recipe.seed)
-    scoring = ScoringFunction(recipe.model.radius, recipe.model.hidden)
-    proxy = ProxyModel(scoring)
-    optimizer = torch.optim.AdamW(proxy.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    checkpoint, weights = recipe.out / "checkpoint.safetensors", recipe.out / "pmnc.safetensors"
+    matcher = recipe.model.build()
+    objective = ProxyModel(matcher.scoring) if isinstance(matcher, PMNC) else ConsensusModel(matcher, recipe.loss)
+    optimizer = torch.optim.AdamW(objective.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    checkpoint, weights = recipe.out / "checkpoint.safetensors", recipe.out / f"{recipe.model.kind}.safetensors"
     progress: dict[str, Any] = {"recipe": _fingerprint(recipe), "step": 0, "best": -1.0}
     if checkpoint.exists() and not fresh:
-        progress = _go_on(checkpoint, proxy, optimizer, progress)
-    model, optimizer = fabric.setup(proxy, optimizer)
+        progress = _go_on(checkpoint, objective, optimizer, progress)
+    model, optimizer = fabric.setup(objective, optimizer)
 
     bank = FeatureBank(FeatureExtractor(recipe.model.features).to(fabric.device))
-    sampler = Sampler(load_photos(recipe.data, "train"), recipe.seed, recipe.flip, recipe.keypoints)
+    keypoints = 0 if recipe.loss == "weak" else recipe.keypoints
+    sampler = Sampler(load_photos(recipe.data, "train"), recipe.seed, recipe.flip, keypoints)
     pairs = _validation_pairs(recipe)
     console = Console(stderr=True)
     with _progress_bar(console, fabric.is_global_zero) as bar:
@@ -70,17 +74,17 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
             loss = _step(fabric, model, optimizer, bank, sampler, recipe, step)
             bar.update(task, advance=1, loss=loss)
             if (step + 1) % recipe.validate_every == 0 or step + 1 == recipe.steps:
-                pck = validate(scoring, bank, pairs)
+                pck = validate(objective.score_points, bank, pairs)
                 if fabric.is_global_zero:
                     figures = " / ".join(f"{value:.1f}" for value in pck)
                     console.print(
                         f"step {step + 1}: loss {loss:.3f}, validation PCK at {_alphas()}: {figures}", soft_wrap=True
                     )
-                    better = sum(pck) > progress["best"]
+                    better = recipe.loss == "weak" or sum(pck) > progress["best"]
                     progress |= {"step": step + 1, "best": max(sum(pck), progress["best"])}
                     if better:
-                        write_weights(weights, _described(scoring, recipe, step + 1, pck))
-                    save_checkpoint(checkpoint, proxy, optimizer, progress)
+                        write_weights(weights, _described(matcher, recipe, step + 1, pck))
+                    save_checkpoint(checkpoint, objective, optimizer, progress)
                 fabric.barrier()
     return weights
 
@@ -101,7 +105,8 @@ def _step(
     mine = range(fabric.global_rank, recipe.pairs, fabric.world_size)
     total = 0.0
     for index in mine:
-        example = bank.example(*sampler.draw(step, index))
+        negative = sampler.draw(step, (index + 1) % recipe.pairs)[0] if recipe.loss == "weak" else None
+        example = bank.example(*sampler.draw(step, index), negative)
         with fabric.no_backward_sync(model, enabled=index != mine[-1]):
             loss = model(example) / len(mine)
             fabric.backward(loss)
@@ -126,9 +131,9 @@ def _fingerprint(recipe: TrainingRecipe) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _go_on(path: Path, proxy: ProxyModel, optimizer: torch.optim.Optimizer, start: dict[str, Any]) -> dict[str, Any]:
+def _go_on(path: Path, objective: nn.Module, optimizer: torch.optim.Optimizer, start: dict[str, Any]) -> dict[str, Any]:
     try:
-        progress = load_checkpoint(path, proxy, optimizer)
+        progress = load_checkpoint(path, objective, optimizer)
     except RuntimeError:
         progress = {}
     if progress.get("recipe") != start["recipe"]:
@@ -136,10 +141,11 @@ def _go_on(path: Path, proxy: ProxyModel, optimizer: torch.optim.Optimizer, star
     return progress
 
 
-def _described(scoring: ScoringFunction, recipe: TrainingRecipe, step: int, pck: list[float]) -> Weights:
+def _described(matcher: LearnedMatcher, recipe: TrainingRecipe, step: int, pck: list[float]) -> Weights:
     figures = {f"validation PCK@{alpha}": round(value, 2) for alpha, value in zip(ALPHAS, pck, strict=True)}
-    training = {"fingerprint": _fingerprint(recipe), "seed": recipe.seed, "step": step, **figures}
-    return Weights(dict(scoring.state_dict()), {"model": recipe.model.to_dict(), "training": training})
+    training = {"fingerprint": _fingerprint(recipe), "seed": recipe.seed, "step": step, "pairs": step * recipe.pairs}
+    training |= {"loss": recipe.loss, **figures}
+    return Weights(learned_part(matcher).state_dict(), {"model": recipe_to_dict(recipe.model), "training": training})
 
 
 def _alphas() -> str:

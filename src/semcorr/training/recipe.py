@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from semcorr.errors import DataError
-from semcorr.zoo import PMNCRecipe
+from semcorr.recipes import ANCNetRecipe, NCNetRecipe, PMNCRecipe
+from semcorr.training.consensus import Loss
+
+
+def _kind(model: Any) -> str:
+    """Tell the kind of a recipe's model; PMNC needs not be named."""
+    return str(model.get("kind", "pmnc") if isinstance(model, dict) else getattr(model, "kind", "pmnc"))
+
+
+AnyModel = Annotated[
+    Annotated[PMNCRecipe, Tag("pmnc")] | Annotated[NCNetRecipe, Tag("ncnet")] | Annotated[ANCNetRecipe, Tag("ancnet")],
+    Discriminator(_kind),
+]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -23,6 +36,8 @@ class TrainingRecipe:
         seed: Decides the initial weights and every choice of pairs.
         steps: Optimiser steps.
         pairs: Pairs in a step.
+        loss: ``cross-entropy`` at the keypoints; ``one-to-one``, ANC-Net's; or ``weak``, NC-Net's from pairs of one
+            category alone, which uses no keypoints, neither to learn nor to choose the weights.
         keypoints: Keypoints of a pair that are scored, drawn at random; each in both directions.
         learning_rate: Of AdamW, after a warm-up; it falls to zero along a cosine.
         weight_decay: Of AdamW.
@@ -34,12 +49,13 @@ class TrainingRecipe:
         devices: How many.
     """
 
-    model: PMNCRecipe
+    model: AnyModel
     data: Path
     out: Path
     seed: int = Field(default=0, ge=0)
     steps: int = Field(default=2000, ge=1)
     pairs: int = Field(default=8, ge=1)
+    loss: Loss = "cross-entropy"
     keypoints: int = Field(default=6, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
@@ -49,6 +65,14 @@ class TrainingRecipe:
     validation_pairs: int = Field(default=200, ge=1)
     accelerator: str = "cpu"
     devices: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> TrainingRecipe:
+        if self.loss != "cross-entropy" and self.model.kind == "pmnc":
+            raise ValueError(f"the loss {self.loss!r} needs the whole map, which pmnc does not compute")
+        if self.loss == "weak" and self.pairs < 2:
+            raise ValueError("the weak loss needs pairs: 2 or more, to make negatives of")
+        return self
 
 
 def read_recipe(path: Path, data: Path | None = None, out: Path | None = None) -> TrainingRecipe:

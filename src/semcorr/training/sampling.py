@@ -42,7 +42,7 @@ class Sampler:
         photos: The training photographs.
         seed: Decides every draw.
         flip: Share of photographs that are mirrored.
-        keypoints: Keypoints of a pair at most.
+        keypoints: Keypoints of a pair at most; 0 draws pairs of one category whatever keypoints they have.
     """
 
     def __init__(self, photos: list[Photo], seed: int, flip: float, keypoints: int) -> None:
@@ -63,7 +63,7 @@ class Sampler:
             views = [View(members[i], bool(rng.random() < self.flip)) for i in (first, second)]
             source, target = (mirror(v.photo) if v.mirrored else v.photo for v in views)
             shared = [name for name in source.keypoints if name in target.keypoints]
-            if len(shared) >= MIN_SHARED:
+            if len(shared) >= MIN_SHARED or not self.keypoints:
                 chosen = rng.permutation(len(shared))[: self.keypoints]
                 return views[0], views[1], [shared[i] for i in sorted(chosen)]
         raise DataError(f"no two photographs of a category share {MIN_SHARED} keypoints: training needs pairs that do")
@@ -81,14 +81,15 @@ class FeatureBank:
         self.extractor = extractor
         self._features = lru_cache(maxsize=capacity)(self._compute)
 
-    def example(self, source: View, target: View, names: list[str]) -> Example:
-        """Put together what the proxy model needs of a pair."""
+    def example(self, source: View, target: View, names: list[str], negative: View | None = None) -> Example:
+        """Put together what a loss needs of a pair."""
         features = [self._features(view.photo.path, view.mirrored).float() for view in (source, target)]
         cells = [
             _cells(view, names, (f.shape[1], f.shape[2])) for view, f in zip((source, target), features, strict=True)
         ]
         device = features[0].device
-        return Example(features[0], features[1], cells[0].to(device), cells[1].to(device))
+        other = None if negative is None else self._features(negative.photo.path, negative.mirrored).float()
+        return Example(features[0], features[1], cells[0].to(device), cells[1].to(device), other)
 
     def _compute(self, path: Path, mirrored: bool) -> Tensor:
         image = load_image(path)
@@ -99,5 +100,5 @@ class FeatureBank:
 
 def _cells(view: View, names: list[str], grid: Size) -> Tensor:
     photo = mirror(view.photo) if view.mirrored else view.photo
-    points = torch.tensor([photo.keypoints[name] for name in names], dtype=torch.float32)
+    points = torch.tensor([photo.keypoints[name] for name in names], dtype=torch.float32).view(-1, 2)
     return pixels_to_cells(points, photo.size, grid)
