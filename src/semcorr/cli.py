@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -79,6 +79,9 @@ def match(
     backbone_weights: Annotated[
         str | None, typer.Option(help="A safetensors file for the backbone; timm downloads them otherwise.")
     ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A safetensors file in place of the model's own, of `train` or `import`.")
+    ] = None,
     grid: Annotated[int | None, typer.Option(help="Cells to a side of a square picture (default 25).")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")] = "cpu",
 ) -> None:
@@ -92,7 +95,9 @@ def match(
     import semcorr
 
     start = time.perf_counter()
-    matcher = semcorr.load(model, backbone=backbone, backbone_weights=backbone_weights, grid=grid, device=device)
+    matcher = semcorr.load(
+        model, backbone=backbone, backbone_weights=backbone_weights, weights=weights, grid=grid, device=device
+    )
     loaded = time.perf_counter()
     result = matcher.match(source, target)
     seconds = time.perf_counter() - loaded
@@ -162,6 +167,26 @@ def train(
 
     weights = run(read_recipe(recipe, data=data, out=out), fresh=fresh)
     typer.echo(str(weights))
+
+
+@app.command("import")
+def import_weights(
+    kind: Annotated[Literal["ncnet", "ancnet"], typer.Argument(help="Whose code wrote the file.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="The authors' .pth.tar file.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The folder for the two safetensors files.")] = Path(),
+) -> None:
+    """Convert a published checkpoint of NC-Net or ANC-Net to safetensors; nothing in it is executed."""
+    from semcorr.weights import write_weights
+    from semcorr.weights.import_checkpoint import import_checkpoint
+
+    imported = import_checkpoint(kind, file)
+    paths = out / f"{kind}.safetensors", out / f"{kind}-backbone.safetensors"
+    for path, weights in zip(paths, imported, strict=True):
+        write_weights(path, weights)
+        typer.echo(str(path))
+    typer.echo(
+        f"use them: semcorr match A B --model {kind} --weights {paths[0]} --backbone-weights {paths[1]}", err=True
+    )
 
 
 app.command()(commands.evaluate)
