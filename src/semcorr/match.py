@@ -64,6 +64,8 @@ class Match:
         forward: Where each cell of the source went in the target.
         backward: Where each cell of the target went in the source.
         model: The name of the model that made it.
+        plain_interpolation: Points go through plain bilinear interpolation of the four matches around them, as in the
+            evaluations of NC-Net and ANC-Net, and not through what those matches propose.
     """
 
     source: Bytes
@@ -71,6 +73,7 @@ class Match:
     forward: Field
     backward: Field
     model: str = ""
+    plain_interpolation: bool = False
 
     def __repr__(self) -> str:
         (a, b), (c, d) = self.source_size, self.target_size
@@ -89,7 +92,7 @@ class Match:
 
     def inverse(self) -> Match:
         """Return the match from target to source."""
-        return Match(self.target, self.source, self.backward, self.forward, self.model)
+        return Match(self.target, self.source, self.backward, self.forward, self.model, self.plain_interpolation)
 
     def transfer(self, points: Points) -> Transferred:
         """Move points from the source to the target.
@@ -112,7 +115,7 @@ class Match:
 
         Each proposal is the cell's own match, moved by the offset from the cell's centre to the point, in cells. It
         weighs by nearness (bilinear) times confidence, and the heaviest one leads: proposals far from it belong to
-        another part of the object and have no say.
+        another part of the object and have no say. Plain interpolation blends the matches by nearness alone.
         """
         grid, other_grid = _grid(self.forward), _grid(self.backward)
         height, width = self.target_size
@@ -124,6 +127,9 @@ class Match:
         nearness = np.clip(1 - np.abs(inner - neighbours), 0, 1).prod(axis=2)  # (4, N)
         x, y = np.moveaxis(np.minimum(neighbours, last), 2, 0)
         confidence = self.forward.confidence[y, x]
+        if self.plain_interpolation:
+            plain = (nearness[..., None] * self.forward.points[y, x]).sum(axis=0)
+            return Transferred(plain.astype(np.float32), (nearness * confidence).sum(axis=0).astype(np.float32))
         proposals = self.forward.points[y, x] + (cells - neighbours) * cell_size  # (4, N, 2)
         weights = nearness * (confidence + _FAINT)
         leader = np.take_along_axis(proposals, weights.argmax(axis=0)[None, :, None], axis=0)

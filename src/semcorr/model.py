@@ -41,6 +41,7 @@ class Matcher:
         score: Turns two feature maps into a table of scores.
         decode_radius: Radius in cells of the scores that a match is decoded from; 0 gives whole cells.
         device: Where it computes.
+        plain_interpolation: Points go through plain bilinear interpolation of the matches; see `Match`.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class Matcher:
         score: ScoreCells,
         decode_radius: int = 2,
         device: torch.device | str = "cpu",
+        plain_interpolation: bool = False,
     ) -> None:
         self.name, self.decode_radius, self.device = name, decode_radius, torch.device(device)
+        self.plain_interpolation = plain_interpolation
         self.features = features.to(self.device)
         self.score = score.to(self.device) if isinstance(score, torch.nn.Module) else score
 
@@ -137,6 +140,7 @@ class Matcher:
                 _field(forward, row, target.features, blank),
                 _field(backward, row, source.features, blank),
                 self.name,
+                self.plain_interpolation,
             )
             for row, (source, target) in enumerate(zip(sources, targets, strict=True))
             for blank in (_is_blank(source.image) or _is_blank(target.image),)

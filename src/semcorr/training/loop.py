@@ -6,9 +6,10 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -25,21 +26,20 @@ from rich.progress import (
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from semcorr.consensus.scoring import ScoringFunction
 from semcorr.data.annotation import Sizes
 from semcorr.data.keypoints import load_pairs, load_photos
 from semcorr.data.pairs import Pair, Photo
 from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
-from semcorr.features.adapter import Adapter
 from semcorr.metrics import ALPHAS
+from semcorr.recipes import PMNCRecipe, recipe_to_dict
 from semcorr.training.checkpoint import load_checkpoint, save_checkpoint
+from semcorr.training.consensus import ConsensusModel
 from semcorr.training.proxy import ProxyModel
 from semcorr.training.recipe import TrainingRecipe
 from semcorr.training.sampling import Drawn, FeatureBank, KeypointSampler, WarpSampler
 from semcorr.training.validation import validate
 from semcorr.weights import Weights, write_weights
-from semcorr.zoo import PMNCRecipe
 
 _MAX_NORM = 5.0  # of the gradient of a step
 
@@ -63,17 +63,17 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
     fabric.launch()
     torch.manual_seed(recipe.seed)
     bank = FeatureBank(FeatureExtractor(recipe.model.features).to(fabric.device), recipe.cache)
-    proxy = build_proxy(recipe.model, bank.extractor.channels)
-    average = AveragedModel(proxy, avg_fn=partial(_average, recipe.average))
-    averaged = cast(ProxyModel, average.module)
-    optimizer = _optimizer(proxy, recipe)
-    checkpoint, weights = recipe.out / "checkpoint.safetensors", recipe.out / "pmnc.safetensors"
+    objective = build_objective(recipe, bank.extractor.channels)
+    average = AveragedModel(objective, avg_fn=partial(_average, recipe.average))
+    averaged = cast(Objective, average.module)
+    optimizer = _optimizer(objective, recipe)
+    checkpoint, weights = recipe.out / "checkpoint.safetensors", recipe.out / f"{recipe.model.kind}.safetensors"
     progress: dict[str, Any] = {"recipe": _fingerprint(recipe), "step": 0, "best": -1.0}
     if checkpoint.exists() and not fresh:
-        progress = _go_on(checkpoint, average, proxy, optimizer, progress)
+        progress = _go_on(checkpoint, _states(average, objective), optimizer, progress)
         if not weights.exists():
             raise DataError(f"{weights}, the best weights of this run so far, are gone: --fresh begins anew")
-    model, optimizer = fabric.setup(proxy, optimizer)
+    model, optimizer = fabric.setup(objective, optimizer)
     average = average.to(fabric.device)
     draw = _sampler(recipe, photos)
     console = Console(stderr=True)
@@ -81,20 +81,20 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
         task = bar.add_task("training", total=recipe.steps, completed=progress["step"], loss=math.nan)
         for step in range(progress["step"], recipe.steps):
             loss = _step(fabric, model, optimizer, bank, draw, recipe, step)
-            average.update_parameters(proxy)
+            average.update_parameters(objective)
             bar.update(task, advance=1, loss=loss)
             if (step + 1) % recipe.validate_every == 0 or step + 1 == recipe.steps:
-                pck = validate(averaged, bank, pairs)
+                pck = validate(averaged.score_points, bank, pairs)
                 if fabric.is_global_zero:
                     figures = " / ".join(f"{value:.1f}" for value in pck)
                     console.print(
                         f"step {step + 1}: loss {loss:.3f}, validation PCK at {_alphas()}: {figures}", soft_wrap=True
                     )
-                    better = sum(pck) > progress["best"]
+                    better = recipe.loss == "weak" or sum(pck) > progress["best"]
                     progress |= {"step": step + 1, "best": max(sum(pck), progress["best"])}
                     if better:
                         write_weights(weights, _described(averaged, recipe, progress, pck))
-                    save_checkpoint(checkpoint, _states(average, proxy), optimizer, progress)
+                    save_checkpoint(checkpoint, _states(average, objective), optimizer, progress)
                 fabric.barrier()
     return weights
 
@@ -126,15 +126,21 @@ def _step(
     return total
 
 
-def build_proxy(model: PMNCRecipe, channels: int) -> ProxyModel:
+Objective: TypeAlias = ProxyModel | ConsensusModel
+
+
+def build_objective(recipe: TrainingRecipe, channels: int) -> Objective:
     """Build what a recipe's model learns with, untrained, for features of so many channels."""
-    adapter = Adapter(channels, model.adapter) if model.adapter else None
-    return ProxyModel(ScoringFunction(model.radius, model.hidden), adapter)
+    if isinstance(recipe.model, PMNCRecipe):
+        return ProxyModel(recipe.model.build().scoring, recipe.model.build_adapter(channels))
+    return ConsensusModel(recipe.model.build(), recipe.loss)
 
 
-def _optimizer(proxy: ProxyModel, recipe: TrainingRecipe) -> torch.optim.AdamW:
-    parts = [(proxy.scoring, recipe.learning_rate), (proxy.adapter, recipe.adapter_rate)]
-    groups = [{"params": list(part.parameters()), "full_rate": rate} for part, rate in parts if [*part.parameters()]]
+def _optimizer(objective: Objective, recipe: TrainingRecipe) -> torch.optim.AdamW:
+    slow = {name for name, _ in objective.named_parameters() if name.startswith("adapter.")}
+    rates = {True: recipe.adapter_rate, False: recipe.learning_rate}
+    parts = {group: [p for n, p in objective.named_parameters() if (n in slow) == group] for group in rates}
+    groups = [{"params": parts[group], "full_rate": rate} for group, rate in rates.items() if parts[group]]
     return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
 
 
@@ -144,14 +150,18 @@ def _average(decay: float, average: Tensor, new: Tensor, count: Tensor | int) ->
     return average + (new - average) * (1 - decay)
 
 
-def _states(average: nn.Module, proxy: nn.Module) -> nn.Module:
-    return nn.ModuleDict({"average": average, "now": proxy})
+def _states(average: nn.Module, objective: nn.Module) -> nn.Module:
+    return nn.ModuleDict({"average": average, "now": objective})
 
 
 def _sampler(recipe: TrainingRecipe, photos: list[Photo]) -> Callable[[int, int], Drawn]:
     """Return what draws pair ``index`` of a step: first those with keypoints, then the warps."""
     known = [photo for photo in photos if photo.category not in recipe.leave_out]
-    keypoints = KeypointSampler(known, recipe.seed, recipe.views, recipe.keypoints)
+    keypoints = KeypointSampler(known, recipe.seed, recipe.views, 0 if recipe.loss == "weak" else recipe.keypoints)
+    if recipe.loss == "weak":
+        return lambda step, index: replace(
+            keypoints.draw(step, index), negative=keypoints.draw(step, (index + 1) % recipe.pairs).source
+        )
     if not recipe.warps:
         return keypoints.draw
     assert recipe.photographs is not None
@@ -185,11 +195,9 @@ def _fingerprint(recipe: TrainingRecipe) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _go_on(
-    path: Path, average: nn.Module, proxy: nn.Module, optimizer: torch.optim.Optimizer, start: dict[str, Any]
-) -> dict[str, Any]:
+def _go_on(path: Path, objective: nn.Module, optimizer: torch.optim.Optimizer, start: dict[str, Any]) -> dict[str, Any]:
     try:
-        progress = load_checkpoint(path, _states(average, proxy), optimizer)
+        progress = load_checkpoint(path, objective, optimizer)
     except RuntimeError:
         progress = {}
     if progress.get("recipe") != start["recipe"]:
@@ -199,10 +207,12 @@ def _go_on(
     return progress
 
 
-def _described(proxy: ProxyModel, recipe: TrainingRecipe, progress: dict[str, Any], pck: list[float]) -> Weights:
+def _described(objective: Objective, recipe: TrainingRecipe, progress: dict[str, Any], pck: list[float]) -> Weights:
     figures = {f"validation PCK@{alpha}": round(value, 2) for alpha, value in zip(ALPHAS, pck, strict=True)}
-    training = {"fingerprint": progress["recipe"], "seed": recipe.seed, "step": progress["step"], **figures}
-    return Weights(dict(proxy.state_dict()), {"model": recipe.model.to_dict(), "training": training})
+    step = progress["step"]
+    training = {"fingerprint": progress["recipe"], "seed": recipe.seed, "step": step, "pairs": step * recipe.pairs}
+    training |= {"loss": recipe.loss, **figures}
+    return Weights(objective.learned(), {"model": recipe_to_dict(recipe.model), "training": training})
 
 
 def _alphas() -> str:

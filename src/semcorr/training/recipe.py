@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from semcorr.errors import DataError
-from semcorr.zoo import PMNCRecipe
+from semcorr.recipes import ANCNetRecipe, NCNetRecipe, PMNCRecipe
+from semcorr.training.consensus import Loss
+
+
+def _kind(model: Any) -> str:
+    """Tell the kind of a recipe's model; PMNC needs not be named."""
+    return str(model.get("kind", "pmnc") if isinstance(model, dict) else getattr(model, "kind", "pmnc"))
+
+
+AnyModel = Annotated[
+    Annotated[PMNCRecipe, Tag("pmnc")] | Annotated[NCNetRecipe, Tag("ncnet")] | Annotated[ANCNetRecipe, Tag("ancnet")],
+    Discriminator(_kind),
+]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -28,6 +40,8 @@ class TrainingRecipe:
         steps: Optimiser steps.
         pairs: Pairs with keypoints in a step.
         warps: Pairs in a step of a photograph and a bent, recoloured view of it.
+        loss: ``cross-entropy`` at the keypoints; ``one-to-one``, ANC-Net's; or ``weak``, NC-Net's from pairs of one
+            category alone, which uses no keypoints, neither to learn nor to choose the weights.
         keypoints: Keypoints of a pair that are scored, drawn at random; each in both directions.
         views: How many views of a photograph with keypoints there are: 1 as it is; 2 also mirrored, left and right
             names changing places; 4 both also bent and recoloured.
@@ -44,7 +58,7 @@ class TrainingRecipe:
         devices: How many; they share the pairs of a step, whose number they must divide.
     """
 
-    model: PMNCRecipe
+    model: AnyModel
     data: Path
     out: Path
     seed: int = Field(default=0, ge=0)
@@ -54,6 +68,7 @@ class TrainingRecipe:
     steps: int = Field(default=2000, ge=1)
     pairs: int = Field(default=8, ge=1)
     warps: int = Field(default=0, ge=0)
+    loss: Loss = "cross-entropy"
     keypoints: int = Field(default=6, ge=1)
     views: Literal[1, 2, 4] = 2
     warp_views: int = Field(default=2, ge=1)
@@ -78,14 +93,27 @@ class TrainingRecipe:
             raise ValueError("warps need a folder of photographs")
         return self
 
+    @model_validator(mode="after")
+    def _fits(self) -> TrainingRecipe:
+        if self.loss != "cross-entropy" and self.model.kind == "pmnc":
+            raise ValueError(f"the loss {self.loss!r} needs the whole map, which pmnc does not compute")
+        if self.loss == "weak" and self.warps:
+            raise ValueError("the weak loss has no use for warps")
+        if self.loss == "weak" and self.pairs < 2:
+            raise ValueError("the weak loss needs pairs: 2 or more, to make negatives of")
+        return self
 
-def read_recipe(path: Path, data: Path | None = None, out: Path | None = None) -> TrainingRecipe:
+
+def read_recipe(
+    path: Path, data: Path | None = None, out: Path | None = None, photographs: Path | None = None
+) -> TrainingRecipe:
     """Read and check a recipe.
 
     Args:
         path: The YAML file.
         data: Takes the place of its ``data``.
         out: Takes the place of its ``out``.
+        photographs: Takes the place of its ``photographs``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -97,7 +125,8 @@ def read_recipe(path: Path, data: Path | None = None, out: Path | None = None) -
         raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise DataError(f"{path} must hold keys and values, such as those of configs/pmnc.yaml")
-    values |= {key: value for key, value in (("data", data), ("out", out)) if value is not None}
+    given = {"data": data, "out": out, "photographs": photographs}
+    values |= {key: value for key, value in given.items() if value is not None}
     try:
         return TypeAdapter(TrainingRecipe).validate_python(values)
     except ValidationError as error:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semcorr.data.pairs import Photo, mirrored_name
+from semcorr.data.pairs import Pair, Photo, mirrored_name
 from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
 from semcorr.geometry import Size
@@ -91,12 +91,24 @@ class Drawn:
         target: The other.
         source_points: ``(K, 2)`` (x, y) in the unit square.
         target_points: The same points in the target.
+        negative: A view of something else, for losses that need no points.
     """
 
     source: View
     target: View
     source_points: tuple[tuple[float, float], ...]
     target_points: tuple[tuple[float, float], ...]
+    negative: View | None = None
+
+
+def drawn_of(pair: Pair) -> Drawn:
+    """Return a listed pair as it is, with all its points."""
+    points = [
+        tuple((x / photo.size[1], y / photo.size[0]) for x, y in listed.tolist())
+        for photo, listed in zip((pair.source, pair.target), pair.points(), strict=True)
+    ]
+    views = [View(photo.path, photo.size) for photo in (pair.source, pair.target)]
+    return Drawn(views[0], views[1], points[0], points[1])
 
 
 class KeypointSampler:
@@ -106,7 +118,7 @@ class KeypointSampler:
         photos: The training photographs.
         seed: Decides every draw.
         views: How many of `VIEWS` there are of each.
-        keypoints: Keypoints of a pair at most.
+        keypoints: Keypoints of a pair at most; 0 draws pairs of one category whatever keypoints they have.
     """
 
     def __init__(self, photos: Sequence[Photo], seed: int, views: int, keypoints: int) -> None:
@@ -127,7 +139,7 @@ class KeypointSampler:
             source, target = (view_of(photo, int(rng.integers(self.views))) for photo in photos)
             there, here = source.keypoints(photos[0]), target.keypoints(photos[1])
             shared = [name for name in there if name in here]
-            if len(shared) >= MIN_SHARED:
+            if len(shared) >= MIN_SHARED or not self.keypoints:
                 names = [shared[i] for i in rng.permutation(len(shared))[: self.keypoints]]
                 return Drawn(source, target, tuple(there[n] for n in names), tuple(here[n] for n in names))
         raise DataError(f"no two photographs of a category share {MIN_SHARED} keypoints: training needs pairs that do")
@@ -188,9 +200,10 @@ class FeatureBank:
         return self._features(view).float()
 
     def example(self, drawn: Drawn) -> Example:
-        """Put together what the proxy model needs of a pair."""
+        """Put together what a loss needs of a pair."""
         source, target = self.features(drawn.source), self.features(drawn.target)
-        return Example(source, target, _cells(drawn.source_points, source), _cells(drawn.target_points, target))
+        cells = _cells(drawn.source_points, source), _cells(drawn.target_points, target)
+        return Example(source, target, *cells, None if drawn.negative is None else self.features(drawn.negative))
 
     def _find(self, view: View) -> Tensor:
         if self.folder is None:
@@ -213,5 +226,5 @@ class FeatureBank:
 
 def _cells(points: tuple[tuple[float, float], ...], features: Tensor) -> Tensor:
     rows, columns = features.shape[1:]
-    unit = torch.tensor(points, dtype=torch.float32, device=features.device)
+    unit = torch.tensor(points, dtype=torch.float32, device=features.device).reshape(-1, 2)
     return unit * unit.new_tensor([columns, rows]) - 0.5

@@ -1,33 +1,35 @@
-"""Validation of a model while it learns: PCK of the proxy model itself, without the search."""
+"""Validation of a model while it learns: PCK of its dense scores, without a search."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from semcorr.data.pairs import Pair
 from semcorr.decode import soft_argmax
-from semcorr.geometry import cells_to_pixels, pixels_to_cells
+from semcorr.geometry import cells_to_pixels
 from semcorr.metrics import ALPHAS, pck_distances
-from semcorr.training.proxy import ProxyModel
-from semcorr.training.sampling import FeatureBank, View
+from semcorr.training.proxy import Example
+from semcorr.training.sampling import FeatureBank, drawn_of
 
 
 @torch.no_grad()
-def validate(proxy: ProxyModel, bank: FeatureBank, pairs: Sequence[Pair]) -> list[float]:
+def validate(score_points: Callable[[Example], Tensor], bank: FeatureBank, pairs: Sequence[Pair]) -> list[float]:
     """Measure PCK at `ALPHAS` in percent, the threshold of the picture's longer side, averaged per image.
 
-    Keypoints are scored where they are, not rounded to a cell, against every target cell.
+    Args:
+        score_points: Scores an example's source keypoints, where they are and not rounded to a cell, against every
+            target cell: ``(K, ht, wt)``.
+        bank: Makes the features.
+        pairs: The pairs.
     """
     correct = torch.zeros(len(ALPHAS))
     for pair in pairs:
-        views = [View(photo.path, photo.size) for photo in (pair.source, pair.target)]
-        source, target = (bank.features(view) for view in views)
-        known = pixels_to_cells(pair.points()[0], pair.source.size, (source.shape[1], source.shape[2]))
-        scores = proxy.scoring.score_points(proxy.maps(source, target), known.to(source.device), proxy.dilation)
-        cells, _ = soft_argmax(scores)
-        grid = target.shape[1], target.shape[2]
+        example = bank.example(drawn_of(pair))
+        cells, _ = soft_argmax(score_points(example))
+        grid = example.target.shape[1], example.target.shape[2]
         errors = pck_distances(cells_to_pixels(cells, pair.target.size, grid).cpu(), pair)
         correct += torch.tensor([(errors <= alpha).float().mean().item() for alpha in ALPHAS])
     return (100 * correct / len(pairs)).tolist()
