@@ -8,7 +8,7 @@ probability map).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -17,8 +17,7 @@ from semcorr.correlation import correlation_channels, cosine_correlation
 from semcorr.training.losses import cross_entropy, target_probability
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """One annotated pair, ready for the proxy model.
 
     Attributes:
