@@ -1,6 +1,6 @@
 """Put trained weights into the package and print the line that names their checksum.
 
-python scripts/ship_weights.py runs/pmnc/pmnc.safetensors
+python scripts/ship_weights.py runs/pmnc/pmnc.safetensors pmnc
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import sys
 from pathlib import Path
 
 from semcorr.recipes import build
-from semcorr.weights import FOLDER, read_weights, write_weights
+from semcorr.weights import FOLDER, Weights, read_weights, write_weights
 
 
 def main() -> None:
     """Check, copy, print."""
     stored = read_weights(Path(sys.argv[1]))
     build(stored)
-    path = FOLDER / Path(sys.argv[1]).name
-    write_weights(path, stored)
+    path = FOLDER / f"{sys.argv[2]}.safetensors"
+    small = {key: value.half() if key.startswith("adapter.") else value for key, value in stored.tensors.items()}
+    write_weights(path, Weights(small, stored.recipe))
     path.chmod(0o644)
     print(stored.recipe["training"])
     print(f'Embedded("{path.name}", "{hashlib.sha256(path.read_bytes()).hexdigest()}")')

@@ -109,7 +109,7 @@ def test_a_batch_does_not_change_the_grid_of_a_picture(cat):
 
 
 def test_another_backbone_takes_the_same_scoring_function(cat):
-    model = semcorr.load("pmnc", backbone="resnet18", backbone_weights="random", grid=16)
+    model = semcorr.load(backbone="resnet18", backbone_weights="random", grid=16)
     assert model.match(cat, cat).forward.confidence.shape[0] == 13
 
 
@@ -150,3 +150,22 @@ def test_bad_pictures_are_refused(pmnc, cat):
         pmnc.match(cat, np.zeros((5, 5), np.uint8))
     with pytest.raises(FileNotFoundError):
         pmnc.match(cat, "no such picture.jpg")
+
+
+def test_which_model_is_meant():
+    assert semcorr.load().name == "pmnc"
+    assert semcorr.load(backbone="resnet18", backbone_weights="random").name == "pmnc-universal"
+    with pytest.raises(ModelError, match="for other features choose 'pmnc-universal'"):
+        semcorr.load("pmnc", backbone="resnet18", backbone_weights="random")
+
+
+def test_encoded_pictures_carry_the_adapted_features(cat):
+    own, untouched = semcorr.load("pmnc"), semcorr.load("pmnc-universal")
+    assert own.features.adapter is not None
+    assert untouched.features.adapter is None
+    assert own.features.key != semcorr.load("pmnc").features.key != untouched.features.key
+    assert untouched.features.key == semcorr.load("nearest").features.key
+    cosines = [
+        (one.encode(cat).features.tensor * untouched.encode(cat).features.tensor).sum(1) for one in (own, untouched)
+    ]
+    assert cosines[0].mean() < 0.99 < cosines[1].mean()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_EPS = 1e-6  # confidences of 0 and 1 have no logit
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -61,3 +63,40 @@ def calibrate(confidence: Tensor, correct: Tensor, bins: int = 10) -> Calibratio
         accuracy=tuple(mean_right.tolist()),
         error=float(gaps.sum() / max(1, len(said))),
     )
+
+
+def rescale(confidence: Tensor, slope: float, offset: float) -> Tensor:
+    """Turn a raw confidence into the probability of being right: sigmoid(slope · logit + offset) (Platt, 1999).
+
+    Args:
+        confidence: Any shape, 0…1.
+        slope: Of the logit; 1 with an offset of 0 changes nothing.
+        offset: Added to the logit.
+
+    >>> rescale(torch.tensor([0.5, 0.9]), 1.0, 0.0)
+    tensor([0.5000, 0.9000])
+    """
+    return (slope * torch.logit(confidence, eps=_EPS) + offset).sigmoid()
+
+
+def fit_rescaling(confidence: Tensor, correct: Tensor) -> tuple[float, float]:
+    """Find the slope and the offset for `rescale` by maximum likelihood.
+
+    Args:
+        confidence: Raw confidences ``(N,)``.
+        correct: Whether each match was right, ``(N,)``.
+    """
+    logits, right = torch.logit(confidence.double(), eps=_EPS), correct.double()
+    values = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([values], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        found = values[0] * logits + values[1]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(found, right)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    slope, offset = values.tolist()
+    return slope, offset

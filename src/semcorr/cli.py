@@ -76,7 +76,12 @@ def match(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the points, or else the whole match.")] = False,
-    model: Annotated[str, typer.Option(help="Which model; `semcorr models` lists them.")] = "pmnc",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Which model; `semcorr models` lists them. By default pmnc; with a backbone, pmnc-universal."
+        ),
+    ] = None,
     backbone: Annotated[str | None, typer.Option(help="A timm backbone in place of the model's own.")] = None,
     backbone_weights: Annotated[
         str | None, typer.Option(help="A safetensors file for the backbone; timm downloads them otherwise.")
@@ -115,7 +120,7 @@ def match(
         out = Path("match.png")
     if out is not None:
         result.plot(out, wanted or None)
-    typer.echo(f"loaded {model} in {loaded - start:.2f} s, matched in {seconds:.2f} s", err=True)
+    typer.echo(f"loaded {matcher.name} in {loaded - start:.2f} s, matched in {seconds:.2f} s", err=True)
     if as_json:
         typer.echo(json.dumps(report))
     elif has_points:

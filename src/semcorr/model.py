@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from semcorr.calibration import rescale
 from semcorr.decode import CellMatches, decode
 from semcorr.features import FeatureExtractor, FeatureMap
 from semcorr.geometry import cells_to_pixels
@@ -42,6 +43,7 @@ class Matcher:
         decode_radius: Radius in cells of the scores that a match is decoded from; 0 gives whole cells.
         device: Where it computes.
         plain_interpolation: Points go through plain bilinear interpolation of the matches; see `Match`.
+        rescaling: Slope and offset that make the confidence honest; see `semcorr.calibration.rescale`.
     """
 
     def __init__(
@@ -52,9 +54,10 @@ class Matcher:
         decode_radius: int = 2,
         device: torch.device | str = "cpu",
         plain_interpolation: bool = False,
+        rescaling: tuple[float, float] | None = None,
     ) -> None:
         self.name, self.decode_radius, self.device = name, decode_radius, torch.device(device)
-        self.plain_interpolation = plain_interpolation
+        self.plain_interpolation, self.rescaling = plain_interpolation, rescaling
         self.features = features.to(self.device)
         self.score = score.to(self.device) if isinstance(score, torch.nn.Module) else score
 
@@ -132,7 +135,7 @@ class Matcher:
 
     def _match_batch(self, sources: list[Encoded], targets: list[Encoded]) -> list[Match]:
         scores = self.score(_stack(sources), _stack(targets))
-        forward, backward = (_to_cpu(matches) for matches in decode(scores, self.decode_radius))
+        forward, backward = (self._finish(matches) for matches in decode(scores, self.decode_radius))
         return [
             Match(
                 source.image,
@@ -146,6 +149,12 @@ class Matcher:
             for blank in (_is_blank(source.image) or _is_blank(target.image),)
         ]
 
+    def _finish(self, matches: CellMatches) -> CellMatches:
+        confidence = matches.confidence.cpu()
+        if self.rescaling is not None:
+            confidence = rescale(confidence, *self.rescaling)
+        return CellMatches(matches.cells.cpu(), confidence)
+
 
 def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
     """List the indices of equal keys together, in the order of their first."""
@@ -158,10 +167,6 @@ def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
 def _stack(encoded: list[Encoded]) -> FeatureMap:
     tensor = torch.cat([one.features.tensor for one in encoded])
     return FeatureMap(tensor, tuple(one.features.image_sizes[0] for one in encoded))
-
-
-def _to_cpu(matches: CellMatches) -> CellMatches:
-    return CellMatches(matches.cells.cpu(), matches.confidence.cpu())
 
 
 def _is_blank(image: NDArray[np.uint8]) -> bool:

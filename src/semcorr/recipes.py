@@ -31,6 +31,8 @@ class PMNCRecipe:
         hidden: Width of the scoring function.
         adapter: Width of the adapter that was trained on the features; 0 is none.
         search: How PatchMatch searches.
+        rescaling: Slope and offset of `semcorr.calibration.rescale`, found on validation pairs; None leaves the
+            confidence as it is decoded.
     """
 
     features: FeatureOptions = field(default_factory=FeatureOptions)
@@ -38,6 +40,7 @@ class PMNCRecipe:
     hidden: int = 16
     adapter: int = 0
     search: SearchOptions = field(default_factory=SearchOptions)
+    rescaling: tuple[float, float] | None = None
     kind: Literal["pmnc"] = "pmnc"
 
     @property

@@ -18,7 +18,8 @@ from semcorr.recipes import ModelRecipe, PMNCRecipe, build
 from semcorr.weights import MODELS, read_weights
 
 MODEL_NAMES: dict[str, str] = {
-    "pmnc": "PatchMatch-based neighbourhood consensus (CVPR 2021); the default",
+    "pmnc": "PatchMatch-based neighbourhood consensus (CVPR 2021), trained with its features; the default",
+    "pmnc-universal": "the same consensus for any backbone, on untouched features; what backbone= uses",
     "ncnet": "dense neighbourhood consensus (NeurIPS 2018)",
     "ancnet": "adaptive neighbourhood consensus (CVPR 2020)",
     "nearest": "nearest neighbours of the features, no consensus",
@@ -29,7 +30,7 @@ def list_models() -> list[str]:
     """List the names that `load` takes.
 
     >>> list_models()
-    ['pmnc', 'ncnet', 'ancnet', 'nearest']
+    ['pmnc', 'pmnc-universal', 'ncnet', 'ancnet', 'nearest']
     """
     return list(MODEL_NAMES)
 
@@ -46,8 +47,17 @@ def check_name(name: str) -> None:
         )
 
 
+def default_name(backbone: str | None) -> str:
+    """Return the model that is meant where none is named.
+
+    >>> default_name(None), default_name("resnet101")
+    ('pmnc', 'pmnc-universal')
+    """
+    return "pmnc" if backbone is None else "pmnc-universal"
+
+
 def load(
-    name: str = "pmnc",
+    name: str | None = None,
     *,
     backbone: str | None = None,
     stages: tuple[int, ...] | None = None,
@@ -61,7 +71,7 @@ def load(
     """Load a model, ready to match.
 
     Args:
-        name: One of `list_models`.
+        name: One of `list_models`; by default ``"pmnc"``, or with a backbone ``"pmnc-universal"``.
         backbone: A timm model name in place of the model's own; its weights are downloaded by timm on first use,
             unless they are in the package or given.
         stages: timm's indices of the backbone's stages to use; None takes those of stride 16 and 32.
@@ -81,6 +91,7 @@ def load(
     >>> load("nearest").match
     <bound method Matcher.match of Matcher('nearest', ...)>
     """
+    name = default_name(backbone) if name is None else name
     check_name(name)
     if name == "nearest" and weights is not None:
         raise ModelError("the model 'nearest' has no weights of its own: leave weights out, or choose 'pmnc'")
@@ -90,9 +101,11 @@ def load(
     if name == "nearest":
         score, radius = nearest, 0
     else:
+        if weights is None and name not in MODELS:
+            raise ModelError(f"{name!r} has no weights in the package: train or import some, and give weights=FILE")
         stored = read_weights(Path(weights)) if weights is not None else MODELS[name].load()
         recipe, score, adapter = build(stored)
-        if recipe.kind != name:
+        if recipe.kind != name.removesuffix("-universal"):
             raise ModelError(f"{weights} holds weights of {recipe.kind!r}, not of {name!r}: load it by that name")
         radius = recipe.decode_radius
     own = (recipe.features.backbone, recipe.features.stages)
@@ -117,6 +130,7 @@ def load(
         0 if plain else radius,
         _checked_device(device),
         plain_interpolation=plain,
+        rescaling=recipe.rescaling if isinstance(recipe, PMNCRecipe) and name != "nearest" else None,
     )
 
 

@@ -93,7 +93,12 @@ class _Running:
 def evaluate(
     dataset: DatasetName,
     root: Root = None,
-    model: Annotated[str, typer.Option(help="Which model; `semcorr models` lists them.")] = "pmnc",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Which model; `semcorr models` lists them. By default pmnc; with a backbone, pmnc-universal."
+        ),
+    ] = None,
     split: Split = None,
     threshold: ThresholdName = None,
     space: SpaceName = None,
@@ -113,6 +118,9 @@ def evaluate(
     images: Images = None,
 ) -> None:
     """Measure a model on a data set; run it again to go on, or to score the same predictions by another protocol."""
+    from semcorr.zoo import default_name
+
+    model = default_name(backbone) if model is None else model
     _check_models([model], weights)
     files = {"annotations": annotations, "images": images}
     protocol = _protocol(dataset, root, split, threshold, space, alpha, out, limit, skip_broken, files)

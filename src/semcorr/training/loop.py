@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from pydantic import RootModel
@@ -62,8 +63,9 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
     fabric = Fabric(accelerator=recipe.accelerator, devices=recipe.devices, precision=recipe.precision)
     fabric.launch()
     torch.manual_seed(recipe.seed)
-    bank = FeatureBank(FeatureExtractor(recipe.model.features).to(fabric.device), recipe.cache)
-    objective = build_objective(recipe, bank.extractor.channels)
+    kinds = (recipe.model.features, *recipe.others)
+    banks = [FeatureBank(FeatureExtractor(kind).to(fabric.device), recipe.cache) for kind in kinds]
+    objective = build_objective(recipe, banks[0].extractor.channels)
     average = AveragedModel(objective, avg_fn=partial(_average, recipe.average))
     averaged = cast(Objective, average.module)
     optimizer = _optimizer(objective, recipe)
@@ -80,11 +82,11 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
     with _progress_bar(console, fabric.is_global_zero) as bar:
         task = bar.add_task("training", total=recipe.steps, completed=progress["step"], loss=math.nan)
         for step in range(progress["step"], recipe.steps):
-            loss = _step(fabric, model, optimizer, bank, draw, recipe, step)
+            loss = _step(fabric, model, optimizer, banks, draw, recipe, step)
             average.update_parameters(objective)
             bar.update(task, advance=1, loss=loss)
             if (step + 1) % recipe.validate_every == 0 or step + 1 == recipe.steps:
-                pck = validate(averaged.score_points, bank, pairs)
+                pck = validate(averaged.score_points, banks[0], pairs)
                 if fabric.is_global_zero:
                     figures = " / ".join(f"{value:.1f}" for value in pck)
                     console.print(
@@ -103,7 +105,7 @@ def _step(
     fabric: Fabric,
     model: Any,
     optimizer: Any,
-    bank: FeatureBank,
+    banks: list[FeatureBank],
     draw: Callable[[int, int], Drawn],
     recipe: TrainingRecipe,
     step: int,
@@ -115,7 +117,8 @@ def _step(
     mine = range(fabric.global_rank, recipe.pairs + recipe.warps, fabric.world_size)
     total = 0.0
     for index in mine:
-        example = bank.example(draw(step, index))
+        kind = np.random.default_rng([recipe.seed, step, index, 1]).integers(len(banks))
+        example = banks[kind].example(draw(step, index))
         with fabric.no_backward_sync(model, enabled=index != mine[-1]):
             loss = model(example) / len(mine)
             fabric.backward(loss)

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, Validat
 from pydantic.dataclasses import dataclass
 
 from semcorr.errors import DataError
+from semcorr.features import FeatureOptions
 from semcorr.recipes import ANCNetRecipe, NCNetRecipe, PMNCRecipe
 from semcorr.training.consensus import Loss
 
@@ -34,6 +35,8 @@ class TrainingRecipe:
         data: Folder of the photographs, in the layout of `semcorr.data.keypoints`.
         out: Folder for checkpoints and weights.
         seed: Decides the initial weights and every choice of pairs.
+        others: Further features that the same scoring function is trained on, a pair on those of the model or on one of
+            these, drawn at random: so that it learns no backbone by heart. Not with an adapter, which belongs to one.
         leave_out: Categories that are not trained on: to see what the model is worth on what it does not know.
         photographs: Folder of further photographs without keypoints, ``category/*.jpg``, for the warps.
         cache: Folder in which features are kept, about half a megabyte a view; None keeps them in memory alone.
@@ -62,6 +65,7 @@ class TrainingRecipe:
     data: Path
     out: Path
     seed: int = Field(default=0, ge=0)
+    others: tuple[FeatureOptions, ...] = ()
     leave_out: tuple[str, ...] = ()
     photographs: Path | None = None
     cache: Path | None = None
@@ -97,6 +101,8 @@ class TrainingRecipe:
     def _fits(self) -> TrainingRecipe:
         if self.loss != "cross-entropy" and self.model.kind == "pmnc":
             raise ValueError(f"the loss {self.loss!r} needs the whole map, which pmnc does not compute")
+        if self.others and isinstance(self.model, PMNCRecipe) and self.model.adapter:
+            raise ValueError("an adapter belongs to one kind of features: leave out others, or the adapter")
         if self.loss == "weak" and self.warps:
             raise ValueError("the weak loss has no use for warps")
         if self.loss == "weak" and self.pairs < 2:

@@ -82,5 +82,8 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "c2dfdf41789a182d07005a9fbf0abc7325c7f107d0442718ad690c44d8c79c30"),
+    "pmnc": Embedded("pmnc.safetensors", "080ae198fdeafdbf0c6491cffcf46a439e79765a530734971791653347ac8153"),
+    "pmnc-universal": Embedded(
+        "pmnc-universal.safetensors", "c2dfdf41789a182d07005a9fbf0abc7325c7f107d0442718ad690c44d8c79c30"
+    ),
 }
