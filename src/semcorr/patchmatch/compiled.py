@@ -7,8 +7,9 @@ once, without looking at the rest of the table; and a cell whose match did not c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,21 +19,33 @@ from torch import Tensor
 
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import filter_weights
-from semcorr.patchmatch.kernel import LANES, ROWS, SLACK, copy_window, filter_window, multiply_add
+from semcorr.patchmatch.kernel import LANES, ROWS, SLACK, copy_window, multiply_add, read_window
 from semcorr.patchmatch.search import SearchOptions
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-_BLOCK = 16 * ROWS  # pairs scored at once: their windows at one source offset stay in the first cache
-_LEAST = 4 * _BLOCK  # pairs that are worth a thread
+_BLOCK = 8 * ROWS  # pairs scored at once: their windows at one source offset fit the first cache
+_LEAST = 384  # pairs that are worth a thread
+
+
+def _compile(function: Function) -> Function:
+    """Compile on first use, and keep the code on disk: beside the package, or in the user's cache, where it can be."""
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        compiled = njit(cache=True, **options)(function)
+    except RuntimeError:  # Numba finds no folder that it may write to
+        compiled = njit(**options)(function)
+    return cast(Function, compiled)
 
 
 class Layers(NamedTuple):
     """A scoring function's parameters as the compiled code reads them; H is ``hidden``, rounded up to whole vectors.
 
     Attributes:
-        window: ``(S, 2·S, 2·H)``: source offset; target offset in C, then in M; output of W, then of its exchange.
+        window: ``(S, 2·S, 2·H)``: source offset; row of the target offset, C or M, column of the target offset;
+            output of W, then of its exchange.
         bias: ``(2·H,)``.
         mix: ``(H, H)``, inputs before outputs.
         mix_bias: ``(H,)``.
@@ -52,9 +65,10 @@ def layers_of(scoring: ScoringFunction) -> Layers:
     """Lay a scoring function's parameters out for the compiled code."""
     hidden, cells = scoring.hidden, scoring.window.shape[2]
     wide = -(-hidden // LANES) * LANES
-    window = torch.zeros(cells, 2, cells, 2, wide)
-    both = scoring.both_orders()[0].detach().cpu().float().view(2, hidden, 2, cells, cells)
-    window[..., :hidden] = both.permute(3, 2, 4, 0, 1)  # (S, channels, S, order, hidden)
+    side = 2 * scoring.radius + 1
+    window = torch.zeros(cells, side, 2, side, 2, wide)
+    both = scoring.both_orders()[0].detach().cpu().float().view(2, hidden, 2, cells, side, side)
+    window[..., :hidden] = both.permute(3, 4, 2, 5, 0, 1)
     bias, mix = torch.zeros(2, wide), torch.zeros(wide, wide)
     mix_bias, out = torch.zeros(wide), torch.zeros(wide)
     bias[:, :hidden] = scoring.bias.detach()
@@ -66,7 +80,11 @@ def layers_of(scoring: ScoringFunction) -> Layers:
 
 
 def search_compiled(
-    source: Tensor, target: Tensor, scoring: ScoringFunction, options: SearchOptions = SearchOptions(), dilation: int = 1
+    source: Tensor,
+    target: Tensor,
+    scoring: ScoringFunction,
+    options: SearchOptions,
+    dilation: int = 1,
 ) -> Tensor:
     """Correlate, filter and search as `semcorr.patchmatch.search.search` does, in compiled code.
 
@@ -112,7 +130,7 @@ class Maps(NamedTuple):
     begins: Integers
     centres: Integers
     step: int
-    grid: tuple[int, ...]
+    grid: tuple[int, int, int, int]
 
 
 def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Maps:
@@ -123,7 +141,7 @@ def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Map
     margin = (reach, columns - wt - reach, reach, reach)
     places = torch.arange((ht + 2 * reach) * columns).view(ht + 2 * reach, columns)
     padded, places = (
-        tensor.unflatten(-1, (-1, dilation)).transpose(-1, -2).flatten(-2)
+        tensor.view(*tensor.shape[:-1], -1, dilation).transpose(-1, -2).flatten(-2)
         for tensor in (torch.nn.functional.pad(target, margin), places)
     )
     inverse = torch.empty(places.numel(), dtype=torch.long)
@@ -135,9 +153,10 @@ def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Map
     torch.matmul(source.float().flatten(1).T, padded.float().flatten(1), out=flat)
     weights = filter_weights(flat[None])
     of_target = torch.nn.functional.pad(weights[1][0], (0, SLACK))
-    begins, centres = inverse[:ht, :wt], inverse[reach : reach + ht, reach : reach + wt]
-    indices = (cells.reshape(-1).contiguous().numpy() for cells in (begins, centres))
-    return Maps(flat.numpy(), weights[0][0].numpy(), of_target.numpy(), *indices, columns * dilation, (hs, ws, ht, wt))
+    begins = inverse[:ht, :wt].flatten().numpy()
+    centres = inverse[reach : reach + ht, reach : reach + wt].flatten().numpy()
+    grid = (hs, ws, ht, wt)
+    return Maps(flat.numpy(), weights[0][0].numpy(), of_target.numpy(), begins, centres, columns * dilation, grid)
 
 
 def _search_one(
@@ -148,7 +167,8 @@ def _search_one(
     options: SearchOptions,
     pool: ThreadPoolExecutor,
 ) -> None:
-    grid, table = maps.grid, scores.reshape(-1)
+    table = scores.reshape(-1)
+    hs, ws, ht, wt = maps.grid
     best = np.full(sum(scores.shape), -1, dtype=np.int64)  # the match of each source cell, then of each target cell
     proposed = best.copy()
     steps = np.array(options.offsets, dtype=np.int64).reshape(-1, 2)
@@ -156,7 +176,7 @@ def _search_one(
     def score(pairs: Integers) -> None:
         pairs.sort()  # windows of neighbouring cells are read one after the other
         parts = np.array_split(pairs, min(torch.get_num_threads(), len(pairs) // _LEAST + 1))
-        arguments = (*maps[:6], *grid[:2], *window, *layers, table)
+        arguments: tuple[Any, ...] = (*maps[:6], hs, ws, *window, *layers, table)
         others = [pool.submit(score_pairs, part, *arguments) for part in parts[1:]]
         score_pairs(parts[0], *arguments)
         for other in others:
@@ -165,14 +185,14 @@ def _search_one(
 
     score(first_candidates(*maps[:3], maps.centres, options.candidates, table))
     for _ in range(options.iterations):
-        pairs = next_candidates(best, proposed, steps, *grid, table)
+        pairs = next_candidates(best, proposed, steps, hs, ws, ht, wt, table)
         if not len(pairs):
             break
         score(pairs)
-    score(surroundings(best, options.decode_radius, *grid, table))
+    score(surroundings(best, options.decode_radius, hs, ws, ht, wt, table))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compile
 def first_candidates(
     one: Floats, of_source: Floats, of_target: Floats, centres: Integers, count: int, table: Floats
 ) -> Integers:
@@ -184,18 +204,22 @@ def first_candidates(
     by_row, by_column = min(count, targets), min(count, sources)
     # the highest of each target cell, ascending, then those of the source cell that is looked at
     highest = np.full((targets + 1, max(by_row, by_column)), np.float32(-1))
+    lowest = np.full(targets + 1, np.float32(-1))
     places = np.zeros(highest.shape, np.int64)
     pairs, listed = np.empty(sources * by_row + targets * by_column, np.int64), 0
     for p in range(sources):
         for i in range(by_row):
             highest[targets, i] = -1
+        lowest[targets] = -1
         for q in range(targets):
             value = max(one[p, centres[q]], np.float32(0))
             value = value * value * value * of_source[p] * of_target[centres[q]]
-            if value > highest[targets, 0]:
+            if value > lowest[targets]:
                 _insert(value, q, targets, by_row, highest, places)
-            if value > highest[q, 0]:
+                lowest[targets] = highest[targets, 0]
+            if value > lowest[q]:
                 _insert(value, p, q, by_column, highest, places)
+                lowest[q] = highest[q, 0]
         for i in range(by_row):
             listed = _list(p * targets + places[targets, i], pairs, listed, table)
     for q in range(targets):
@@ -204,7 +228,7 @@ def first_candidates(
     return pairs[:listed]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compile
 def next_candidates(
     best: Integers, proposed: Integers, steps: Integers, hs: int, ws: int, ht: int, wt: int, table: Floats
 ) -> Integers:
@@ -228,7 +252,7 @@ def next_candidates(
     return pairs[:listed]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compile
 def surroundings(best: Integers, radius: int, hs: int, ws: int, ht: int, wt: int, table: Floats) -> Integers:
     """List the cells around the match of every source cell and of every target cell."""
     sources, targets = hs * ws, ht * wt
@@ -241,7 +265,7 @@ def surroundings(best: Integers, radius: int, hs: int, ws: int, ht: int, wt: int
     return pairs[:listed]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compile
 def update_best(pairs: Integers, table: Floats, best: Integers, sources: int, targets: int) -> None:
     """Take new scores into account: the first of equal ones wins, as with argmax."""
     for index in range(len(pairs)):
@@ -255,7 +279,7 @@ def update_best(pairs: Integers, table: Floats, best: Integers, sources: int, ta
                 best[cell] = match
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compile
 def score_pairs(
     pairs: Integers,
     one: Floats,
@@ -281,16 +305,14 @@ def score_pairs(
     line, stride, places = one.ctypes.data, 2 * cells + SLACK, one.shape[1]
     corners = np.empty((_BLOCK, 4), np.int64)  # of each pair: p, its row and column, where its target window begins
     weights = np.empty((_BLOCK, cells + SLACK), np.float32)  # those of the filter
-    values = np.zeros((_BLOCK, stride), np.float32)  # windows at one source offset: C, then M
+    values = np.zeros((_BLOCK, stride), np.float32)  # windows at one source offset
     first, second = np.empty((_BLOCK, width), np.float32), np.empty((2 * _BLOCK, wide), np.float32)
     for begin in range(0, len(pairs), _BLOCK):
         count = min(_BLOCK, len(pairs) - begin)
         for row in range(count):
             p, corner = pairs[begin + row] // targets, begins[pairs[begin + row] % targets]
             corners[row, 0], corners[row, 1], corners[row, 2], corners[row, 3] = p, p // ws, p % ws, corner
-            copy_window(
-                weights.ctypes.data + 4 * row * (cells + SLACK), of_target.ctypes.data + 4 * corner, step, side
-            )
+            copy_window(weights.ctypes.data + 4 * row * (cells + SLACK), of_target.ctypes.data + 4 * corner, step, side)
         for row in range(_BLOCK):
             for h in range(width):
                 first[row, h] = bias[h]
@@ -301,9 +323,9 @@ def score_pairs(
             for row in range(count):
                 into, near = values.ctypes.data + 4 * row * stride, corners[row, 0] + dy * ws + dx
                 if 0 <= corners[row, 1] + dy < hs and 0 <= corners[row, 2] + dx < ws:
-                    copy_window(into, line + 4 * (near * places + corners[row, 3]), step, side)
+                    corner = line + 4 * (near * places + corners[row, 3])
                     weight = weights.ctypes.data + 4 * row * (cells + SLACK)
-                    filter_window(into + 4 * cells, into, weight, of_source[near], cells)
+                    read_window(into, corner, step, side, weight, of_source[near])
                 else:
                     for k in range(2 * cells):
                         values[row, k] = 0
@@ -323,7 +345,7 @@ def score_pairs(
             table[pairs[begin + row]] = score
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compile
 def _product(into: int, width: int, rows: int, stride: int, columns: int, inner: int, count: int) -> None:
     """Add ``rows (count, inner) @ columns (inner, width)`` to ``into``; all are addresses."""
     for row in range(0, count, ROWS):
@@ -332,7 +354,7 @@ def _product(into: int, width: int, rows: int, stride: int, columns: int, inner:
             multiply_add(block, width, rows + 4 * row * stride, stride, columns + 4 * column, width, inner)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compile
 def _insert(value: np.float32, place: int, row: int, count: int, values: Floats, places: Integers) -> None:
     """Put a value into an ascending list in place of its first, the lowest."""
     i = 0
@@ -342,7 +364,7 @@ def _insert(value: np.float32, place: int, row: int, count: int, values: Floats,
     values[row, i], places[row, i] = value, place
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compile
 def _list(pair: int, pairs: Integers, listed: int, table: Floats) -> int:
     if table[pair] != -np.inf:
         return listed
@@ -351,7 +373,7 @@ def _list(pair: int, pairs: Integers, listed: int, table: Floats) -> int:
     return listed + 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compile
 def _list_around(
     y: int,
     x: int,

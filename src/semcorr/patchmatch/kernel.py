@@ -5,8 +5,11 @@ here by hand, keep it in registers on every processor: sixteen floats are one AV
 NEON, and six rows of them fit the register files of all three. All matrices are float32 and given by address.
 """
 
+# ruff: noqa: ARG001 - an intrinsic's arguments are read by its name alone, when its code is made
+
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -19,36 +22,39 @@ LANES = 16
 
 SLACK = LANES  # floats behind the end of what is read or written here that must be there, and mean nothing
 
-_RUN = 8
+RUN = 8
+_intrinsic: Callable[[Callable[..., Any]], Callable[..., None]] = intrinsic
 _SINGLE = ir.FloatType()
-_VECTOR = ir.VectorType(_SINGLE, LANES)
+_VECTOR, _RUN = ir.VectorType(_SINGLE, LANES), ir.VectorType(_SINGLE, RUN)
 
 
-@intrinsic
-def multiply_add(_: Any, into: Any, into_stride: Any, rows: Any, stride: Any, columns: Any, step: Any, count: Any) -> Any:
+@_intrinsic
+def multiply_add(
+    _: Any, into: Any, into_stride: Any, rows: Any, stride: Any, columns: Any, step: Any, count: Any
+) -> Any:
     """Add ``rows (ROWS, count) @ columns (count, LANES)`` to a block; strides are from row to row, in floats."""
     return types.void(*[types.intp] * 7), _emit_multiply_add
 
 
-@intrinsic
+@_intrinsic
 def copy_window(_: Any, into: Any, begin: Any, step: Any, side: Any) -> Any:
     """Copy ``side`` runs of ``side`` floats, ``step`` floats apart, one behind the other."""
     return types.void(*[types.intp] * 4), _emit_copy_window
 
 
-@intrinsic
-def filter_window(_: Any, into: Any, values: Any, weights: Any, factor: Any, count: Any) -> Any:
-    """Write ``factor · weights · max(values, 0)³``, ``count`` of them."""
-    return types.void(types.intp, types.intp, types.intp, types.float32, types.intp), _emit_filter_window
+@_intrinsic
+def read_window(_: Any, into: Any, begin: Any, step: Any, side: Any, weights: Any, factor: Any) -> Any:
+    """Do as `copy_window`, and write behind each run ``factor · weights · max(run, 0)³``."""
+    return types.void(*[types.intp] * 5, types.float32), _emit_read_window
 
 
 def _at(builder: Any, address: Any, index: Any, kind: Any) -> Any:
     return builder.inttoptr(builder.add(address, builder.mul(index, index.type(4))), kind.as_pointer())
 
 
-def _spread(builder: Any, value: Any) -> Any:
-    undefined = ir.Constant(_VECTOR, ir.Undefined)
-    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+def _spread(builder: Any, value: Any, vector: Any) -> Any:
+    undefined = ir.Constant(vector, ir.Undefined)
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
     one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(one, undefined, everywhere)
 
@@ -64,7 +70,7 @@ def _emit_multiply_add(_: Any, builder: Any, __: Any, arguments: Any) -> None:
         for line, total in zip(lines, sums, strict=True):
             value = builder.load(_at(builder, rows, builder.add(line, loop.index), _SINGLE), align=4)
             # "contract" lets the processor fuse both where it can
-            product = builder.fmul(_spread(builder, value), weights, flags=["contract"])
+            product = builder.fmul(_spread(builder, value, _VECTOR), weights, flags=["contract"])
             builder.store(builder.fadd(builder.load(total), product, flags=["contract"]), total)
     for block, total in zip(blocks, sums, strict=True):
         builder.store(builder.load(total), block, align=4)
@@ -72,20 +78,26 @@ def _emit_multiply_add(_: Any, builder: Any, __: Any, arguments: Any) -> None:
 
 def _emit_copy_window(_: Any, builder: Any, __: Any, arguments: Any) -> None:
     into, begin, step, side = arguments
-    run = ir.VectorType(_SINGLE, _RUN)
     with cgutils.for_range(builder, side) as line:
         written, read = builder.mul(line.index, side), builder.mul(line.index, step)
-        with cgutils.for_range_slice(builder, side.type(0), side, side.type(_RUN), inc=True) as (index, _count):
-            values = builder.load(_at(builder, begin, builder.add(read, index), run), align=4)
-            builder.store(values, _at(builder, into, builder.add(written, index), run), align=4)
+        with cgutils.for_range_slice(builder, side.type(0), side, side.type(RUN), inc=True) as (index, _count):
+            values = builder.load(_at(builder, begin, builder.add(read, index), _RUN), align=4)
+            builder.store(values, _at(builder, into, builder.add(written, index), _RUN), align=4)
 
 
-def _emit_filter_window(_: Any, builder: Any, __: Any, arguments: Any) -> None:
-    into, values, weights, factor, count = arguments
-    zero, spread = ir.Constant(_VECTOR, [0.0] * LANES), _spread(builder, factor)
-    with cgutils.for_range_slice(builder, count.type(0), count, count.type(LANES), inc=True) as (index, _count):
-        value = builder.load(_at(builder, values, index, _VECTOR), align=4)
-        weight = builder.fmul(builder.load(_at(builder, weights, index, _VECTOR), align=4), spread)
-        positive = builder.select(builder.fcmp_ordered(">", value, zero), value, zero)
-        cube = builder.fmul(builder.fmul(positive, positive), positive)
-        builder.store(builder.fmul(cube, weight), _at(builder, into, index, _VECTOR), align=4)
+def _emit_read_window(_: Any, builder: Any, __: Any, arguments: Any) -> None:
+    into, begin, step, side, weights, factor = arguments
+    zero, spread = ir.Constant(_RUN, [0.0] * RUN), _spread(builder, factor, _RUN)
+    with cgutils.for_range(builder, side) as line:
+        done, read = builder.mul(line.index, side), builder.mul(line.index, step)
+        written = builder.mul(done, side.type(2))
+        for filtered in (False, True):
+            with cgutils.for_range_slice(builder, side.type(0), side, side.type(RUN), inc=True) as (index, _count):
+                value = builder.load(_at(builder, begin, builder.add(read, index), _RUN), align=4)
+                if filtered:
+                    weight = builder.load(_at(builder, weights, builder.add(done, index), _RUN), align=4)
+                    value = builder.select(builder.fcmp_ordered(">", value, zero), value, zero)
+                    cube = builder.fmul(builder.fmul(value, value), value)
+                    value = builder.fmul(cube, builder.fmul(weight, spread))
+                builder.store(value, _at(builder, into, builder.add(written, index), _RUN), align=4)
+            written = builder.add(written, side)
