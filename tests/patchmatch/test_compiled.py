@@ -38,7 +38,7 @@ def scoring(radius: int, hidden: int = 16, seed: int = 0) -> ScoringFunction:
 def assert_same(source, target, function, options=None, dilation=1):
     options = options or SearchOptions()
     plain = search(correlation_channels(cosine_correlation(source, target).float()), function, options, dilation)
-    fast = search_compiled(source, target, function, options, dilation)
+    fast = search_compiled(source, target, function, options, dilation).table()
     assert fast.shape == plain.shape
     assert fast.dtype == torch.float32
     assert not fast.isposinf().any()
@@ -81,7 +81,7 @@ def test_dtypes_of_features(dtype):
     source, target = (features((9, 9), seed, channels=8).mul(4).round().div(4).to(dtype) for seed in (1, 2))
     source, target = (x + 0.125 * torch.eye(9).to(dtype)[None, None] for x in (source, target))
     plain = search(correlation_channels(cosine_correlation(source.float(), target.float())), scoring(2))
-    fast = search_compiled(source, target, scoring(2), SearchOptions())
+    fast = search_compiled(source, target, scoring(2), SearchOptions()).table()
     both = plain.isfinite() & fast.isfinite()
     assert both.sum() > 0.9 * plain.isfinite().sum()
     torch.testing.assert_close(fast[both], plain[both], atol=2e-4, rtol=2e-4)
@@ -114,7 +114,7 @@ def test_threads_change_nothing():
         tables = []
         for count in (1, 3):
             torch.set_num_threads(count)
-            tables.append(search_compiled(source, target, function, SearchOptions()))
+            tables.append(search_compiled(source, target, function, SearchOptions()).table())
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(*tables)
@@ -139,7 +139,7 @@ def test_layers_are_padded_with_zeros():
 def test_the_shipped_model_on_photographs(cat, cheetah_path):
     model = semcorr.load("pmnc")
     source, target = (model.encode(picture).features for picture in (cat, cheetah_path))
-    fast = model.score(source, target)
+    fast = model.score(source, target).table()
     model.score.compiled = False
     plain = model.score(source, target)
     tried = plain.isfinite()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import correlation_channels, cosine_correlation
+from semcorr.decode import ScoredPairs
 from semcorr.features.feature_map import FeatureMap
 from semcorr.geometry import Size
 from semcorr.patchmatch import SearchOptions, exhaustive_search, search
@@ -58,8 +59,8 @@ class PMNC(nn.Module):
         side = math.sqrt(math.sqrt(math.prod(source_grid) * math.prod(target_grid)))
         return max(1, round(side / self.trained_grid))
 
-    def forward(self, source: FeatureMap, target: FeatureMap) -> Tensor:
-        """Return the table of scores ``(B, hs, ws, ht, wt)``."""
+    def forward(self, source: FeatureMap, target: FeatureMap) -> Tensor | ScoredPairs:
+        """Return the table of scores ``(B, hs, ws, ht, wt)``, or, from the compiled search, only what was scored."""
         dilation = self.dilation(source.grid, target.grid)
         if self.compiled and not self.exhaustive and source.tensor.device.type == "cpu" and self.scoring.channels == 2:
             fast = compiled_search()

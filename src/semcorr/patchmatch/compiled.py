@@ -19,11 +19,13 @@ from torch import Tensor
 
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import filter_weights
+from semcorr.decode import ScoredPairs
 from semcorr.patchmatch.kernel import LANES, ROWS, SLACK, copy_window, multiply_add, read_window
 from semcorr.patchmatch.search import SearchOptions
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _BLOCK = 8 * ROWS  # pairs scored at once: their windows at one source offset fit the first cache
@@ -85,7 +87,7 @@ def search_compiled(
     scoring: ScoringFunction,
     options: SearchOptions,
     dilation: int = 1,
-) -> Tensor:
+) -> ScoredPairs:
     """Correlate, filter and search as `semcorr.patchmatch.search.search` does, in compiled code.
 
     Args:
@@ -96,16 +98,16 @@ def search_compiled(
         dilation: Spacing of the scoring window's cells.
 
     Returns:
-        Scores ``(B, hs, ws, ht, wt)`` float32 of all pairs that were tried; -inf elsewhere.
+        The scores of all pairs that were tried; their ``table()`` is what the plain search returns.
     """
-    grid = (*source.shape[2:], *target.shape[2:])
-    scores = torch.full((len(source), grid[0] * grid[1], grid[2] * grid[3]), -torch.inf)
-    layers = layers_of(scoring)
+    layers, found = layers_of(scoring), []
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for a, b, table in zip(source, target, scores, strict=True):
+        for a, b in zip(source, target, strict=True):
             maps = correlate(a.detach(), b.detach(), scoring.radius, dilation)
-            _search_one(maps, table.numpy(), layers, (scoring.radius, dilation), options, pool)
-    return scores.view(len(source), *grid)
+            found.append(_search_one(maps, layers, (scoring.radius, dilation), options, pool))
+    pairs, scores = ([torch.from_numpy(part) for part in parts] for parts in zip(*found, strict=True))
+    (hs, ws), (ht, wt) = source.shape[2:], target.shape[2:]
+    return ScoredPairs(tuple(pairs), tuple(scores), (hs, ws, ht, wt))
 
 
 class Maps(NamedTuple):
@@ -160,45 +162,47 @@ def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Map
 
 
 def _search_one(
-    maps: Maps,
-    scores: Floats,
-    layers: Layers,
-    window: tuple[int, int],
-    options: SearchOptions,
-    pool: ThreadPoolExecutor,
-) -> None:
-    table = scores.reshape(-1)
+    maps: Maps, layers: Layers, window: tuple[int, int], options: SearchOptions, pool: ThreadPoolExecutor
+) -> tuple[Integers, Floats]:
+    """Return the pairs that were scored, as ``p · Q + q``, and their scores."""
     hs, ws, ht, wt = maps.grid
-    best = np.full(sum(scores.shape), -1, dtype=np.int64)  # the match of each source cell, then of each target cell
+    tried = np.zeros(hs * ws * ht * wt, dtype=np.bool_)
+    best = np.full(hs * ws + ht * wt, -1, dtype=np.int64)  # the match of each source cell, then of each target cell
+    highest = np.full(len(best), -np.inf, dtype=np.float32)
     proposed = best.copy()
     steps = np.array(options.offsets, dtype=np.int64).reshape(-1, 2)
+    arguments: tuple[Any, ...] = (*maps[:6], hs, ws, *window, *layers)
+    rounds: list[tuple[Integers, Floats]] = []
 
     def score(pairs: Integers) -> None:
         pairs.sort()  # windows of neighbouring cells are read one after the other
-        parts = np.array_split(pairs, min(torch.get_num_threads(), len(pairs) // _LEAST + 1))
-        arguments: tuple[Any, ...] = (*maps[:6], hs, ws, *window, *layers, table)
-        others = [pool.submit(score_pairs, part, *arguments) for part in parts[1:]]
-        score_pairs(parts[0], *arguments)
+        scores = np.empty(len(pairs), np.float32)
+        count = min(torch.get_num_threads(), len(pairs) // _LEAST + 1)
+        parts = list(zip(np.array_split(pairs, count), np.array_split(scores, count), strict=True))
+        others = [pool.submit(score_pairs, *part, *arguments) for part in parts[1:]]
+        score_pairs(*parts[0], *arguments)
         for other in others:
             other.result()
-        update_best(pairs, table, best, *scores.shape)
+        update_best(pairs, scores, best, highest, hs * ws, ht * wt)
+        rounds.append((pairs, scores))
 
-    score(first_candidates(*maps[:3], maps.centres, options.candidates, table))
+    score(first_candidates(*maps[:3], maps.centres, options.candidates, tried))
     for _ in range(options.iterations):
-        pairs = next_candidates(best, proposed, steps, hs, ws, ht, wt, table)
+        pairs = next_candidates(best, proposed, steps, hs, ws, ht, wt, tried)
         if not len(pairs):
             break
         score(pairs)
-    score(surroundings(best, options.decode_radius, hs, ws, ht, wt, table))
+    score(surroundings(best, options.decode_radius, hs, ws, ht, wt, tried))
+    return np.concatenate([pairs for pairs, _ in rounds]), np.concatenate([scores for _, scores in rounds])
 
 
 @_compile
 def first_candidates(
-    one: Floats, of_source: Floats, of_target: Floats, centres: Integers, count: int, table: Floats
+    one: Floats, of_source: Floats, of_target: Floats, centres: Integers, count: int, tried: Booleans
 ) -> Integers:
     """List the ``count`` highest filtered correlations of every source cell and of every target cell, each pair once.
 
-    A pair (p, q) is listed as ``p · Q + q``, and marked in the table by +inf, here and below, until it has a score.
+    A pair (p, q) is listed as ``p · Q + q``, and marked in ``tried``, here and below.
     """
     sources, targets = len(one), len(centres)
     by_row, by_column = min(count, targets), min(count, sources)
@@ -221,16 +225,16 @@ def first_candidates(
                 _insert(value, p, q, by_column, highest, places)
                 lowest[q] = highest[q, 0]
         for i in range(by_row):
-            listed = _list(p * targets + places[targets, i], pairs, listed, table)
+            listed = _list(p * targets + places[targets, i], pairs, listed, tried)
     for q in range(targets):
         for i in range(by_column):
-            listed = _list(places[q, i] * targets + q, pairs, listed, table)
+            listed = _list(places[q, i] * targets + q, pairs, listed, tried)
     return pairs[:listed]
 
 
 @_compile
 def next_candidates(
-    best: Integers, proposed: Integers, steps: Integers, hs: int, ws: int, ht: int, wt: int, table: Floats
+    best: Integers, proposed: Integers, steps: Integers, hs: int, ws: int, ht: int, wt: int, tried: Booleans
 ) -> Integers:
     """List what `propagate` and `refine` mark, for the matches that are new since the last call."""
     sources, targets = hs * ws, ht * wt
@@ -246,42 +250,39 @@ def next_candidates(
         for step in range(len(steps)):
             dy, dx = steps[step, 0], steps[step, 1]
             if 0 <= py + dy < hs and 0 <= px + dx < ws and 0 <= qy + dy < ht and 0 <= qx + dx < wt:
-                listed = _list((p + dy * ws + dx) * targets + q + dy * wt + dx, pairs, listed, table)
-        listed = _list_around(qy, qx, 1, ht, wt, p * targets, 1, pairs, listed, table)
-        listed = _list_around(py, px, 1, hs, ws, q, targets, pairs, listed, table)
+                listed = _list((p + dy * ws + dx) * targets + q + dy * wt + dx, pairs, listed, tried)
+        listed = _list_around(qy, qx, 1, ht, wt, p * targets, 1, pairs, listed, tried)
+        listed = _list_around(py, px, 1, hs, ws, q, targets, pairs, listed, tried)
     return pairs[:listed]
 
 
 @_compile
-def surroundings(best: Integers, radius: int, hs: int, ws: int, ht: int, wt: int, table: Floats) -> Integers:
+def surroundings(best: Integers, radius: int, hs: int, ws: int, ht: int, wt: int, tried: Booleans) -> Integers:
     """List the cells around the match of every source cell and of every target cell."""
     sources, targets = hs * ws, ht * wt
     pairs, listed = np.empty(len(best) * (2 * radius + 1) ** 2, np.int64), 0
     for p in range(sources):
-        listed = _list_around(best[p] // wt, best[p] % wt, radius, ht, wt, p * targets, 1, pairs, listed, table)
+        listed = _list_around(best[p] // wt, best[p] % wt, radius, ht, wt, p * targets, 1, pairs, listed, tried)
     for q in range(targets):
         p = best[sources + q]
-        listed = _list_around(p // ws, p % ws, radius, hs, ws, q, targets, pairs, listed, table)
+        listed = _list_around(p // ws, p % ws, radius, hs, ws, q, targets, pairs, listed, tried)
     return pairs[:listed]
 
 
 @_compile
-def update_best(pairs: Integers, table: Floats, best: Integers, sources: int, targets: int) -> None:
+def update_best(pairs: Integers, scores: Floats, best: Integers, highest: Floats, sources: int, targets: int) -> None:
     """Take new scores into account: the first of equal ones wins, as with argmax."""
     for index in range(len(pairs)):
-        p, q = pairs[index] // targets, pairs[index] % targets
-        score = table[pairs[index]]
-        for cell, match, old in (
-            (p, q, p * targets + best[p]),
-            (sources + q, p, best[sources + q] * targets + q),
-        ):
-            if best[cell] < 0 or score > table[old] or (score == table[old] and match < best[cell]):
-                best[cell] = match
+        p, q, score = pairs[index] // targets, pairs[index] % targets, scores[index]
+        for cell, match in ((p, q), (sources + q, p)):
+            if score > highest[cell] or (score == highest[cell] and match < best[cell]):
+                best[cell], highest[cell] = match, score
 
 
 @_compile
 def score_pairs(
     pairs: Integers,
+    scores: Floats,
     one: Floats,
     of_source: Floats,
     of_target: Floats,
@@ -298,9 +299,8 @@ def score_pairs(
     mix_bias: Floats,
     out: Floats,
     rest: Floats,
-    table: Floats,
 ) -> None:
-    """Score pairs into the table: the same function as `ScoringFunction.score_windows`."""
+    """Write the scores of pairs: the same function as `ScoringFunction.score_windows`."""
     side, cells, width, wide, targets = 2 * radius + 1, window.shape[0], len(bias), len(out), len(begins)
     line, stride, places = one.ctypes.data, 2 * cells + SLACK, one.shape[1]
     corners = np.empty((_BLOCK, 4), np.int64)  # of each pair: p, its row and column, where its target window begins
@@ -342,7 +342,7 @@ def score_pairs(
             score = rest[0] + rest[1] * centre + rest[2] * filtered
             for h in range(wide):
                 score += out[h] * (max(second[2 * row, h], np.float32(0)) + max(second[2 * row + 1, h], np.float32(0)))
-            table[pairs[begin + row]] = score
+            scores[begin + row] = score
 
 
 @_compile
@@ -365,10 +365,10 @@ def _insert(value: np.float32, place: int, row: int, count: int, values: Floats,
 
 
 @_compile
-def _list(pair: int, pairs: Integers, listed: int, table: Floats) -> int:
-    if table[pair] != -np.inf:
+def _list(pair: int, pairs: Integers, listed: int, tried: Booleans) -> int:
+    if tried[pair]:
         return listed
-    table[pair] = np.inf
+    tried[pair] = True
     pairs[listed] = pair
     return listed + 1
 
@@ -384,9 +384,9 @@ def _list_around(
     stride: int,
     pairs: Integers,
     listed: int,
-    table: Floats,
+    tried: Booleans,
 ) -> int:
     for i in range(max(0, y - radius), min(height, y + radius + 1)):
         for j in range(max(0, x - radius), min(width, x + radius + 1)):
-            listed = _list(begin + (i * width + j) * stride, pairs, listed, table)
+            listed = _list(begin + (i * width + j) * stride, pairs, listed, tried)
     return listed
