@@ -25,7 +25,7 @@ class SearchOptions:
         decode_radius: Radius in cells around each final match that is scored for sub-cell decoding.
     """
 
-    candidates: int = 16
+    candidates: int = 15
     iterations: int = 8
     offsets: Offsets = NEAREST
     decode_radius: int = 2

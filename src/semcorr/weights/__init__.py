@@ -82,5 +82,5 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "36b5eefb47d89b649335d6d62751e32161e39c65f451c686eb222b726f8b7f6c"),
+    "pmnc": Embedded("pmnc.safetensors", "970e1305732c1d6a2b06ccebbfcc321b520931a0989c7dcffe080c60c4a8986f"),
 }
