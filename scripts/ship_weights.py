@@ -9,14 +9,14 @@ import hashlib
 import sys
 from pathlib import Path
 
+from semcorr.recipes import build
 from semcorr.weights import FOLDER, read_weights, write_weights
-from semcorr.zoo import build_pmnc
 
 
 def main() -> None:
     """Check, copy, print."""
     stored = read_weights(Path(sys.argv[1]))
-    build_pmnc(stored)
+    build(stored)
     path = FOLDER / Path(sys.argv[1]).name
     write_weights(path, stored)
     path.chmod(0o644)

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from semcorr.match import Field, Match
 
@@ -69,12 +70,42 @@ def test_inverse_is_the_other_direction():
         ([(float("inf"), 3)], "point 0"),
         ([1, 2], r"must be \(N, 2\)"),
         ([[1, 2, 3]], r"must be \(N, 2\)"),
-        ([["a", "b"]], "must be numbers"),
+        ([["a", "b"]], "must be real numbers"),
+        ([[1j, 2]], "must be real numbers"),
+        (torch.tensor([[1j, 2]]), "must be real numbers"),
+        (np.array([[1 + 0j, 2]]), "must be real numbers"),
     ],
 )
 def test_bad_points_are_refused_with_their_index(points, message):
     with pytest.raises(ValueError, match=message):
         affine_match().transfer(points)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        torch.tensor([[16.0, 8.0], [64.0, 32.0]], requires_grad=True),
+        torch.tensor([[16.0, 8.0], [64.0, 32.0]], dtype=torch.bfloat16),
+        torch.tensor([[16, 8], [64, 32]]),
+        [torch.tensor([16.0, 8.0], requires_grad=True), torch.tensor([64.0, 32.0], dtype=torch.bfloat16)],
+        iter([(16, 8), (64, 32)]),
+        ((x, x / 2) for x in (16, 64)),
+        np.array([[16, 8], [64, 32]], np.uint8),
+    ],
+)
+def test_points_of_many_kinds(points):
+    match = affine_match()
+    assert np.array_equal(match.transfer(points).points, match.transfer([(16, 8), (64, 32)]).points)
+
+
+def test_a_generator_can_be_plotted():
+    sheet = affine_match().plot(points=((x, x / 2) for x in (16, 64))).axes[-1]
+    assert [text.get_text() for text in sheet.texts][-4:] == ["1", "1", "2", "2"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_points_on_another_device():
+    affine_match().transfer(torch.tensor([[16.0, 8.0]], device="cuda"))
 
 
 def test_no_points_and_many_points():
@@ -125,9 +156,26 @@ def test_only_the_centre_of_a_reflection_is_mutual():
     assert np.abs(chosen.source - [200, 150]).max() <= 15
 
 
-def test_senseless_counts_are_refused():
-    with pytest.raises(ValueError, match="1 or more"):
-        affine_match().keypoints(0)
+@pytest.mark.parametrize("count", [0, -1, 2.5, "3", None])
+def test_senseless_counts_are_refused(count):
+    with pytest.raises(ValueError, match="whole number, 1 or more"):
+        affine_match().keypoints(count)
+
+
+def test_matches_of_no_confidence_are_no_keypoints():
+    match = affine_match()
+    match.forward.confidence[:, 3:] = 0
+    assert (match.keypoints(np.int64(400)).confidence > 0).all()
+
+
+def test_a_caller_cannot_spoil_the_confidence():
+    match = affine_match()
+    match.confidence[:] = 0
+    assert match.confidence.min() > 0.8
+
+
+def test_repr_is_one_line():
+    assert repr(affine_match()) == "Match('affine', 300×400 to 240×500 pixels, 21×29 to 17×36 cells)"
 
 
 def test_to_dict_is_json_and_keeps_the_match():

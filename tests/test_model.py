@@ -34,6 +34,15 @@ def test_a_picture_matches_itself(name, cat):
     assert np.median(confidence) > 0.5 if name == "pmnc" else True
 
 
+@pytest.mark.parametrize("name", semcorr.list_models())
+def test_a_picture_of_one_colour_matches_nothing(name, cat):
+    model, black = semcorr.load(name), np.zeros((300, 400, 3), np.uint8)
+    for pair in ((black, black), (black, cat), (cat, black + 255)):
+        match = model.match(*pair)
+        assert match.confidence.max() == match.inverse().confidence.max() == 0
+        assert len(match.keypoints().confidence) == 0
+
+
 def test_a_mirror_image_is_mirrored(pmnc, cat):
     match = pmnc.match(cat, np.ascontiguousarray(cat[:, ::-1]))
     marks = np.array([[170.0, 115.0], [265.0, 243.0]])  # one eye and the nose
@@ -88,6 +97,15 @@ def test_a_batch_of_like_pairs_is_what_each_is_alone(pmnc, cat):
         alone = pmnc.match(source, target)
         far = np.abs(alone.forward.points - batched.forward.points).max(axis=2) > 0.5
         assert far.mean() < 0.01
+
+
+def test_a_batch_does_not_change_the_grid_of_a_picture(cat):
+    model = semcorr.load(image_size=64)
+    pictures = [np.ascontiguousarray(cat[:, :width]) for width in (300, 320)]
+    together = model.encode_many(pictures)
+    for picture, encoded in zip(pictures, together, strict=True):
+        assert encoded.features.grid == model.encode(picture).features.grid
+    assert together[0].features.grid != together[1].features.grid
 
 
 def test_another_backbone_takes_the_same_scoring_function(cat):

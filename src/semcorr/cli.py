@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -71,7 +71,9 @@ def match(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where to write the picture (png, jpg, pdf, svg). Without points or --json: match.png."),
+        typer.Option(
+            help="Where to write the picture (png, jpg, webp, pdf, svg). Without points or --json: match.png."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the points, or else the whole match.")] = False,
     model: Annotated[str, typer.Option(help="Which model; `semcorr models` lists them.")] = "pmnc",
@@ -79,7 +81,16 @@ def match(
     backbone_weights: Annotated[
         str | None, typer.Option(help="A safetensors file for the backbone; timm downloads them otherwise.")
     ] = None,
-    grid: Annotated[int | None, typer.Option(help="Cells to a side of a square picture (default 25).")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A safetensors file in place of the model's own, of `train` or `import`.")
+    ] = None,
+    grid: Annotated[
+        int | None,
+        typer.Option(
+            help="Cells to a side of a square picture (default 25). Memory and time grow about with its fourth power: "
+            "100 needs some 4.5 GB."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")] = "cpu",
 ) -> None:
     """Match two photographs: write a picture of the matches, or answer where points went.
@@ -92,7 +103,9 @@ def match(
     import semcorr
 
     start = time.perf_counter()
-    matcher = semcorr.load(model, backbone=backbone, backbone_weights=backbone_weights, grid=grid, device=device)
+    matcher = semcorr.load(
+        model, backbone=backbone, backbone_weights=backbone_weights, weights=weights, grid=grid, device=device
+    )
     loaded = time.perf_counter()
     result = matcher.match(source, target)
     seconds = time.perf_counter() - loaded
@@ -147,6 +160,9 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Folder for checkpoints and weights, in place of the recipe's.")
     ] = None,
+    photographs: Annotated[
+        Path | None, typer.Option(help="Folder of photographs without keypoints, in place of the recipe's.")
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew, though there is a checkpoint to go on from.")
     ] = False,
@@ -160,8 +176,28 @@ def train(
         ) from None
     from semcorr.training.recipe import read_recipe
 
-    weights = run(read_recipe(recipe, data=data, out=out), fresh=fresh)
+    weights = run(read_recipe(recipe, data, out, photographs), fresh=fresh)
     typer.echo(str(weights))
+
+
+@app.command("import")
+def import_weights(
+    kind: Annotated[Literal["ncnet", "ancnet"], typer.Argument(help="Whose code wrote the file.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="The authors' .pth.tar file.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The folder for the two safetensors files.")] = Path(),
+) -> None:
+    """Convert a published checkpoint of NC-Net or ANC-Net to safetensors; nothing in it is executed."""
+    from semcorr.weights import write_weights
+    from semcorr.weights.import_checkpoint import import_checkpoint
+
+    imported = import_checkpoint(kind, file)
+    paths = out / f"{kind}.safetensors", out / f"{kind}-backbone.safetensors"
+    for path, weights in zip(paths, imported, strict=True):
+        write_weights(path, weights)
+        typer.echo(str(path))
+    typer.echo(
+        f"use them: semcorr match A B --model {kind} --weights {paths[0]} --backbone-weights {paths[1]}", err=True
+    )
 
 
 app.command()(commands.evaluate)

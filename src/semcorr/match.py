@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from semcorr.geometry import Size, cell_centres, cells_to_pixels, pixels_to_cells
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
+Points: TypeAlias = ArrayLike | Tensor | Iterator[Any]
 
 _POINTS_AT_ONCE = 1 << 18
 _FAINT = 1e-3  # what a match of no confidence still weighs, so that four of them still give an answer
@@ -49,7 +52,7 @@ class Field(NamedTuple):
     confidence: Floats
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Match:
     """Correspondences between two pictures, in both directions.
 
@@ -61,6 +64,8 @@ class Match:
         forward: Where each cell of the source went in the target.
         backward: Where each cell of the target went in the source.
         model: The name of the model that made it.
+        plain_interpolation: Points go through plain bilinear interpolation of the four matches around them, as in the
+            evaluations of NC-Net and ANC-Net, and not through what those matches propose.
     """
 
     source: Bytes
@@ -68,6 +73,12 @@ class Match:
     forward: Field
     backward: Field
     model: str = ""
+    plain_interpolation: bool = False
+
+    def __repr__(self) -> str:
+        (a, b), (c, d) = self.source_size, self.target_size
+        grids = "{}×{} to {}×{} cells".format(*_grid(self.forward), *_grid(self.backward))
+        return f"Match({self.model!r}, {a}×{b} to {c}×{d} pixels, {grids})"
 
     @property
     def source_size(self) -> Size:
@@ -81,13 +92,14 @@ class Match:
 
     def inverse(self) -> Match:
         """Return the match from target to source."""
-        return Match(self.target, self.source, self.backward, self.forward, self.model)
+        return Match(self.target, self.source, self.backward, self.forward, self.model, self.plain_interpolation)
 
-    def transfer(self, points: ArrayLike) -> Transferred:
+    def transfer(self, points: Points) -> Transferred:
         """Move points from the source to the target.
 
         Args:
-            points: ``(N, 2)`` (x, y) in source pixels; any real numbers from 0 to the width and the height.
+            points: ``(N, 2)`` (x, y) in source pixels; any real numbers from 0 to the width and the height, as an
+                array, a tensor of any device, a list or a generator.
 
         Returns:
             The points in target pixels, inside the target, and a confidence for each.
@@ -103,7 +115,7 @@ class Match:
 
         Each proposal is the cell's own match, moved by the offset from the cell's centre to the point, in cells. It
         weighs by nearness (bilinear) times confidence, and the heaviest one leads: proposals far from it belong to
-        another part of the object and have no say.
+        another part of the object and have no say. Plain interpolation blends the matches by nearness alone.
         """
         grid, other_grid = _grid(self.forward), _grid(self.backward)
         height, width = self.target_size
@@ -115,6 +127,9 @@ class Match:
         nearness = np.clip(1 - np.abs(inner - neighbours), 0, 1).prod(axis=2)  # (4, N)
         x, y = np.moveaxis(np.minimum(neighbours, last), 2, 0)
         confidence = self.forward.confidence[y, x]
+        if self.plain_interpolation:
+            plain = (nearness[..., None] * self.forward.points[y, x]).sum(axis=0)
+            return Transferred(plain.astype(np.float32), (nearness * confidence).sum(axis=0).astype(np.float32))
         proposals = self.forward.points[y, x] + (cells - neighbours) * cell_size  # (4, N, 2)
         weights = nearness * (confidence + _FAINT)
         leader = np.take_along_axis(proposals, weights.argmax(axis=0)[None, :, None], axis=0)
@@ -141,29 +156,35 @@ class Match:
     @property
     def confidence(self) -> Floats:
         """``(H, W)``: how sure the match of each source pixel is, 0…1."""
-        return self._dense.confidence
+        own: Floats = self._dense.confidence.copy()
+        return own
 
     def keypoints(self, count: int = 20) -> Keypoints:
         """Choose the most reliable mutual matches, spread over the picture.
 
         Matches are taken one by one, each the most confident that is left, counting less the nearer it lies to those
-        taken before. Only mutual matches are taken: those whose way there and back ends within a cell of its start.
+        taken before. Only mutual matches are taken: those of some confidence whose way there and back ends within a
+        cell of its start.
 
         Args:
             count: How many, at most; 1 or more.
 
         Returns:
             Up to ``count`` matches, the first taken first.
+
+        Raises:
+            ValueError: If ``count`` is no such number.
         """
-        if count < 1:
-            raise ValueError(f"count must be 1 or more; got {count}")
+        if not isinstance(count, Integral) or count < 1:
+            raise ValueError(f"count must be a whole number, 1 or more; got {count!r}")
         grid = _grid(self.forward)
         centres = cells_to_pixels(cell_centres(grid), self.source_size, grid).view(-1, 2).numpy()
         targets = self.forward.points.reshape(-1, 2)
         back = self.inverse()._move(targets).points
         cell = np.array([self.source_size[1] / grid[1], self.source_size[0] / grid[0]], dtype=np.float32)
-        mutual = (np.abs(back - centres) <= cell).all(axis=1)
-        worth = np.where(mutual, self.forward.confidence.reshape(-1), -1.0)
+        confidence = self.forward.confidence.reshape(-1)
+        mutual = (np.abs(back - centres) <= cell).all(axis=1) & (confidence > 0)
+        worth = np.where(mutual, confidence, -1.0)
         spacing = 0.5 * np.sqrt(self.source_size[0] * self.source_size[1] / count)
         chosen: list[int] = []
         for _ in range(min(count, int(mutual.sum()))):
@@ -172,7 +193,7 @@ class Match:
             distance = np.linalg.norm(centres - centres[best], axis=1)
             worth = np.where(worth >= 0, worth * (1 - np.exp(-((distance / spacing) ** 2))), worth)
             worth[best] = -1.0
-        return Keypoints(centres[chosen], targets[chosen], self.forward.confidence.reshape(-1)[chosen])
+        return Keypoints(centres[chosen], targets[chosen], confidence[chosen])
 
     def warp(self) -> Bytes:
         """Bend the target to the source: ``(H, W, 3)`` uint8, each source pixel showing its point in the target."""
@@ -183,11 +204,11 @@ class Match:
         bent = F.grid_sample(target, places, align_corners=False, padding_mode="border")[0]
         return bent.round_().clamp_(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
 
-    def plot(self, path: str | os.PathLike[str] | None = None, points: ArrayLike | None = None) -> Figure:
+    def plot(self, path: str | os.PathLike[str] | None = None, points: Points | None = None) -> Figure:
         """Draw both pictures with their matches, the target bent to the source, and the confidence.
 
         Args:
-            path: Where to write the picture (png, jpg, pdf, svg by its ending); None writes nothing.
+            path: Where to write the picture (png, jpg, webp, pdf, svg by its ending); None writes nothing.
             points: Source points ``(N, 2)`` to show; None shows `keypoints`.
 
         Returns:
@@ -195,7 +216,7 @@ class Match:
         """
         from semcorr.plotting import plot_match
 
-        return plot_match(self, path, points)
+        return plot_match(self, path, None if points is None else _check_points(points, self.source_size))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the match as plain JSON values: sizes as [height, width], points as [x, y] in pixels.
@@ -223,11 +244,24 @@ def _field_to_dict(field: Field) -> dict[str, Any]:
     }
 
 
-def _check_points(points: ArrayLike | Iterable[Any], size: Size) -> Floats:
+def _plain(points: Any) -> Any:
+    """Turn tensors of any device and dtype, also in a list or generator, into what NumPy understands."""
+    if isinstance(points, Tensor):
+        points = points.detach().cpu()
+        return (points if points.is_complex() else points.double()).numpy()
+    if isinstance(points, list | tuple | Iterator):
+        return [_plain(point) for point in points]
+    return points
+
+
+def _check_points(points: Points, size: Size) -> Floats:
     try:
-        array = np.asarray(points, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError("points must be numbers, (N, 2) as (x, y) in pixels") from None
+        array = np.asarray(_plain(points))
+        if np.iscomplexobj(array):
+            raise TypeError
+        array = array.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError("points must be real numbers, (N, 2) as (x, y) in pixels") from None
     if array.size == 0:
         return np.zeros((0, 2), dtype=np.float32)
     if array.ndim != 2 or array.shape[1] != 2:

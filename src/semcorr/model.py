@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from semcorr.geometry import cells_to_pixels
 from semcorr.image import ImageLike, load_image
 from semcorr.match import Field, Match
 from semcorr.matchers import ScoreCells
+from semcorr.memory import check_memory, within_memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,7 @@ class Matcher:
         score: Turns two feature maps into a table of scores.
         decode_radius: Radius in cells of the scores that a match is decoded from; 0 gives whole cells.
         device: Where it computes.
+        plain_interpolation: Points go through plain bilinear interpolation of the matches; see `Match`.
     """
 
     def __init__(
@@ -48,8 +51,10 @@ class Matcher:
         score: ScoreCells,
         decode_radius: int = 2,
         device: torch.device | str = "cpu",
+        plain_interpolation: bool = False,
     ) -> None:
         self.name, self.decode_radius, self.device = name, decode_radius, torch.device(device)
+        self.plain_interpolation = plain_interpolation
         self.features = features.to(self.device)
         self.score = score.to(self.device) if isinstance(score, torch.nn.Module) else score
 
@@ -65,14 +70,18 @@ class Matcher:
         Raises:
             ImageError: If it cannot be used; the message says why.
             FileNotFoundError: If there is no such file.
+            SemcorrError: If the grid is too large to match it in the memory of the device.
         """
         return self.encode_many([image])[0]
 
     def encode_many(self, images: Sequence[ImageLike]) -> list[Encoded]:
-        """Do as `encode`, with pictures of the same network size together in one batch."""
+        """Do as `encode`, with pictures of the same network size and grid together in one batch."""
         arrays = [load_image(image) for image in images]
         encoded: dict[int, Encoded] = {}
-        for indices in _groups([self.features.input_size(array.shape[:2]) for array in arrays]):
+        sizes = [array.shape[:2] for array in arrays]
+        for size in sizes:  # not even its features fit, if a match with a picture like it does not
+            check_memory(math.prod(self.features.grid(size)) ** 2, self.device)
+        for indices in _groups([(self.features.input_size(size), self.features.grid(size)) for size in sizes]):
             batch = self.features.encode([arrays[index] for index in indices])
             for row, index in enumerate(indices):
                 features = FeatureMap(batch.tensor[row : row + 1], batch.image_sizes[row : row + 1])
@@ -87,7 +96,7 @@ class Matcher:
             target: Likewise.
 
         Returns:
-            The match; its arrays are on the CPU.
+            The match; its arrays are on the CPU. With a picture of a single colour, every confidence is zero.
 
         Raises:
             ImageError: If a picture cannot be used; the message says why.
@@ -104,6 +113,9 @@ class Matcher:
 
         Returns:
             One match for each pair, in their order.
+
+        Raises:
+            SemcorrError: If they need more memory than the device has.
         """
         images = [image for pair in pairs for image in pair]
         new = iter(self.encode_many([image for image in images if not isinstance(image, Encoded)]))
@@ -112,7 +124,9 @@ class Matcher:
         matches: dict[int, Match] = {}
         grids = [(a.features.grid, b.features.grid) for a, b in zip(sources, targets, strict=True)]
         for indices in _groups(grids):
-            batch = self._match_batch([sources[index] for index in indices], [targets[index] for index in indices])
+            source, target = grids[indices[0]]
+            with within_memory(len(indices) * math.prod(source) * math.prod(target), self.device):
+                batch = self._match_batch([sources[index] for index in indices], [targets[index] for index in indices])
             matches |= zip(indices, batch, strict=True)
         return [matches[index] for index in range(len(pairs))]
 
@@ -123,11 +137,13 @@ class Matcher:
             Match(
                 source.image,
                 target.image,
-                _field(forward, row, target.features),
-                _field(backward, row, source.features),
+                _field(forward, row, target.features, blank),
+                _field(backward, row, source.features, blank),
                 self.name,
+                self.plain_interpolation,
             )
             for row, (source, target) in enumerate(zip(sources, targets, strict=True))
+            for blank in (_is_blank(source.image) or _is_blank(target.image),)
         ]
 
 
@@ -148,9 +164,16 @@ def _to_cpu(matches: CellMatches) -> CellMatches:
     return CellMatches(matches.cells.cpu(), matches.confidence.cpu())
 
 
-def _field(matches: CellMatches, row: int, other: FeatureMap) -> Field:
-    """Convert one pair's matches from cells to pixels of the other picture, inside it."""
+def _is_blank(image: NDArray[np.uint8]) -> bool:
+    """Say whether a picture has a single colour: then only its borders give features to match."""
+    colour = image[0, 0]
+    return bool((image[0] == colour).all() and (image == colour).all())
+
+
+def _field(matches: CellMatches, row: int, other: FeatureMap, blank: bool) -> Field:
+    """Convert one pair's matches from cells to pixels of the other picture, inside it; none is sure if one is blank."""
     height, width = other.image_sizes[0]
     points = cells_to_pixels(matches.cells[row], (height, width), other.grid)
     inside = points.clamp(torch.zeros(2), torch.tensor([width, height], dtype=points.dtype))
-    return Field(inside.numpy(), matches.confidence[row].numpy())
+    confidence = matches.confidence[row]
+    return Field(inside.numpy(), (torch.zeros_like(confidence) if blank else confidence).numpy())

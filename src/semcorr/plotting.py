@@ -83,6 +83,7 @@ def plot_match(match: Match, path: str | os.PathLike[str] | None = None, points:
     drawn = _at_size(match, boxes["S"], boxes["T"])
 
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
+    figure.set_layout_engine("none")  # whatever the user's style sheet says
     FigureCanvasAgg(figure)
     kept = 0.12 + 0.88 * np.clip(drawn.confidence / _SURE, 0, 1)[..., None]  # pale, so that nonsense does not look sure
     warped = np.rint(255 - (255 - drawn.warp().astype(np.float32)) * kept).astype(np.uint8)
@@ -194,23 +195,21 @@ def _colours(points: Floats) -> NDArray[np.float64]:
 
 def _draw_points(sheet: Axes, starts: Floats, ends: Floats, confidence: Floats, beside: bool) -> None:
     """Draw a dot at both ends of each match and, where they are few, its number and a line in between."""
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path as Curve
-
     colours = _colours(starts)
     if len(starts) > _NUMBERED:
         for x, y in (starts.T, ends.T):
-            sheet.scatter(x, y, s=22, c=colours, edgecolors="white", linewidths=0.7, zorder=4)
+            sheet.scatter(x, y, s=22, c=colours, marker="o", edgecolors="white", linewidths=0.7, zorder=4)
         return
+    steps = np.linspace(0, 1, 32)
+    bent = np.stack([steps, steps**2 * (3 - 2 * steps)][:: 1 if beside else -1], axis=1)  # leaves and arrives straight
     for index, (start, end, colour) in enumerate(zip(starts, ends, colours, strict=True)):
-        bend = (end - start) * ((0.5, 0) if beside else (0, 0.5))
-        curve = Curve([start, start + bend, end - bend, end], [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4])
+        curve = start + (end - start) * bent  # (32, 2)
         edge = (*colour, 0.3 + 0.5 * float(np.clip(confidence[index], 0, 1)))
-        sheet.add_patch(PathPatch(curve, fill=False, edgecolor=edge, linewidth=1.1, zorder=2))
+        sheet.plot(curve[:, 0], curve[:, 1], color=edge, linestyle="-", linewidth=1.1, marker="", zorder=2)
         order = 5 - index / _NUMBERED  # the first, the most confident, lie on top
         ink = "white" if colour @ (0.299, 0.587, 0.114) < 0.55 else _INK
         for x, y in (start, end):
-            sheet.scatter([x], [y], s=144, color=colour, edgecolors="white", linewidths=0.9, zorder=order)
+            sheet.scatter([x], [y], s=144, color=colour, marker="o", edgecolors="white", linewidths=0.9, zorder=order)
             _text(sheet, x, y, str(index + 1), 7.2, weight="bold", color=ink, va="center_baseline", zorder=order)
 
 

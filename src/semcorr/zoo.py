@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from semcorr.consensus.scoring import ScoringFunction
 from semcorr.errors import ModelError, did_you_mean
-from semcorr.features import FeatureExtractor, FeatureOptions
+from semcorr.features import FeatureExtractor
 from semcorr.matchers import ScoreCells
 from semcorr.matchers.nearest import nearest
-from semcorr.matchers.pmnc import PMNC
 from semcorr.model import Matcher
-from semcorr.patchmatch import SearchOptions
-from semcorr.weights import MODELS, Weights, read_weights
+from semcorr.recipes import ModelRecipe, PMNCRecipe, build
+from semcorr.weights import MODELS, read_weights
 
 MODEL_NAMES: dict[str, str] = {
     "pmnc": "PatchMatch-based neighbourhood consensus (CVPR 2021); the default",
+    "ncnet": "dense neighbourhood consensus (NeurIPS 2018)",
+    "ancnet": "adaptive neighbourhood consensus (CVPR 2020)",
     "nearest": "nearest neighbours of the features, no consensus",
 }
 
@@ -29,7 +29,7 @@ def list_models() -> list[str]:
     """List the names that `load` takes.
 
     >>> list_models()
-    ['pmnc', 'nearest']
+    ['pmnc', 'ncnet', 'ancnet', 'nearest']
     """
     return list(MODEL_NAMES)
 
@@ -46,39 +46,6 @@ def check_name(name: str) -> None:
         )
 
 
-@dataclass(frozen=True)
-class PMNCRecipe:
-    """What a file of PMNC weights says about itself.
-
-    Attributes:
-        features: The features that it was trained on.
-        radius: The scoring window's radius in cells of the training grid.
-        hidden: Width of the scoring function.
-        search: How PatchMatch searches.
-    """
-
-    features: FeatureOptions = field(default_factory=FeatureOptions)
-    radius: int = 2
-    hidden: int = 16
-    search: SearchOptions = field(default_factory=SearchOptions)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, for `from_dict`."""
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> PMNCRecipe:
-        """Read what `to_dict` wrote; keys that this version does not know are refused."""
-        features = dict(values["features"])
-        if features.get("stages") is not None:
-            features["stages"] = tuple(features["stages"])
-        search = dict(values["search"])
-        if "offsets" in search:
-            search["offsets"] = tuple((int(dy), int(dx)) for dy, dx in search["offsets"])
-        rest = {**values, "features": FeatureOptions(**features), "search": SearchOptions(**search)}
-        return PMNCRecipe(**rest)
-
-
 def load(
     name: str = "pmnc",
     *,
@@ -88,6 +55,7 @@ def load(
     image_size: int | None = None,
     backbone_weights: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
+    decoding: Literal["soft-argmax", "argmax"] = "soft-argmax",
     device: torch.device | str = "cpu",
 ) -> Matcher:
     """Load a model, ready to match.
@@ -101,6 +69,9 @@ def load(
         image_size: Side in pixels at which the network sees a square picture: 400 by default.
         backbone_weights: A safetensors file for the backbone, with timm's names, or ``"random"``.
         weights: A safetensors file in place of the model's own, as `semcorr train` writes it.
+        decoding: ``"soft-argmax"`` over the scored cells around the best one; or ``"argmax"``, as NC-Net and ANC-Net
+            are evaluated by their authors: the best cell's centre, and points through plain bilinear interpolation of
+            the four cells around them.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"`` …
 
     Raises:
@@ -110,20 +81,21 @@ def load(
     >>> load("nearest").match
     <bound method Matcher.match of Matcher('nearest', ...)>
     """
-    if name not in MODEL_NAMES:
-        raise ModelError(
-            f"unknown model {name!r}{did_you_mean(name, MODEL_NAMES)}; there are: {', '.join(MODEL_NAMES)}"
-        )
+    check_name(name)
     if name == "nearest" and weights is not None:
         raise ModelError("the model 'nearest' has no weights of its own: leave weights out, or choose 'pmnc'")
     score: ScoreCells
-    recipe = PMNCRecipe()
+    recipe: ModelRecipe = PMNCRecipe()
+    adapter = None
     if name == "nearest":
         score, radius = nearest, 0
     else:
         stored = read_weights(Path(weights)) if weights is not None else MODELS[name].load()
-        recipe, score = build_pmnc(stored)
-        radius = recipe.search.decode_radius
+        recipe, score, adapter = build(stored)
+        if recipe.kind != name:
+            raise ModelError(f"{weights} holds weights of {recipe.kind!r}, not of {name!r}: load it by that name")
+        radius = recipe.decode_radius
+    own = (recipe.features.backbone, recipe.features.stages)
     changes: dict[str, Any] = {"grid": grid, "image_size": image_size, "stages": stages}
     if backbone is not None and backbone != recipe.features.backbone:
         changes["backbone"] = backbone
@@ -131,22 +103,21 @@ def load(
     if backbone_weights is not None:
         changes["weights"] = os.fspath(backbone_weights)
     options = replace(recipe.features, **{key: value for key, value in changes.items() if value is not None})
-    return Matcher(name, FeatureExtractor(options), score, radius, _checked_device(device))
-
-
-def build_pmnc(stored: Weights) -> tuple[PMNCRecipe, PMNC]:
-    """Build PMNC from weights that say how they want to be used.
-
-    Raises:
-        ModelError: If they are not PMNC's.
-    """
-    try:
-        recipe = PMNCRecipe.from_dict(stored.recipe["model"])
-        scoring = ScoringFunction(recipe.radius, recipe.hidden)
-        scoring.load_state_dict({key: value.float() for key, value in stored.tensors.items()})
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise ModelError("these are not weights of a PMNC model: take a file that `semcorr train` wrote") from error
-    return recipe, PMNC(scoring.eval().requires_grad_(False), recipe.features.grid, recipe.search)
+    if adapter is not None and (options.backbone, options.stages) != own:
+        raise ModelError(
+            f"{name!r} was trained together with the features of {own[0]!r}: for other features choose 'pmnc-universal'"
+        )
+    if decoding not in ("soft-argmax", "argmax"):
+        raise ValueError(f"decoding must be 'soft-argmax' or 'argmax'; got {decoding!r}")
+    plain = decoding == "argmax"
+    return Matcher(
+        name,
+        FeatureExtractor(options, adapter, recipe.features.grid),
+        score,
+        0 if plain else radius,
+        _checked_device(device),
+        plain_interpolation=plain,
+    )
 
 
 def _checked_device(device: torch.device | str) -> torch.device:

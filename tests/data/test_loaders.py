@@ -457,6 +457,10 @@ def true_pf_pascal(shared_keypoints, photographs, tmp_path_factory):
     return root
 
 
+def pair_names(pair):
+    return frozenset((pair.source.path.name, pair.target.path.name))
+
+
 class TestTrueLists:
     """The lists that every paper uses, read by the loader over stand-ins for their pictures."""
 
@@ -464,6 +468,8 @@ class TestTrueLists:
         pairs = load_dataset("pf-pascal", true_pf_pascal, "test")
         assert len(pairs) == 299
         assert Counter(pair.nuisances["overlap"] for pair in pairs) == {"in training": 95, "clean": 204}
+        validation = {pair_names(pair) for pair in load_dataset("pf-pascal", true_pf_pascal, "val")}
+        assert sum(pair_names(pair) in validation for pair in pairs if pair.nuisances["overlap"] == "clean") == 35
         assert len({pair.source.category for pair in pairs}) == 20
 
     def test_the_first_true_pair(self, true_pf_pascal):

@@ -4,15 +4,18 @@ import html
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from semcorr.data.pairs import Pair, Photo
+from semcorr.errors import DataError
 from semcorr.evaluation.report import to_json, to_markdown, write_report
-from semcorr.evaluation.results import Prediction
+from semcorr.evaluation.results import Cost, Prediction
 from semcorr.evaluation.score import differences, evaluate
+from semcorr.evaluation.tables import main_table
 
 NASTY = "<script>alert('x')</script>|cat"
 
@@ -33,7 +36,7 @@ def evaluations(tmp_path_factory, cat):
 
     def evaluated(name, off):
         predictions = [
-            Prediction([(x + off * i, y) for x, y in pair.points()[1].tolist()], [0.9, 0.4], 0.1)
+            Prediction([(x + off * i, y) for x, y in pair.points()[1].tolist()], [0.9, 0.4])
             for i, pair in enumerate(pairs)
         ]
         return evaluate(name, "made up test", pairs, predictions)
@@ -61,13 +64,45 @@ def test_markdown_holds_the_figures_and_their_definition(evaluations, report):
     assert "8 pairs, 16 points" in text
     assert "longer side of the target picture, in native pixels" in text
     row = next(line for line in text.splitlines() if line.startswith("| pmnc | mean over pairs"))
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    cells = [cell.strip(" *") for cell in row.strip("|").split("|")]
     assert cells[2:6] == [f"{value:.1f}" for value in evaluations[1].scores.per_image.values()]
     # a category's name cannot break the table
     widths = {
-        len(re.split(r"(?<!\\)\|", line)) for line in text.split("By category:")[1].split("By ")[0].strip().splitlines()
+        len(re.split(r"(?<!\\)\|", line))
+        for line in text.split("By category, mean over pairs:")[1].split("By ")[0].strip().splitlines()
     }
     assert len(widths) == 1
+
+
+def test_the_best_figures_stand_out(evaluations, report):
+    best = {
+        e.model for e in evaluations if e.scores.per_image[0.05] == max(o.scores.per_image[0.05] for o in evaluations)
+    }
+    assert best == {"pmnc"}
+    lines = report["md"].read_text().splitlines()
+    for model in ("nearest", "pmnc", "ncnet"):
+        row = next(line for line in lines if line.startswith(f"| {model} | mean over pairs"))
+        assert row.split("|")[4].strip().startswith("**") == (model in best)
+    table = main_table(evaluations)
+    shown = {table.rows[row][0] for row, column in table.best if table.header[column] == "α = 0.05"}
+    assert shown == best
+
+
+def test_figures_of_other_pairs_or_names_do_not_stand_in_one_table(evaluations):
+    with pytest.raises(DataError, match="same pairs and protocol"):
+        to_markdown([evaluations[0], replace(evaluations[1], threshold="bbox")])
+    with pytest.raises(DataError, match="two evaluations are called 'pmnc'"):
+        to_markdown([evaluations[1], evaluations[1]])
+    with pytest.raises(DataError, match="one evaluation at least"):
+        to_markdown([])
+
+
+def test_times_and_memory_stand_in_the_table(evaluations):
+    costs = [Cost(0.5, 1.25, 90.0), Cost(0.25, 1.0, None), None]
+    table = main_table([replace(e, cost=cost) for e, cost in zip(evaluations, costs, strict=True)])
+    assert [row[-3:] for row in table.rows] == [["0.500", "1.250", "90"], ["0.250", "1.000", "–"], ["–", "–", "–"]]
+    assert {(1, len(table.header) - 3), (1, len(table.header) - 2)} <= table.best  # less is better
+    assert all(table.numeric[-3:])
 
 
 def test_page_holds_the_figures_escaped_and_needs_nothing(evaluations, report):
@@ -89,7 +124,7 @@ def test_reports_are_the_same_every_time(evaluations, report, tmp_path):
 
 def test_pictures_that_are_gone_are_left_out(evaluations, tmp_path):
     photo = Photo(tmp_path / "gone.jpg", (100, 100), {"nose": (5.0, 5.0)}, None, "cat")
-    lost = evaluate("m", "d", [Pair(photo, photo)], [Prediction([(5.0, 5.0)], [1.0], 0.1)])
+    lost = evaluate("m", "d", [Pair(photo, photo)], [Prediction([(5.0, 5.0)], [1.0])])
     page = write_report([lost], tmp_path)["html"].read_text()
     assert "picture is gone" in page
     assert "100.0" in to_markdown([lost])

@@ -23,7 +23,7 @@ def make_pairs(count: int = 6) -> list[Pair]:
 def answers(pairs: list[Pair], off: list[float]) -> list[Prediction]:
     """Answer the truth, moved right by ``off`` pixels."""
     return [
-        Prediction([(x + wrong, y) for x, y in pair.points()[1].tolist()], [0.5, 0.5], 0.1)
+        Prediction([(x + wrong, y) for x, y in pair.points()[1].tolist()], [0.5, 0.5])
         for pair, wrong in zip(pairs, off, strict=True)
     ]
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import semcorr
 from semcorr.errors import ModelError
 from semcorr.features import FeatureExtractor, FeatureMap, FeatureOptions
 
@@ -51,8 +52,16 @@ def test_batch_equals_one_by_one(default):
 
 
 def test_batch_of_unlike_sizes_is_refused(default):
-    with pytest.raises(ValueError, match="the same network size"):
+    with pytest.raises(ValueError, match="the same network size and grid"):
         default.encode([picture(300, 400), picture(400, 300)])
+
+
+def test_batch_of_unlike_grids_is_refused(default):
+    extractor = FeatureExtractor(FeatureOptions(image_size=64))
+    pictures = [picture(300, 300), picture(300, 320)]
+    assert extractor.input_size((300, 300)) == extractor.input_size((300, 320))
+    with pytest.raises(ValueError, match="the same network size and grid"):
+        extractor.encode(pictures)
 
 
 def test_the_embedded_weights_know_a_cat(default, cat):
@@ -100,14 +109,101 @@ def test_patch_14_gets_whole_patches():
     assert extractor.encode([picture(300, 400)]).tensor.shape == (1, 384, 22, 29)
 
 
-def test_weights_from_a_file(tmp_path):
+@pytest.mark.slow
+def test_dinov2_works_by_its_name_alone(cat):
+    match = semcorr.load(backbone="vit_small_patch14_dinov2", backbone_weights="random").match(cat, cat)
+    assert match.forward.confidence.shape == (20, 31)
+
+
+def test_a_plain_vit_gives_its_last_block():
+    extractor = FeatureExtractor(FeatureOptions("vit_tiny_patch16_224", weights="random"))
+    assert extractor.network.feature_info.out_indices == (11,)
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "test_mambaout"])
+@pytest.mark.slow
+def test_channels_last_is_turned_round(name):
+    """Both stages of a picture of random squares change where the picture changes, and not elsewhere."""
+    extractor = FeatureExtractor(FeatureOptions(name, weights="random"))
+    first, second = picture(384, 384), picture(384, 384)
+    second[:128, 256:] = 0
+    a, b = (extractor.encode([image]).tensor for image in (first, second))
+    assert a.shape == (1, sum(extractor.network.feature_info.channels()), 25, 25)
+    change = (a - b).square().sum(1)[0]
+    assert change[:7, 18:].mean() > 3 * change[13:, :12].mean()
+
+
+@pytest.mark.parametrize("name", ["levit_128s", "test_maxvit"])
+def test_a_network_of_one_size_is_refused(name):
+    with pytest.raises(ModelError, match=r"cannot take a picture of \d+ × \d+ pixels: .*takes pictures of any size"):
+        FeatureExtractor(FeatureOptions(name, weights="random"))
+
+
+@pytest.mark.slow
+def test_a_network_that_takes_only_whole_cells_of_its_last_stage():
+    extractor = FeatureExtractor(FeatureOptions("dla46_c", weights="random"))
+    assert extractor.input_size((300, 400)) == (320, 448)
+    assert extractor.encode([picture(300, 400)]).grid == (22, 29)
+
+
+class Pickled:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def weights_file(path, name="resnet18", drop=(), **changes):
     import timm
 
     torch.manual_seed(5)
-    network = timm.create_model("resnet18", pretrained=False)
-    save_file(network.state_dict(), tmp_path / "resnet18.safetensors")
-    extractor = FeatureExtractor(FeatureOptions("resnet18", weights=str(tmp_path / "resnet18.safetensors")))
-    torch.testing.assert_close(extractor.network.state_dict()["conv1.weight"], network.conv1.weight)
+    tensors = timm.create_model(name, pretrained=False).state_dict()
+    save_file({key: value for key, value in (tensors | changes).items() if key not in drop}, path)
+    return tensors, FeatureOptions(name, image_size=64, weights=str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs"),
+    [
+        ("resnet18", "layer4.1.conv1.weight", "layer4.1.conv1.weight"),
+        ("test_vit", "model.blocks.5.mlp.fc2.weight", "blocks.5.mlp.fc2.weight"),
+        ("swinv2_cr_tiny_ns_224", "stages_3.blocks.1.mlp.fc2.weight", "stages.3.blocks.1.mlp.fc2.weight"),
+    ],
+)
+def test_weights_from_a_file(tmp_path, name, ours, theirs):
+    tensors, options = weights_file(tmp_path / "w.safetensors", name)
+    network = FeatureExtractor(options).network
+    torch.testing.assert_close(network.state_dict()[ours], tensors[theirs], atol=1e-4, rtol=1e-3)
+
+
+def test_a_classifier_may_be_missing_or_of_other_classes(tmp_path):
+    _, options = weights_file(tmp_path / "none.safetensors", drop=("fc.weight", "fc.bias"))
+    FeatureExtractor(options)
+    _, options = weights_file(tmp_path / "other.safetensors", **{"fc.weight": torch.zeros(3, 512)})
+    FeatureExtractor(options)
+
+
+@pytest.mark.parametrize(
+    ("drop", "changes", "message"),
+    [
+        (("layer3.0.conv1.weight", "layer4.0.conv1.weight"), {}, "layer3.0.conv1.weight and 1 more missing for"),
+        ((), {"layer9.weight": torch.zeros(1)}, "layer9.weight not known to"),
+        ((), {"conv1.weight": torch.zeros(64, 3, 3, 3)}, "conv1.weight of another shape than in"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(tmp_path, drop, changes, message):
+    _, options = weights_file(tmp_path / "w.safetensors", drop=drop, **changes)
+    with pytest.raises(ModelError, match=message):
+        FeatureExtractor(options)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth", "bin"])
+def test_a_pickle_is_never_opened(tmp_path, ending):
+    torch.save({"conv1.weight": Pickled(tmp_path / "run")}, tmp_path / f"w.{ending}")
+    with pytest.raises(ModelError, match="not a readable safetensors file"):
+        FeatureExtractor(FeatureOptions("resnet18", weights=str(tmp_path / f"w.{ending}")))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -115,20 +211,32 @@ def test_weights_from_a_file(tmp_path):
     [
         (FeatureOptions("resnet_101"), r"unknown backbone 'resnet_101' — did you mean .*resnet101"),
         (FeatureOptions("resnet18", weights="none.safetensors"), "no backbone weights at none.safetensors"),
-        (FeatureOptions("resnet18", stages=(9,), weights="random"), "cannot be built"),
-        (FeatureOptions(stages=(0, 9)), "cannot be built"),
+        (
+            FeatureOptions("resnet18", stages=(9,), weights="random"),
+            r"different ones from 0 to 4, .*\[2, 4, 8, 16, 32\]",
+        ),
+        (FeatureOptions("resnet18", stages=(-6,), weights="random"), "different ones from 0 to 4"),
+        (FeatureOptions("resnet18", stages=(-1, 4), weights="random"), "different ones from 0 to 4"),
+        (FeatureOptions("test_vit", stages=(6,), weights="random"), "different ones from 0 to 5"),
+        (FeatureOptions(stages=(0, 9)), "different ones from 0 to 4"),
     ],
 )
 def test_what_cannot_be_built_is_said(options, message):
     with pytest.raises(ModelError, match=message) as caught:
         FeatureExtractor(options)
     assert "\n" not in str(caught.value)
+    assert "network" not in str(caught.value)
 
 
-def test_broken_weights_file(tmp_path):
-    (tmp_path / "w.safetensors").write_bytes(b"not weights")
-    with pytest.raises(ModelError, match="cannot be built"):
-        FeatureExtractor(FeatureOptions("resnet18", weights=str(tmp_path / "w.safetensors")))
+@pytest.mark.parametrize("stages", [(), (1.5,), ("3",), 3])
+def test_senseless_stages_are_refused(stages):
+    with pytest.raises(ValueError, match="stages must be whole numbers"):
+        FeatureOptions(stages=stages)
+
+
+def test_stages_come_in_the_networks_order():
+    extractor = FeatureExtractor(FeatureOptions("resnet18", stages=(-1, 2), image_size=64, weights="random"))
+    assert extractor.network.feature_info.channels() == [128, 512]
 
 
 def test_no_network_is_one_line():

@@ -1,6 +1,7 @@
 """Training on a small data set made of one real photograph and its shifted, mirrored copies."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from semcorr.data.pairs import Photo
 from semcorr.errors import DataError, ModelError
 from semcorr.training.loop import train
 from semcorr.training.recipe import read_recipe
-from semcorr.training.sampling import Sampler, mirror
+from semcorr.training.sampling import KeypointSampler
 from semcorr.weights import read_weights
 
 RECIPE = """
@@ -101,6 +101,39 @@ def test_checkpoint_of_another_recipe_is_not_overwritten(tmp_path, folder):
     train(read_recipe(recipe_file(tmp_path, folder, steps=3)), fresh=True)
 
 
+def test_checkpoint_of_other_annotations_is_not_gone_on_with(tmp_path, folder):
+    own = shutil.copytree(folder, tmp_path / "own")
+    recipe = read_recipe(recipe_file(tmp_path, own, steps=2))
+    train(recipe)
+    entries = json.loads((own / "train.json").read_text())
+    entries[0]["keypoints"]["nose"][0] += 1
+    (own / "train.json").write_text(json.dumps(entries))
+    with pytest.raises(DataError, match="another recipe or other annotations"):
+        train(recipe)
+
+
+def test_the_folder_and_the_devices_do_not_matter(tmp_path, folder):
+    shutil.copytree(folder, tmp_path / "own")
+    train(read_recipe(recipe_file(tmp_path, folder, steps=2)))
+    train(read_recipe(recipe_file(tmp_path, tmp_path / "own", steps=2, validation_pairs="2\naccelerator: auto")))
+
+
+def test_a_finished_run_whose_weights_are_gone_is_said(tmp_path, folder):
+    recipe = read_recipe(recipe_file(tmp_path, folder, steps=2))
+    weights = train(recipe)
+    assert train(recipe) == weights
+    weights.unlink()
+    with pytest.raises(DataError, match=r"pmnc.safetensors, the best weights of this run so far, are gone: --fresh"):
+        train(recipe)
+
+
+def test_an_empty_list_of_validation_pairs_is_said(tmp_path, folder):
+    own = shutil.copytree(folder, tmp_path / "own")
+    (own / "val_pairs.json").write_text("[]")
+    with pytest.raises(DataError, match="lists no pairs"):
+        train(read_recipe(recipe_file(tmp_path, own)))
+
+
 def test_broken_checkpoint_is_said(tmp_path, folder):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"half a file")
@@ -115,6 +148,7 @@ def test_broken_checkpoint_is_said(tmp_path, folder):
         ({"steps": "0"}, "steps: "),
         ({"warmup": "2\nwarm_up: 3"}, "warm_up: "),
         ({"data": "[1"}, "is not YAML"),
+        ({"pairs": "3\ndevices: 2"}, "3 pairs cannot be shared by 2 devices"),
     ],
 )
 def test_bad_recipes_name_the_key(tmp_path, folder, changes, message):
@@ -132,14 +166,64 @@ def test_draws_depend_on_seed_and_step_alone(folder):
     from semcorr.data.keypoints import load_photos
 
     photos = load_photos(folder, "train")
-    first, again = (Sampler(photos, 0, 0.5, 3) for _ in range(2))
+    first, again = (KeypointSampler(photos, 0, 4, 3) for _ in range(2))
     forwards = [first.draw(step, 0) for step in range(5)]
     backwards = [again.draw(step, 0) for step in reversed(range(5))][::-1]
     assert forwards == backwards
-    assert forwards != [Sampler(photos, 1, 0.5, 3).draw(step, 0) for step in range(5)]
+    assert forwards != [KeypointSampler(photos, 1, 4, 3).draw(step, 0) for step in range(5)]
 
 
-def test_mirroring_exchanges_left_and_right(folder):
-    photo = Photo(folder, (300, 400), {"left_eye": (10.0, 5.0), "nose": (100.0, 7.0)}, None, "cat")
-    assert mirror(photo).keypoints == {"right_eye": (390.0, 5.0), "nose": (300.0, 7.0)}
-    assert mirror(mirror(photo)) == photo
+def test_an_adapter_warps_and_a_cache(tmp_path, folder, cat):
+    """All that the default model is trained with, interrupted once, gives what an uninterrupted run gives."""
+    import semcorr
+
+    (tmp_path / "photographs" / "animal").mkdir(parents=True)
+    for shift in (0, 60):
+        Image.fromarray(np.ascontiguousarray(cat[:, shift : shift + 380])).save(
+            tmp_path / "photographs" / "animal" / f"{shift}.jpg"
+        )
+    more = "\n".join(
+        [
+            f"photographs: {tmp_path / 'photographs'}",
+            f"cache: {tmp_path / 'cache'}",
+            "warps: 2",
+            "views: 4",
+            "average: 0.9",
+        ]
+    )
+
+    def recipe(out, **changes):
+        path = recipe_file(tmp_path, folder, out, **changes)
+        text = path.read_text().replace("  hidden: 4", "  hidden: 4\n  adapter: 8")
+        path.write_text(text + more)
+        return read_recipe(path)
+
+    weights = train(recipe("whole"))
+    stored = read_weights(weights)
+    assert stored.tensors["adapter.leave.weight"].abs().max() > 0  # it began at zero
+    model = semcorr.load(weights=weights, grid=20)  # twice as fine: the adapter is dilated
+    assert model.match(cat, cat).forward.confidence.shape == (16, 25)
+    with pytest.raises(ModelError, match="choose 'pmnc-universal'"):
+        semcorr.load(weights=weights, stages=(3,))
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("*/*.npy")}
+    assert len(files) > 8
+    again = read_weights(train(recipe("again")))
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("*/*.npy")} == files  # read, not made
+    assert all(torch.equal(value, again.tensors[key]) for key, value in stored.tensors.items())
+
+
+def test_categories_can_be_left_out(tmp_path, folder):
+    path = recipe_file(tmp_path, folder)
+    path.write_text(path.read_text() + "leave_out: [cat]\n")
+    with pytest.raises(DataError, match="a category with two photographs"):
+        train(read_recipe(path))
+
+
+def test_warps_need_photographs(tmp_path, folder):
+    path = recipe_file(tmp_path, folder)
+    path.write_text(path.read_text() + "warps: 2\n")
+    with pytest.raises(DataError, match="warps need a folder of photographs"):
+        read_recipe(path)
+    path.write_text(path.read_text() + f"photographs: {tmp_path}\n")
+    with pytest.raises(DataError, match="holds no photographs"):
+        train(read_recipe(path))

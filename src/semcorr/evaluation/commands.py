@@ -2,110 +2,158 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
-from semcorr.errors import DataError, SemcorrError
+from semcorr.errors import DataError, ModelError, SemcorrError, did_you_mean
 
 if TYPE_CHECKING:
     from semcorr.data.pairs import PairSet
     from semcorr.evaluation.results import Evaluation
+    from semcorr.evaluation.run import Features
+    from semcorr.metrics import Space, Threshold
 
-DatasetName = Annotated[str, typer.Argument(help="pf-pascal, pf-willow, spair-71k, ap-10k, coco or keypoints.")]
-Root = Annotated[Path, typer.Option(help="The folder that holds the data set.")]
+Choice = TypeVar("Choice", bound=str)
+
+DatasetName = Annotated[
+    str,
+    typer.Argument(
+        help="pf-pascal, pf-willow, spair-71k, ap-10k, coco or keypoints; or the folder of one.", metavar="DATASET"
+    ),
+]
+Root = Annotated[Path | None, typer.Option(help="The folder that holds the data set.")]
 Annotations = Annotated[Path | None, typer.Option(help="With coco: any COCO-keypoints file, and …")]
 Images = Annotated[Path | None, typer.Option(help="… the folder of its pictures.")]
-Split = Annotated[str, typer.Option(help="Which split.")]
-Threshold = Annotated[
-    Literal["image", "bbox", "keypoints"] | None,
-    typer.Option(help="What α is a fraction of; by default as is the custom."),
+Split = Annotated[str | None, typer.Option(help="Which split; by default the one that papers report.")]
+# Text and not Literal, which typer takes only since 0.19; and a wrong value gets one line, like any other mistake.
+ThresholdName = Annotated[
+    str | None,
+    typer.Option(
+        "--threshold", metavar="image|bbox|keypoints", help="What α is a fraction of; by default as is the custom."
+    ),
 ]
-Space = Annotated[
-    Literal["native", "square"] | None, typer.Option(help="Native pixels, or both pictures squashed to a square.")
+SpaceName = Annotated[
+    str | None,
+    typer.Option(
+        "--space", metavar="native|square", help="Native pixels, or both pictures squashed to a square; likewise."
+    ),
 ]
-Out = Annotated[Path, typer.Option(help="Folder for predictions and reports.")]
+Alphas = Annotated[
+    list[float] | None, typer.Option("--alpha", help="A threshold, may be repeated; by default 0.1, 0.05, 0.03, 0.01.")
+]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder for predictions and reports; by default runs/evaluate/DATASET-SPLIT.")
+]
 Limit = Annotated[int | None, typer.Option(help="Only so many pairs.", min=1)]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave broken entries out, and count them.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Match anew, though there are predictions.")]
 Backbone = Annotated[str | None, typer.Option(help="A timm backbone in place of the model's own.")]
 Grid = Annotated[int | None, typer.Option(help="Cells to a side of a square picture.")]
+WeightsFile = Annotated[
+    Path | None, typer.Option("--weights", help="A file that `semcorr train` wrote, in place of the model's own.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")]
 Batch = Annotated[int, typer.Option(help="Pairs that are matched together.", min=1)]
+WithCost = Annotated[
+    bool, typer.Option("--cost/--no-cost", help="Measure time and memory of a pair in a process of its own.")
+]
 Workers = Annotated[int, typer.Option(help="Threads that read pictures ahead.", min=1)]
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What both commands are told."""
+class _Protocol:
+    """Which pairs, and how they are scored."""
 
     pairs: PairSet
-    threshold: Literal["image", "bbox", "keypoints"]
-    space: Literal["native", "square"]
+    threshold: Threshold
+    space: Space
+    alphas: tuple[float, ...]
     out: Path
-    fresh: bool
+
+
+@dataclass(frozen=True)
+class _Running:
+    """How the pairs are matched."""
+
     keywords: dict[str, Any]
+    weights: Path | None
     batch: int
     workers: int
+    fresh: bool
+    skip_broken: bool
+    cost: bool
 
 
 def evaluate(
     dataset: DatasetName,
-    root: Root,
+    root: Root = None,
     model: Annotated[str, typer.Option(help="Which model; `semcorr models` lists them.")] = "pmnc",
-    split: Split = "test",
-    threshold: Threshold = None,
-    space: Space = None,
-    out: Out = Path("runs/evaluate"),
+    split: Split = None,
+    threshold: ThresholdName = None,
+    space: SpaceName = None,
+    alpha: Alphas = None,
+    out: Out = None,
     limit: Limit = None,
     skip_broken: SkipBroken = False,
     fresh: Fresh = False,
     backbone: Backbone = None,
     grid: Grid = None,
+    weights: WeightsFile = None,
     device: Device = "cpu",
     batch: Batch = 8,
     workers: Workers = 2,
+    cost: WithCost = True,
     annotations: Annotations = None,
     images: Images = None,
 ) -> None:
     """Measure a model on a data set; run it again to go on, or to score the same predictions by another protocol."""
-    keywords = {"backbone": backbone, "grid": grid, "device": device}
+    _check_models([model], weights)
     files = {"annotations": annotations, "images": images}
-    pairs = _pairs(dataset, root, split, limit, skip_broken, files)
-    job = _job(dataset, pairs, threshold, space, out, fresh, keywords, batch, workers)
-    _report([_evaluate(model, job)], out)
+    protocol = _protocol(dataset, root, split, threshold, space, alpha, out, limit, skip_broken, files)
+    keywords = {"backbone": backbone, "grid": grid, "device": device}
+    running = _Running(keywords, weights, batch, workers, fresh, skip_broken, cost)
+    _report([_evaluate(model, protocol, running, OrderedDict())], protocol.out)
 
 
 def compare(
     dataset: DatasetName,
-    root: Root,
     models: Annotated[str, typer.Option(help="Models with commas in between; differences are to the first.")],
-    split: Split = "test",
-    threshold: Threshold = None,
-    space: Space = None,
-    out: Out = Path("runs/evaluate"),
+    root: Root = None,
+    split: Split = None,
+    threshold: ThresholdName = None,
+    space: SpaceName = None,
+    alpha: Alphas = None,
+    out: Out = None,
     limit: Limit = None,
     skip_broken: SkipBroken = False,
     fresh: Fresh = False,
     backbone: Backbone = None,
     grid: Grid = None,
+    weights: WeightsFile = None,
     device: Device = "cpu",
     batch: Batch = 8,
     workers: Workers = 2,
+    cost: WithCost = True,
     annotations: Annotations = None,
     images: Images = None,
 ) -> None:
     """Measure several models on a data set, and say which differences are real."""
-    keywords = {"backbone": backbone, "grid": grid, "device": device}
-    files = {"annotations": annotations, "images": images}
-    pairs = _pairs(dataset, root, split, limit, skip_broken, files)
-    job = _job(dataset, pairs, threshold, space, out, fresh, keywords, batch, workers)
     names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
     if len(names) < 2:
         raise DataError(f"--models needs two names at least, with a comma in between; got {models!r}")
-    _report([_evaluate(name, job) for name in names], out)
+    _check_models(names, weights)
+    files = {"annotations": annotations, "images": images}
+    protocol = _protocol(dataset, root, split, threshold, space, alpha, out, limit, skip_broken, files)
+    keywords = {"backbone": backbone, "grid": grid, "device": device}
+    running = _Running(keywords, weights, batch, workers, fresh, skip_broken, cost)
+    known: Features = OrderedDict()
+    _report([_evaluate(name, protocol, running, known) for name in names], protocol.out)
 
 
 data = typer.Typer(no_args_is_help=True, help="Download and check data sets.")
@@ -146,71 +194,122 @@ def check(
 ) -> None:
     """Count a data set's pairs, and look for missing or broken pictures and misplaced keypoints; exit code 1 if any."""
     _need_extra()
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     from semcorr.data.check import check_dataset
     from semcorr.data.registry import recognise
 
-    report = check_dataset(name or recognise(folder), folder)
+    name = name or recognise(folder)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("reading pictures", total=None)
+        report = check_dataset(name, folder, progress=lambda done, all_: bar.update(task, completed=done, total=all_))
     for line in report.lines():
         typer.echo(line)
     if not report.sound:
         raise typer.Exit(1)
 
 
-def _pairs(
-    dataset: str, root: Path, split: str, limit: int | None, skip_broken: bool, files: dict[str, Path | None]
-) -> PairSet:
+def _check_models(names: list[str], weights: Path | None) -> None:
+    """Refuse what no model can be loaded from, before the first of them is matched for an hour."""
     _need_extra()
-    from semcorr.data.registry import load_dataset
-
-    given = {key: value for key, value in files.items() if value is not None}
-    if given and dataset.lower() != "coco":
-        raise DataError(f"--{next(iter(given))} goes with the data set coco; got {dataset!r}")
-    pairs = load_dataset(dataset, root, split, skip_broken=skip_broken, **given)
-    return pairs if limit is None else replace(pairs, pairs=pairs.pairs[:limit])
-
-
-def _job(
-    dataset: str,
-    pairs: PairSet,
-    threshold: Literal["image", "bbox", "keypoints"] | None,
-    space: Literal["native", "square"] | None,
-    out: Path,
-    fresh: bool,
-    keywords: dict[str, Any],
-    batch: int,
-    workers: int,
-) -> _Job:
-    from semcorr.data.registry import find_dataset
-
-    known = find_dataset(dataset)
-    return _Job(pairs, threshold or known.threshold, space or known.space, out, fresh, keywords, batch, workers)
-
-
-def _evaluate(name: str, job: _Job) -> Evaluation:
-    import semcorr
-    from semcorr.evaluation.run import RunOptions, predict
-    from semcorr.evaluation.score import evaluate as score_predictions
-    from semcorr.weights import BACKBONES, MODELS
+    from semcorr.weights import MODELS
     from semcorr.zoo import check_name
 
-    check_name(name)
+    for name in names:
+        check_name(name)
+    if weights is not None and not set(names) & set(MODELS):
+        raise ModelError(f"{' and '.join(names)} has no weights of its own: leave --weights out, or choose 'pmnc'")
+    if weights is not None and not weights.is_file():
+        raise ModelError(f"{weights} is no file: give --weights a file that `semcorr train` wrote")
+
+
+def _protocol(
+    dataset: str,
+    root: Path | None,
+    split: str | None,
+    threshold: str | None,
+    space: str | None,
+    alphas: list[float] | None,
+    out: Path | None,
+    limit: int | None,
+    skip_broken: bool,
+    files: dict[str, Path | None],
+) -> _Protocol:
+    """Load the pairs, and make sure before anything is matched that they can be scored as is wanted."""
+    from semcorr import metrics
+    from semcorr.data.registry import DATASETS, load_dataset
+
+    given = {key: value for key, value in files.items() if value is not None}
+    name, root = _find(dataset, root, given)
+    known = DATASETS[name]
+    by = _one_of(threshold or known.threshold, get_args(metrics.Threshold), "--threshold")
+    within = _one_of(space or known.space, get_args(metrics.Space), "--space")
+    fractions = tuple(sorted(set(alphas or metrics.ALPHAS), reverse=True))
+    if not all(0 < alpha <= 1 for alpha in fractions):
+        raise DataError(f"--alpha must be above 0 and at most 1; got {', '.join(f'{a:g}' for a in fractions)}")
+    split = split or known.splits[-1]
+    pairs = load_dataset(name, root, split, skip_broken=skip_broken, **given)
+    pairs = replace(pairs, pairs=pairs.pairs[:limit])
+    for pair in pairs:
+        metrics.reference_length(pair, by, within)
+    first = f"-first-{limit}" if limit else ""
+    return _Protocol(pairs, by, within, fractions, out or Path("runs", "evaluate", f"{name}-{split}{first}"))
+
+
+def _find(dataset: str, root: Path | None, files: dict[str, Path]) -> tuple[str, Path]:
+    """Tell a data set's name and folder from a name with --root, or from the folder alone."""
+    from semcorr.data.registry import DATASETS, find_dataset, recognise
+
+    if root is None and Path(dataset).is_dir():
+        name, root = recognise(dataset), Path(dataset)
+    elif root is None and len(Path(dataset).parts) > 1:
+        raise DataError(f"{dataset} is no folder: give the data set's name and --root, or its folder")
+    else:
+        found = find_dataset(dataset)
+        name = next(key for key, value in DATASETS.items() if value is found)
+    if files and name != "coco":
+        raise DataError(f"--{next(iter(files))} goes with the data set coco; got {dataset!r}")
+    if root is None and len(files) < 2:
+        raise DataError(f"--root is missing: the folder that holds {name}")
+    return name, root or Path()
+
+
+def _one_of(given: str, known: tuple[Choice, ...], option: str) -> Choice:
+    for value in known:
+        if given == value:
+            return value
+    raise DataError(f"{option} must be {' or '.join(known)}; got {given!r}{did_you_mean(given, known)}")
+
+
+def _evaluate(name: str, protocol: _Protocol, running: _Running, known: Features) -> Evaluation:
+    import semcorr
+    from semcorr.evaluation import cost
+    from semcorr.evaluation.run import RunOptions, fingerprint, predict
+    from semcorr.evaluation.score import evaluate as score_predictions
+    from semcorr.weights import BACKBONES, MODELS
+
     checksums = sorted(embedded.sha256 for embedded in (*BACKBONES.values(), *MODELS.values()))
-    settings = {"model": name, **job.keywords, "semcorr": semcorr.__version__, "weights": checksums}
+    settings = {"model": name, **running.keywords, "semcorr": semcorr.__version__, "weights": checksums}
+    own = running.weights if name in MODELS else None
+    if own is not None:
+        settings["trained"] = hashlib.sha256(own.read_bytes()).hexdigest()
+    arguments = {"name": name, "weights": own and str(own), **running.keywords}
+    listed, folder = protocol.pairs.pairs, protocol.out / name
+    options = RunOptions(running.batch, running.workers)
     found = predict(
-        lambda: semcorr.load(name, **job.keywords),
-        settings,
-        job.pairs.pairs,
-        job.out / name,
-        RunOptions(job.batch, job.workers),
-        job.fresh,
+        lambda: semcorr.load(**arguments), settings, listed, folder, options, running.fresh, running.skip_broken, known
     )
-    scored = score_predictions(name, job.pairs.name, job.pairs.pairs, found.predictions, job.threshold, job.space)
+    pairs = [pair for index, pair in enumerate(listed) if index not in found.broken]
+    scored = score_predictions(
+        name, protocol.pairs.name, pairs, found.predictions, protocol.threshold, protocol.space, protocol.alphas
+    )
     return replace(
         scored,
-        seconds_per_pair=found.seconds_per_pair,
-        peak_megabytes=found.peak_megabytes,
+        cost=cost.measure(arguments, pairs, fingerprint(settings, listed), folder) if running.cost else None,
         settings=settings,
-        skipped=[str(error) for error in job.pairs.skipped],
+        skipped=[*(str(error) for error in protocol.pairs.skipped), *found.broken.values()],
     )
 
 
@@ -225,9 +324,7 @@ def _report(evaluations: list[Evaluation], out: Path) -> None:
 
 
 def _need_extra() -> None:
-    try:
-        import pooch  # noqa: F401
-        import scipy  # noqa: F401
-        import torchmetrics  # noqa: F401
-    except ImportError as error:
-        raise SemcorrError(f"this needs more packages: pip install 'semcorr[data]' ({error.name} is missing)") from None
+    """Refuse before anything is matched, not when the report is due."""
+    missing = [name for name in ("jinja2", "pooch", "scipy", "torchmetrics") if find_spec(name) is None]
+    if missing:
+        raise SemcorrError(f"this needs more packages: pip install 'semcorr[data]' ({', '.join(missing)} is missing)")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from semcorr.evaluation import figures
-from semcorr.evaluation.report import Table, calibration_line, difference_table, group_table, main_table, protocol
+from semcorr.evaluation import figures, tables
+from semcorr.evaluation.report import calibration_line, protocol
 from semcorr.evaluation.results import Difference, Evaluation
 
 GALLERY = 6
@@ -21,20 +21,20 @@ def to_html(evaluations: Sequence[Evaluation], differences: Sequence[Difference]
 
     environment = Environment(loader=PackageLoader("semcorr.evaluation", "."), autoescape=True, trim_blocks=True)
     alpha = max(evaluations[0].scores.per_image)
-    kinds = evaluations[0].groups
     return environment.get_template("page.html.j2").render(
         title=f"semcorr: {evaluations[0].dataset}",
         protocol=protocol(evaluations[0]),
-        main=main_table(evaluations),
-        differences=difference_table(differences) if differences else None,
-        groups={kind: group_table(evaluations, kind) for kind in kinds},
+        main=tables.main_table(evaluations),
+        averages=tables.averages_table(evaluations),
+        differences=tables.difference_table(differences) if differences else None,
+        groups={kind: tables.group_table(evaluations, kind) for kind in evaluations[0].groups},
         curves=figures.curves(evaluations),
         calibration=figures.calibration(evaluations),
         calibration_lines=[calibration_line(evaluation) for evaluation in evaluations],
         galleries=galleries(evaluations, alpha),
+        skipped=list(dict.fromkeys(reason for evaluation in evaluations for reason in evaluation.skipped)),
         alpha=f"{alpha:g}",
         models=[evaluation.model for evaluation in evaluations],
-        numeric=_numeric,
     )
 
 
@@ -69,12 +69,3 @@ def _row(evaluations: Sequence[Evaluation], index: int, alpha: float, rates: np.
     names = f"{pair.source.path.name} → {pair.target.path.name}"
     source = figures.source_picture(evaluations[0], index)
     return {"names": names, "category": pair.target.category, "source": source, "answers": answers}
-
-
-def _numeric(table: Table) -> list[bool]:
-    """Tell which columns hold numbers: those are set flush right."""
-    return [all(_is_number(row[column]) for row in table[1:]) for column in range(len(table[0]))]
-
-
-def _is_number(text: str) -> bool:
-    return not text or text.replace(".", "", 1).lstrip("+-").isdigit()

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from semcorr.errors import DataError
+from semcorr.evaluation import tables
 from semcorr.evaluation.results import Difference, Evaluation
-from semcorr.metrics import Scores
+from semcorr.evaluation.tables import AVERAGES, counted
+from semcorr.metrics import CURVE, Scores
 
-_LENGTHS = {
+LENGTHS = {
     "image": "the longer side of the target picture",
     "bbox": "the longer side of the target's box",
     "keypoints": "the longer side of the extent of the target's keypoints",
 }
-_SPACES = {"native": "native pixels", "square": "pixels after squashing both pictures to a square"}
-_AVERAGES = {
-    "per_image": "mean over pairs",
-    "per_point": "all points together",
-    "per_category": "mean over categories",
-}
+"""Threshold to the length that α is a fraction of."""
 
-Table = list[list[str]]
-"""Rows of cells; the first row is the header."""
+SPACES = {"native": "native pixels", "square": "pixels after squashing both pictures to a square"}
+"""Space to what distances are counted in."""
 
 
 def write_report(
@@ -31,17 +30,28 @@ def write_report(
 ) -> dict[str, Path]:
     """Write ``report.md``, ``report.json`` and ``report.html`` into a folder, each in one step.
 
+    The same evaluations give the same bytes. Photographs are read again for the page's galleries; where one is gone,
+    the page says so in its place.
+
+    Args:
+        evaluations: One for each method, on the same pairs and by the same protocol.
+        out: The folder; it is made if it is missing.
+        differences: What `semcorr.evaluation.score.differences` found between the methods.
+
     Returns:
         Their paths, by ``"md"``, ``"json"`` and ``"html"``.
+
+    Raises:
+        DataError: If there is no evaluation, or they are not alike in pairs and protocol, or two have the same name.
     """
     from semcorr.evaluation.page import to_html
 
-    out.mkdir(parents=True, exist_ok=True)
     contents = {
         "md": to_markdown(evaluations, differences),
-        "json": json.dumps(to_json(evaluations, differences), indent=1) + "\n",
+        "json": json.dumps(to_json(evaluations, differences), indent=1, allow_nan=False) + "\n",
         "html": to_html(evaluations, differences),
     }
+    out.mkdir(parents=True, exist_ok=True)
     paths = {}
     for kind, content in contents.items():
         paths[kind] = out / f"report.{kind}"
@@ -51,126 +61,129 @@ def write_report(
     return paths
 
 
+def check_alike(evaluations: Sequence[Evaluation]) -> None:
+    """Refuse evaluations whose figures cannot stand in one table.
+
+    Raises:
+        DataError: If there is none, or they are not alike in pairs and protocol, or two have the same name.
+    """
+    if not evaluations:
+        raise DataError("a report needs one evaluation at least")
+    first, names = evaluations[0], [evaluation.model for evaluation in evaluations]
+    for other in evaluations[1:]:
+        protocols = [(e.dataset, e.threshold, e.space, list(e.scores.per_image)) for e in (first, other)]
+        if first.pairs != other.pairs or protocols[0] != protocols[1]:
+            raise DataError(f"{first.model} and {other.model} can be reported on the same pairs and protocol only")
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"two evaluations are called {name!r}: give each a name of its own")
+
+
 def protocol(evaluation: Evaluation) -> str:
-    """Say in one sentence what was measured, so that no figure stands without its definition."""
+    """Say in one paragraph what was measured, so that no figure stands without its definition."""
     scores = evaluation.scores
-    skipped = f"; {len(evaluation.skipped)} broken entries were left out" if evaluation.skipped else ""
+    skipped = f"; broken and left out: {len(evaluation.skipped)}" if evaluation.skipped else ""
     return (
-        f"{evaluation.dataset}: {scores.pairs} pairs, {scores.points} points{skipped}. PCK in per cent; points go from "
-        f"the source to the target, and one is correct within α times {_LENGTHS[evaluation.threshold]}, in "
-        f"{_SPACES[evaluation.space]}."
+        f"{evaluation.dataset}: {counted(scores.pairs, 'pair')}, {counted(scores.points, 'point')}{skipped}. PCK in "
+        "per cent; points go from the source to the target, and one is correct within α times "
+        f"{LENGTHS[evaluation.threshold]}, in {SPACES[evaluation.space]}."
     )
-
-
-def main_table(evaluations: Sequence[Evaluation]) -> Table:
-    """Return the table of the paper: methods by α, both averages, times and memory."""
-    alphas = list(evaluations[0].scores.per_image)
-    timed = ["matching, s", "total, s", "peak, MB"]
-    table = [["method", "average", *(f"α = {alpha:g}" for alpha in alphas), "area", *timed]]
-    for evaluation in evaluations:
-        scores, seconds = evaluation.scores, evaluation.seconds_per_pair
-        for average, label in _AVERAGES.items():
-            first = average == "per_image"
-            times = [f"{seconds[key]:.3f}" if key in seconds else "" for key in ("matching", "total")]
-            memory = f"{evaluation.peak_megabytes:.0f}" if evaluation.peak_megabytes else ""
-            table.append(
-                [
-                    evaluation.model if first else "",
-                    label,
-                    *_cells(getattr(scores, average).values()),
-                    f"{scores.area:.1f}" if first else "",
-                    *([*times, memory] if first else ["", "", ""]),
-                ]
-            )
-    return table
-
-
-def group_table(evaluations: Sequence[Evaluation], kind: str) -> Table:
-    """Return one row for each member of a kind of group and each method: PCK per image."""
-    alphas = list(evaluations[0].scores.per_image)
-    table = [[kind, "method", "pairs", "points", *(f"α = {alpha:g}" for alpha in alphas)]]
-    members: list[tuple[str, list[Scores]]] = [
-        (name, [evaluation.groups[kind][name] for evaluation in evaluations])
-        for name in evaluations[0].groups.get(kind, {})
-    ]
-    for name, found in members:
-        for evaluation, scores in zip(evaluations, found, strict=True):
-            counts = [str(scores.pairs), str(scores.points)]
-            table.append([name, evaluation.model, *counts, *_cells(scores.per_image.values())])
-    return table
-
-
-def difference_table(differences: Sequence[Difference]) -> Table:
-    """Return the differences between methods, and whether chance explains them."""
-    table = [["difference", "α", "points of PCK", "interval", "verdict"]]
-    for d in differences:
-        verdict = "real" if d.low > 0 or d.high < 0 else "may be chance"
-        interval = f"{d.low:+.1f} to {d.high:+.1f} ({100 * d.level:g} %)"
-        table.append([f"{d.better} − {d.worse}", f"{d.alpha:g}", f"{d.mean:+.1f}", interval, verdict])
-    return table
 
 
 def calibration_line(evaluation: Evaluation) -> str:
     """Say how honest the confidence is."""
     calibration = evaluation.scores.calibration
     if calibration is None:
-        return f"{evaluation.model}: no confidence was given for some points."
+        return f"{evaluation.model}: some points came without a confidence, so that it cannot be judged."
     alpha = max(evaluation.scores.per_image)
+    count = sum(calibration.counts)
+    said, right = (
+        sum(n * value for n, value in zip(calibration.counts, values, strict=True) if n) / count
+        for values in (calibration.confidence, calibration.accuracy)
+    )
     return (
-        f"{evaluation.model}: the confidence is off by {100 * calibration.error:.1f} points on average (expected "
-        f"calibration error of being correct at α = {alpha:g})."
+        f"{evaluation.model}: expected calibration error {100 * calibration.error:.1f} points at α = {alpha:g}. "
+        f"The mean confidence is {100 * said:.1f} %, the share that is right {100 * right:.1f} %."
     )
 
 
 def to_markdown(evaluations: Sequence[Evaluation], differences: Sequence[Difference] = ()) -> str:
     """Return the report as Markdown."""
-    parts = [protocol(evaluations[0]), _markdown(main_table(evaluations))]
+    check_alike(evaluations)
+    parts = [
+        tables.quoted(protocol(evaluations[0])),
+        tables.to_markdown(tables.main_table(evaluations)),
+        "The same predictions in every average:",
+        tables.to_markdown(tables.averages_table(evaluations)),
+    ]
     if differences:
-        parts += ["Differences per image, paired bootstrap over the pairs:", _markdown(difference_table(differences))]
-    parts += [f"By {kind}:\n\n{_markdown(group_table(evaluations, kind))}" for kind in evaluations[0].groups]
-    parts += ["\n".join(f"- {calibration_line(evaluation)}" for evaluation in evaluations)]
+        told = "Differences of the mean over pairs, with intervals of a paired bootstrap over the pairs:"
+        parts += [told, tables.to_markdown(tables.difference_table(differences))]
+    for kind in evaluations[0].groups:
+        table = tables.to_markdown(tables.group_table(evaluations, kind))
+        parts += [f"By {tables.quoted(kind)}, mean over pairs:", table]
+    parts.append("\n".join(f"- {tables.quoted(calibration_line(evaluation))}" for evaluation in evaluations))
+    skipped = list(dict.fromkeys(reason for evaluation in evaluations for reason in evaluation.skipped))
+    if skipped:
+        parts += ["Left out:", "\n".join(f"- {tables.quoted(reason)}" for reason in skipped)]
     return "\n\n".join(parts) + "\n"
 
 
 def to_json(evaluations: Sequence[Evaluation], differences: Sequence[Difference] = ()) -> dict[str, Any]:
-    """Return the report as plain JSON values, α as text."""
+    """Return the report as plain JSON values: PCK in per cent, α as text, what is unknown as null."""
+    check_alike(evaluations)
+    first = evaluations[0]
     return {
-        "protocol": protocol(evaluations[0]),
-        "threshold": evaluations[0].threshold,
-        "space": evaluations[0].space,
-        "methods": [
-            {
-                "model": evaluation.model,
-                "dataset": evaluation.dataset,
-                "settings": evaluation.settings,
-                "seconds_per_pair": evaluation.seconds_per_pair,
-                "peak_megabytes": evaluation.peak_megabytes,
-                "skipped": evaluation.skipped,
-                **_scores_json(evaluation.scores),
-                "groups": {
-                    kind: {name: _scores_json(scores) for name, scores in named.items()}
-                    for kind, named in evaluation.groups.items()
-                },
-            }
-            for evaluation in evaluations
-        ],
-        "differences": [dict(vars(difference)) for difference in differences],
+        "dataset": first.dataset,
+        "protocol": protocol(first),
+        "direction": "source to target",
+        "threshold": first.threshold,
+        "space": first.space,
+        "pairs": first.scores.pairs,
+        "points": first.scores.points,
+        "curve_alphas": list(CURVE),
+        "methods": [_method_json(evaluation) for evaluation in evaluations],
+        "differences": [{**vars(difference), "real": tables.is_real(difference)} for difference in differences],
+    }
+
+
+def _method_json(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "model": evaluation.model,
+        "dataset": evaluation.dataset,
+        "settings": evaluation.settings,
+        "cost": evaluation.cost and vars(evaluation.cost),
+        "skipped": evaluation.skipped,
+        **_scores_json(evaluation.scores),
+        "groups": {
+            kind: {name: _scores_json(scores) for name, scores in named.items()}
+            for kind, named in evaluation.groups.items()
+        },
     }
 
 
 def _scores_json(scores: Scores) -> dict[str, Any]:
     averages = {
-        name: {f"{alpha:g}": round(value, 3) for alpha, value in getattr(scores, name).items()} for name in _AVERAGES
+        name: {f"{alpha:g}": round(value, 3) for alpha, value in getattr(scores, name).items()} for name in AVERAGES
     }
-    curve = [round(value, 3) for value in scores.curve]
-    return {"pairs": scores.pairs, "points": scores.points, **averages, "curve": curve, "area": round(scores.area, 3)}
+    found = scores.calibration
+    calibration = found and {
+        "expected_error": found.error,
+        "edges": list(found.edges),
+        "counts": list(found.counts),
+        "confidence": _or_null(found.confidence),
+        "accuracy": _or_null(found.accuracy),
+    }
+    return {
+        "pairs": scores.pairs,
+        "points": scores.points,
+        **averages,
+        "curve": [round(value, 3) for value in scores.curve],
+        "area": round(scores.area, 3),
+        "calibration": calibration,
+    }
 
 
-def _cells(values: Iterable[float]) -> list[str]:
-    return [f"{value:.1f}" for value in values]
-
-
-def _markdown(table: Table) -> str:
-    rows = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in table]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])
+def _or_null(values: Iterable[float]) -> list[float | None]:
+    """Write an empty bin's NaN as JSON can."""
+    return [None if math.isnan(value) else value for value in values]

@@ -15,12 +15,25 @@ class Prediction:
     Attributes:
         points: Where the pair's source points (`Pair.points`) went, (x, y) in native pixels of the target.
         confidence: How sure each is, 0…1.
-        seconds: What the matching stage took: both pictures' features in, points out.
     """
 
     points: list[tuple[float, float]]
     confidence: list[float]
-    seconds: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a pair costs, as `semcorr.evaluation.cost` measures it.
+
+    Attributes:
+        matching: Seconds from both pictures' features to the match: consensus, search, decoding.
+        total: Seconds in all, with both pictures read and their features computed.
+        megabytes: Most memory that the matching stage held beyond the model and the features; None if unknown.
+    """
+
+    matching: float
+    total: float
+    megabytes: float | None
 
 
 @dataclass(frozen=True)
@@ -37,8 +50,7 @@ class Evaluation:
         space: Native pixels or the custom square.
         scores: All pairs together.
         groups: Kind of group (``"category"``, ``"viewpoint"``, ``"overlap"`` …) to its members' scores.
-        seconds_per_pair: Median time of a pair: ``"matching"`` and ``"total"`` (with both pictures' features).
-        peak_megabytes: Most memory that the process held; None where that is not known.
+        cost: Time and memory of a pair; None where they were not measured.
         settings: The model's settings, plain JSON values.
         skipped: Entries of the data set that were broken and left out.
     """
@@ -52,8 +64,7 @@ class Evaluation:
     space: Space
     scores: Scores
     groups: dict[str, dict[str, Scores]]
-    seconds_per_pair: dict[str, float]
-    peak_megabytes: float | None
+    cost: Cost | None = None
     settings: dict[str, object] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
 

@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import statistics
-import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +24,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from semcorr.data.pairs import Pair
-from semcorr.errors import DataError
+from semcorr.errors import DataError, ImageError
 from semcorr.evaluation.results import Prediction
 from semcorr.image import load_image
 from semcorr.model import Encoded, Matcher
 
 FILE = "predictions.jsonl"
+
+_KEYS = {"points", "confidence"}
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,16 @@ class Predictions:
     """What a run left on disk.
 
     Attributes:
-        predictions: One for each pair, in the order of the list.
-        seconds_per_pair: Medians: ``"matching"``, and ``"total"`` with the features of the pictures that were new.
-        peak_megabytes: Most memory that the process of the run held.
+        predictions: One for each pair that is not broken, in the order of the list.
+        broken: Index of each pair that a picture could not be read for, and the reason.
     """
 
     predictions: list[Prediction]
-    seconds_per_pair: dict[str, float]
-    peak_megabytes: float
+    broken: dict[int, str] = field(default_factory=dict)
+
+
+Features = OrderedDict[tuple[Path, Hashable], Encoded]
+"""Pictures whose features are known, by what computed them; the one used longest ago comes first."""
 
 
 def predict(
@@ -76,38 +78,47 @@ def predict(
     out: Path,
     options: RunOptions = RunOptions(),
     fresh: bool = False,
+    skip_broken: bool = False,
+    known: Features | None = None,
 ) -> Predictions:
     """Match the pairs that have no prediction yet, and return all predictions.
 
     Args:
-        load_model: Loads the model; called only if there is something to match.
+        load_model: Loads the model; called only if there is something to match, and before anything is written.
         settings: All that the predictions depend on, plain JSON values: the run is known by it and by its pairs.
         pairs: The pairs.
         out: The run's folder, for ``predictions.jsonl``.
         options: How it is done.
         fresh: Begin anew, though there are predictions.
+        skip_broken: Leave out pairs of pictures that cannot be read, and say which: loaders look at a picture's header
+            alone, so that a damaged one is found out here.
+        known: Features that a run on the same device left, to be used and added to: models on the same features
+            compute them once.
 
     Raises:
-        DataError: If the folder holds another run's predictions.
-        ImageError: If a picture cannot be read.
+        DataError: If the folder holds another run's predictions, or no pair could be matched.
+        ImageError: If a picture cannot be read, and ``skip_broken`` is not given.
+        FileNotFoundError: Likewise, if it is gone.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / FILE
-    header = {"fingerprint": fingerprint(settings, pairs), "settings": settings, "pairs": len(pairs)}
-    if fresh or not path.exists():
-        path.write_text(json.dumps(header) + "\n")
-    lines = _whole_blocks(path, header["fingerprint"], len(pairs), options.batch)
+    path, name = out / FILE, fingerprint(settings, pairs)
+    begun = path.exists() and not fresh
+    lines = _whole_blocks(path, name, pairs, options.batch, skip_broken) if begun else []
     if len(lines) < len(pairs):
-        with path.open("a") as file:
-            for block in _match_blocks(load_model(), pairs, len(lines), options):
+        model = load_model()
+        if not begun:
+            _begin(path, {"fingerprint": name, "settings": settings, "pairs": len(pairs)})
+        with path.open("a", encoding="utf-8") as file:
+            for block in _match_blocks(model, pairs, len(lines), options, skip_broken, known):
                 file.write("".join(json.dumps(line) + "\n" for line in block))
                 file.flush()
                 lines += block
-    predictions = [
-        Prediction([(x, y) for x, y in line["points"]], line["confidence"], line["matching"]) for line in lines
-    ]
-    seconds = {key: statistics.median(line[key] for line in lines) for key in ("matching", "total")}
-    return Predictions(predictions, seconds, max(line["megabytes"] for line in lines))
+    matched = [line for line in lines if "broken" not in line]
+    if not matched:
+        raise DataError(f"no pair could be matched: {lines[0]['broken'] if lines else 'there are none'}")
+    return Predictions(
+        [Prediction([(x, y) for x, y in line["points"]], line["confidence"]) for line in matched],
+        {index: line["broken"] for index, line in enumerate(lines) if "broken" in line},
+    )
 
 
 def fingerprint(settings: dict[str, object], pairs: Sequence[Pair]) -> str:
@@ -119,31 +130,63 @@ def fingerprint(settings: dict[str, object], pairs: Sequence[Pair]) -> str:
     return hashlib.sha256(json.dumps([settings, described], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _whole_blocks(path: Path, expected: object, count: int, batch: int) -> list[dict[str, Any]]:
+def _begin(path: Path, header: dict[str, object]) -> None:
+    """Write the first line in one step, so that a kill in between leaves no file that nobody knows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(header) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def _whole_blocks(
+    path: Path, expected: str, pairs: Sequence[Pair], batch: int, skip_broken: bool
+) -> list[dict[str, Any]]:
     """Read what an earlier run wrote, and cut the file behind its last whole block."""
-    lines, end, ends = [], 0, [0]
     with path.open("rb") as file:
+        header = _parse(file.readline())
+        if not isinstance(header, dict) or header.get("fingerprint") != expected:
+            raise DataError(f"{path} holds predictions of other settings or pairs: give another --out, or --fresh")
+        lines: list[dict[str, Any]] = []
+        ends = [file.tell()]
         for raw in file:
-            try:
-                lines.append(json.loads(raw))
-            except ValueError:
-                break  # the line that the run was killed in
-            end += len(raw)
-            ends.append(end)
-    if not lines or lines[0].get("fingerprint") != expected:
-        raise DataError(f"{path} holds predictions of other settings or pairs: give another --out, or --fresh")
-    done = min(len(lines) - 1, count)
-    if done < count:
-        done -= done % batch
-    os.truncate(path, ends[done + 1])
-    return lines[1 : done + 1]
+            line, index = _parse(raw), len(lines)
+            if index == len(pairs) or not _is_answer(line, index, pairs[index], skip_broken):
+                break  # the line that the run was killed in, or what something else wrote
+            lines.append(line)
+            ends.append(ends[-1] + len(raw))
+    done = len(lines) if len(lines) == len(pairs) else len(lines) - len(lines) % batch
+    if ends[done] < path.stat().st_size:
+        os.truncate(path, ends[done])
+    return lines[:done]
+
+
+def _parse(raw: bytes) -> Any:
+    """Read a line, or return None where it is no JSON; one without its end is torn, whatever it holds."""
+    try:
+        return json.loads(raw) if raw.endswith(b"\n") else None
+    except ValueError:
+        return None
+
+
+def _is_answer(line: Any, index: int, pair: Pair, skip_broken: bool) -> bool:
+    if not isinstance(line, dict) or line.get("pair", index) != index:
+        return False  # another place's: two runs wrote at the same time
+    if "broken" in line:
+        return skip_broken  # otherwise it is tried again
+    return line.keys() >= _KEYS and len(line["points"]) == len(line["confidence"]) == len(pair.names)
 
 
 def _match_blocks(
-    model: Matcher, pairs: Sequence[Pair], start: int, options: RunOptions
+    model: Matcher,
+    pairs: Sequence[Pair],
+    start: int,
+    options: RunOptions,
+    skip_broken: bool,
+    known: Features | None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Match block after block, reading the pictures of the next one meanwhile."""
-    known: OrderedDict[Path, Encoded] = OrderedDict()
+    known = OrderedDict() if known is None else known
+    features = model.features.key
     blocks = [pairs[i : i + options.batch] for i in range(start, len(pairs), options.batch)]
     console = Console(stderr=True)
     rate = TextColumn("{task.fields[rate]:.1f} pairs/s")
@@ -153,63 +196,76 @@ def _match_blocks(
         Progress(TextColumn("{task.description}"), *columns, console=console) as bar,
     ):
         task = bar.add_task(f"matching with {model.name}", total=len(pairs), completed=start, rate=0.0)
-        ahead = [_read_ahead(pool, block, known) for block in blocks[:1]]
-        began = time.perf_counter()
+        ahead = [_read_ahead(pool, block, known, features) for block in blocks[:1]]
+        began, done = time.perf_counter(), 0
         for number, block in enumerate(blocks):
-            pictures = {path: future.result() for path, future in ahead.pop(0).items()}
-            ahead += [_read_ahead(pool, later, known) for later in blocks[number + 1 : number + 2]]
-            yield _match_block(model, block, pictures, known, options)
-            done = number * options.batch + len(block)
+            pictures = ahead.pop(0)
+            ahead += [_read_ahead(pool, later, known, features) for later in blocks[number + 1 : number + 2]]
+            lines = _match_block(model, block, pictures, known, skip_broken)
+            _forget(known, options.cache_megabytes)
+            yield [{"pair": start + done + index, **line} for index, line in enumerate(lines)]
+            done += len(block)
             bar.update(task, advance=len(block), rate=done / (time.perf_counter() - began))
 
 
-def _read_ahead(pool: ThreadPoolExecutor, block: Sequence[Pair], known: OrderedDict[Path, Encoded]) -> dict[Path, Any]:
-    paths = dict.fromkeys(photo.path for pair in block for photo in (pair.source, pair.target))
-    return {path: pool.submit(load_image, path) for path in paths if path not in known}
+def _read_ahead(
+    pool: ThreadPoolExecutor, block: Sequence[Pair], known: Features, features: Hashable
+) -> dict[Path, Future[NDArray[np.uint8]]]:
+    return {path: pool.submit(load_image, path) for path in _paths(block) if (path, features) not in known}
+
+
+def _paths(block: Sequence[Pair]) -> list[Path]:
+    return list(dict.fromkeys(photo.path for pair in block for photo in (pair.source, pair.target)))
 
 
 def _match_block(
     model: Matcher,
     block: Sequence[Pair],
-    pictures: dict[Path, NDArray[np.uint8]],
-    known: OrderedDict[Path, Encoded],
-    options: RunOptions,
+    pictures: dict[Path, Future[NDArray[np.uint8]]],
+    known: Features,
+    skip_broken: bool,
 ) -> list[dict[str, Any]]:
-    start = time.perf_counter()
-    paths = dict.fromkeys(photo.path for pair in block for photo in (pair.source, pair.target))
-    for path in paths:  # one by one, so that a picture's features do not depend on its block
-        if path not in known:
-            known[path] = model.encode(pictures.get(path, path))
-        known.move_to_end(path)
-    encoded = time.perf_counter()
-    matches = model.match_many([(known[pair.source.path], known[pair.target.path]) for pair in block])
-    moved = [match.transfer(pair.points()[0].numpy()) for match, pair in zip(matches, block, strict=True)]
-    matching = (time.perf_counter() - encoded) / len(block)
-    total = (time.perf_counter() - start) / len(block)
-    while sum(_bytes(one) for one in known.values()) > options.cache_megabytes * 1e6 and len(known) > 1:
-        known.popitem(last=False)
-    return [
-        {
-            "points": [[round(float(x), 3), round(float(y), 3)] for x, y in points],
-            "confidence": [round(float(c), 5) for c in confidence],
-            "matching": matching,
-            "total": total,
-            "megabytes": peak_megabytes(),
-        }
-        for points, confidence in moved
-    ]
+    features = model.features.key
+    unread: dict[Path, str] = {}
+    for path in _paths(block):  # one by one, so that a picture's features do not depend on its block
+        try:
+            if (path, features) not in known:
+                known[path, features] = model.encode(pictures[path].result() if path in pictures else path)
+            known.move_to_end((path, features))
+        except (ImageError, FileNotFoundError) as error:  # noqa: PERF203 - it belongs to one picture
+            if not skip_broken:
+                raise
+            unread[path] = str(error)
+    reasons = [unread.get(pair.source.path) or unread.get(pair.target.path) for pair in block]
+    whole = [pair for pair, reason in zip(block, reasons, strict=True) if reason is None]
+    matches = model.match_many(
+        [(known[pair.source.path, features], known[pair.target.path, features]) for pair in whole]
+    )
+    moved = iter([match.transfer(_inside(pair)) for match, pair in zip(matches, whole, strict=True)])
+    return [_answer(*next(moved)) if reason is None else {"broken": reason} for reason in reasons]
+
+
+def _inside(pair: Pair) -> NDArray[np.float32]:
+    """Return the source's points, ``(K, 2)``: those that an annotator put outside the picture, on its border."""
+    height, width = pair.source.size
+    points: NDArray[np.float32] = np.clip(pair.points()[0].numpy(), 0, np.array([width, height], dtype=np.float32))
+    return points
+
+
+def _answer(points: NDArray[np.float32], confidence: NDArray[np.float32]) -> dict[str, Any]:
+    return {
+        "points": [[round(float(x), 3), round(float(y), 3)] for x, y in points],
+        "confidence": [round(float(c), 5) for c in confidence],
+    }
+
+
+def _forget(known: Features, megabytes: int) -> None:
+    """Let go of the pictures that were used longest ago, until the others fit."""
+    held = sum(_bytes(encoded) for encoded in known.values())
+    while held > megabytes * 1e6 and len(known) > 1:
+        held -= _bytes(known.popitem(last=False)[1])
 
 
 def _bytes(encoded: Encoded) -> int:
     tensor = encoded.features.tensor
     return encoded.image.nbytes + tensor.numel() * tensor.element_size()
-
-
-def peak_megabytes() -> float:
-    """Return the most memory that this process has held, in megabytes; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1024

@@ -67,8 +67,6 @@ def evaluate(
         space=space,
         scores=scores_of(range(len(pairs))),
         groups=groups,
-        seconds_per_pair={},
-        peak_megabytes=None,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semcorr.errors import ModelError, did_you_mean
+from semcorr.features.adapter import Adapter
 from semcorr.features.feature_map import FeatureMap
 from semcorr.features.fold import fold_batch_norm
 from semcorr.geometry import Size, grid_for
 from semcorr.image import to_tensor
-from semcorr.weights import BACKBONES
+from semcorr.weights import BACKBONES, read_weights
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class FeatureOptions:
             value = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}; got {value!r}")
+        if (stages := self.stages) is not None and not (
+            isinstance(stages, Sequence) and stages and all(isinstance(stage, int) for stage in stages)
+        ):
+            raise ValueError(f"stages must be whole numbers, one or more, or None; got {stages!r}")
 
 
 class FeatureExtractor(nn.Module):
@@ -53,25 +60,36 @@ class FeatureExtractor(nn.Module):
 
     Args:
         options: Which backbone, which stages, which grid.
+        adapter: Changes the features; it was trained on those of this backbone and these stages.
+        trained_grid: Cells to a side of the grid that the adapter was trained on.
+
+    Attributes:
+        channels: Number of channels C of the features.
+        key: Equal for extractors that give the same features of the same picture.
 
     Raises:
-        ModelError: If timm does not know the backbone, or its weights cannot be had.
+        ModelError: If timm does not know the backbone, or it has no such stages, or takes pictures of one size only,
+            or its weights cannot be had or do not fit.
     """
 
-    def __init__(self, options: FeatureOptions) -> None:
+    def __init__(self, options: FeatureOptions, adapter: Adapter | None = None, trained_grid: int = 25) -> None:
         super().__init__()
-        self.options = options
-        network, self.reductions = _build(options)
-        self.network = fold_batch_norm(network.eval()).to(memory_format=torch.channels_last)
+        self.options, self.adapter, self.trained_grid = options, adapter, trained_grid
+        self.key: Hashable = options if adapter is None else (options, object())
+        network, self.stride = _try_out(_build(options), options)
+        self.network = network.to(memory_format=torch.channels_last)
+        self.channels = sum(_info(network).channels())
         for name, value in zip(("mean", "std"), _normalisation(options.backbone), strict=True):
             self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
     def input_size(self, image_size: Size) -> Size:
         """Return height and width in pixels at which the network sees a picture: whole cells of its finest stage."""
-        stride = min(self.reductions)
-        rows, columns = grid_for(image_size, max(1, round(self.options.image_size / stride)))
-        return rows * stride, columns * stride
+        return _input_size(image_size, self.options.image_size, self.stride)
+
+    def grid(self, image_size: Size) -> Size:
+        """Return rows and columns of the feature map of a picture."""
+        return grid_for(image_size, self.options.grid)
 
     def forward(self, images: Tensor, grid: Size) -> Tensor:
         """Compute features.
@@ -85,30 +103,39 @@ class FeatureExtractor(nn.Module):
         """
         mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
         pixels = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
-        stages = [F.normalize(stage.float(), dim=1) for stage in self.network(pixels)]
-        joined = torch.cat([_to_grid(stage, grid) for stage in stages], dim=1)
-        return F.normalize(joined, dim=1).contiguous()
+        stages = self.network(pixels)
+        if _is_nhwc(self.network):
+            stages = [stage.movedim(3, 1) for stage in stages]
+        joined = torch.cat([_to_grid(F.normalize(stage.float(), dim=1), grid) for stage in stages], dim=1)
+        features = F.normalize(joined, dim=1).contiguous()
+        if self.adapter is None:
+            return features
+        return cast(Tensor, self.adapter(features, max(1, round(math.sqrt(math.prod(grid)) / self.trained_grid))))
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return cast(Tensor, self.mean).device
 
     @torch.inference_mode()
     def encode(self, images: list[NDArray[np.uint8]]) -> FeatureMap:
-        """Compute the features of pictures that have the same network size.
+        """Compute the features of pictures that have the same network size and the same grid.
 
         Args:
-            images: ``(H, W, 3)`` uint8 arrays whose `input_size` is the same, such as one picture, or several of one
-                size.
+            images: ``(H, W, 3)`` uint8 arrays whose `input_size` and `grid` are the same, such as one picture, or
+                several of one size.
 
         Returns:
             Their feature map, on the device of the network.
 
         Raises:
-            ValueError: If the network sizes differ.
+            ValueError: If the network sizes or the grids differ.
         """
         sizes = [(image.shape[0], image.shape[1]) for image in images]
-        if len({self.input_size(size) for size in sizes}) != 1:
-            raise ValueError(f"pictures of one batch need the same network size; got pictures of {sizes}")
+        if len({(self.input_size(size), self.grid(size)) for size in sizes}) != 1:
+            raise ValueError(f"pictures of one batch need the same network size and grid; got pictures of {sizes}")
         batch = torch.stack([to_tensor(image, self.input_size(sizes[0])) for image in images])
-        mean = cast(Tensor, self.mean)
-        return FeatureMap(self(batch.to(mean.device), grid_for(sizes[0], self.options.grid)), tuple(sizes))
+        return FeatureMap(self(batch.to(self.device), self.grid(sizes[0])), tuple(sizes))
 
 
 def _to_grid(stage: Tensor, grid: Size) -> Tensor:
@@ -119,8 +146,8 @@ def _to_grid(stage: Tensor, grid: Size) -> Tensor:
     return F.normalize(resized, dim=1)
 
 
-def _build(options: FeatureOptions) -> tuple[nn.Module, list[int]]:
-    """Create the timm network cut down to the stages that are used, with its weights, and their strides."""
+def _build(options: FeatureOptions) -> nn.Module:
+    """Create the timm network cut down to the stages that are used, with its weights."""
     import timm
 
     name = options.backbone
@@ -128,45 +155,144 @@ def _build(options: FeatureOptions) -> tuple[nn.Module, list[int]]:
     if not timm.is_model(architecture):
         hint = did_you_mean(architecture, timm.list_models())
         raise ModelError(f"unknown backbone {name!r}{hint}; timm.list_models() lists all")
-    embedded = BACKBONES.get(architecture) if options.weights == "auto" else None
-    keywords: dict[str, Any] = {"pretrained": options.weights != "random" and embedded is None}
-    if options.weights not in ("auto", "random"):
-        if not Path(options.weights).is_file():
-            raise ModelError(f"no backbone weights at {options.weights}: give the path of a safetensors file")
-        keywords["pretrained_cfg_overlay"] = {"file": options.weights}
+    stages = _chosen_stages(options)
+    tensors = _weights_at_hand(options)
     try:
-        keywords["out_indices"] = options.stages if options.stages is not None else _default_stages(name)
-        network = _create(name, **keywords)
-    except Exception as error:  # timm, its hub and safetensors raise many kinds; all mean the same to the user
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        network = _create(name, pretrained=options.weights == "auto" and tensors is None, out_indices=stages)
+    except Exception as error:  # timm and its hub raise many kinds; all mean the same to the user
         raise ModelError(
-            f"backbone {name!r} cannot be built: {reason} — with no network, hand its weights in as a safetensors file"
+            f"backbone {name!r} cannot be built: {_reason(error)} — with no network, hand its weights in as a "
+            "safetensors file"
         ) from error
-    if embedded is not None:
-        tensors = {key: value.float() for key, value in embedded.load().tensors.items()}
-        missing = network.load_state_dict(tensors, strict=False).missing_keys
-        if missing := [key for key in missing if not key.endswith("num_batches_tracked")]:
-            raise ModelError(f"stages {keywords['out_indices']} of {name!r} need weights that the package leaves out")
-    strides = [int(stride) for stride in network.feature_info.reduction()]
-    return network, strides
+    if tensors is not None:
+        _put_in(network, tensors, name)
+    return network.eval()
 
 
-def _create(name: str, **keywords: Any) -> Any:
+def _create(name: str, **keywords: Any) -> nn.Module:
     """Create a timm feature network; vision transformers are told to take any picture size."""
     import timm
 
     try:
-        return timm.create_model(name, features_only=True, dynamic_img_size=True, **keywords)
-    except TypeError:  # not a vision transformer: it takes any size as it is
-        return timm.create_model(name, features_only=True, **keywords)
+        network: nn.Module = timm.create_model(name, features_only=True, dynamic_img_size=True, **keywords)
+    except TypeError:  # not a vision transformer
+        network = timm.create_model(name, features_only=True, **keywords)
+    return network
 
 
-def _default_stages(name: str) -> tuple[int, ...]:
-    """Choose the last stage of stride 16 and the last of stride 32, or the very last where there are none."""
+def _chosen_stages(options: FeatureOptions) -> tuple[int, ...]:
+    """Check the wanted stages, or choose the last of stride 16 and the last of stride 32, or else the very last."""
+    try:
+        with torch.device("meta"):
+            strides = [int(stage["reduction"]) for stage in _info(_create(options.backbone, pretrained=False)).info]
+    except Exception as error:
+        raise ModelError(f"backbone {options.backbone!r} gives no feature maps: {_reason(error)}") from error
+    if options.stages is None:
+        last = {stride: index for index, stride in enumerate(strides)}
+        return tuple(last[stride] for stride in (16, 32) if stride in last) or (len(strides) - 1,)
+    count = len(strides)
+    chosen = sorted({stage % count for stage in options.stages if -count <= stage < count})
+    if len(chosen) < len(options.stages):
+        raise ModelError(
+            f"stages {options.stages} do not fit {options.backbone!r}: choose different ones from 0 to {count - 1}, "
+            f"whose strides are {strides}"
+        )
+    return tuple(chosen)
+
+
+def _weights_at_hand(options: FeatureOptions) -> dict[str, Tensor] | None:
+    """Return the tensors that need no network: those of a file, or those inside the package."""
+    if options.weights == "auto":
+        embedded = BACKBONES.get(options.backbone.split(".")[0])
+        return embedded.load().tensors if embedded is not None else None
+    return None if options.weights == "random" else _read_file(Path(options.weights), options.backbone)
+
+
+def _read_file(path: Path, name: str) -> dict[str, Tensor]:
+    """Read a file of a timm model's weights, and refuse it if it holds any other tensor; the classifier may differ."""
+    import timm
+
+    if not path.is_file():
+        raise ModelError(f"no backbone weights at {path}: give the path of a safetensors file")
+    tensors = read_weights(path).tensors
     with torch.device("meta"):
-        strides = _create(name, pretrained=False).feature_info.reduction()
-    last = {stride: index for index, stride in enumerate(strides)}
-    return tuple(last[stride] for stride in (16, 32) if stride in last) or (-1,)
+        model: Any = timm.create_model(name, pretrained=False)
+    classifier = model.pretrained_cfg.get("classifier") or ()
+    heads = tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
+    known = {*model.state_dict(), *dict(model.named_buffers())}  # older files hold buffers that timm stores no more
+    _refuse("not known to", [key for key in tensors if key not in known and not key.startswith(heads)], name)
+    return tensors
+
+
+def _put_in(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+    """Load a timm model's tensors into the feature network that was cut out of it; every one that it has must fit."""
+    # the cut-out network calls its tensors as the model does, but for a prefix and for dots that became underscores
+    given = {key.replace(".", "_"): value for key, value in tensors.items()}
+    own = network.state_dict()
+    names = {key: key.removeprefix("model.").removeprefix("body.").replace(".", "_") for key in own}
+    _refuse("missing for", [k for k in own if names[k] not in given and not k.endswith("num_batches_tracked")], name)
+    found = {key: given[names[key]] for key in own if names[key] in given}
+    _refuse("of another shape than in", [key for key in found if found[key].shape != own[key].shape], name)
+    network.load_state_dict(found, strict=False)
+
+
+def _refuse(problem: str, keys: list[str], name: str) -> None:
+    if keys:
+        more = f" and {len(keys) - 1} more" if keys[1:] else ""
+        raise ModelError(
+            f"the weights do not fit: {keys[0]}{more} {problem} these stages of {name!r}; give timm's file of it"
+        )
+
+
+@torch.no_grad()
+def _try_out(network: nn.Module, options: FeatureOptions) -> tuple[nn.Module, int]:
+    """Run the network once on a picture of 3:4, and fold its batch norms.
+
+    Returns:
+        The network, and the number of pixels whose multiples its input must measure: the stride of its finest stage,
+        or that of its coarsest where it takes no other.
+
+    Raises:
+        ModelError: If it cannot take pictures of any size, or its stages are not what timm says.
+    """
+    info = _info(network)
+    # those of the package are known to take any size: a small picture is enough, and quick
+    side = 64 if options.backbone in BACKBONES else options.image_size
+    for stride in sorted({min(info.reduction()), max(stage["reduction"] for stage in info.info)}):
+        height, width = _input_size((3, 4), side, stride)
+        probe = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+        try:
+            stages = network(probe)
+        except Exception as error:  # every network has its own way to fail
+            failure = error
+            continue
+        axis = 3 if _is_nhwc(network) else 1
+        if [stage.shape[axis] if stage.ndim == 4 else 0 for stage in stages] != info.channels():
+            shapes = [tuple(stage.shape) for stage in stages]
+            raise ModelError(f"backbone {options.backbone!r} gives no maps of {info.channels()} channels but {shapes}")
+        return fold_batch_norm(network, probe, stages), stride
+    raise ModelError(
+        f"backbone {options.backbone!r} cannot take a picture of {height} × {width} pixels: {_reason(failure)} — "
+        "choose a backbone that takes pictures of any size"
+    ) from failure
+
+
+def _input_size(image_size: Size, side: int, stride: int) -> Size:
+    rows, columns = grid_for(image_size, max(1, round(side / stride)))
+    return rows * stride, columns * stride
+
+
+def _info(network: nn.Module) -> Any:
+    return network.feature_info
+
+
+def _is_nhwc(network: nn.Module) -> bool:
+    """Say whether timm's feature network puts the channels last, as Swin does."""
+    return getattr(network, "output_fmt", "NCHW") == "NHWC"
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -8,18 +8,16 @@ probability map).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import correlation_channels, cosine_correlation
-from semcorr.geometry import Size
+from semcorr.training.losses import cross_entropy, target_probability
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """One annotated pair, ready for the proxy model.
 
     Attributes:
@@ -27,54 +25,51 @@ class Example:
         target: Features ``(C, ht, wt)``.
         source_cells: Keypoints ``(K, 2)`` (x, y) in cell coordinates of the source's grid.
         target_cells: The same keypoints in the target's grid.
+        negative: Features of another pair's source, for losses that need no keypoints.
     """
 
     source: Tensor
     target: Tensor
     source_cells: Tensor
     target_cells: Tensor
-
-
-def target_probability(cells: Tensor, grid: Size) -> Tensor:
-    """Spread each true position over the four cells around it, by bilinear weights.
-
-    Args:
-        cells: ``(N, 2)`` (x, y) in cell coordinates; positions beyond the outermost centres move onto them.
-        grid: Rows and columns.
-
-    Returns:
-        ``(N, rows, columns)``; each map sums to one.
-
-    >>> target_probability(torch.tensor([[0.25, 1.0]]), (2, 2))
-    tensor([[[0.0000, 0.0000],
-             [0.7500, 0.2500]]])
-    """
-    rows, columns = grid
-    x = cells[:, 0].clamp(0, columns - 1)[:, None] - torch.arange(columns, device=cells.device)
-    y = cells[:, 1].clamp(0, rows - 1)[:, None] - torch.arange(rows, device=cells.device)
-    return (1 - y.abs()).clamp(min=0)[:, :, None] * (1 - x.abs()).clamp(min=0)[:, None, :]
+    negative: Tensor | None = None
 
 
 class ProxyModel(nn.Module):
-    """The loss of a scoring function on annotated pairs.
+    """The loss of a scoring function, and of an adapter that learns with it, on annotated pairs.
 
     Args:
         scoring: The function that learns.
-        dilation: Spacing of its window's cells.
+        adapter: Changes the features ``(B, C, rows, columns)`` before they are correlated; None leaves them frozen.
+        dilation: Spacing of the window's cells.
     """
 
-    def __init__(self, scoring: ScoringFunction, dilation: int = 1) -> None:
+    def __init__(self, scoring: ScoringFunction, adapter: nn.Module | None = None, dilation: int = 1) -> None:
         super().__init__()
         self.scoring, self.dilation = scoring, dilation
+        self.adapter = nn.Identity() if adapter is None else adapter
+
+    def maps(self, source: Tensor, target: Tensor) -> Tensor:
+        """Correlate two maps of frozen features ``(C, h, w)`` as the scoring function sees them, adapted."""
+        correlation = cosine_correlation(self.adapter(source[None]), self.adapter(target[None]))
+        return correlation_channels(correlation)[0]
 
     def forward(self, example: Example) -> Tensor:
         """Return the mean cross-entropy over the keypoints and both directions, a scalar."""
-        maps = correlation_channels(cosine_correlation(example.source[None], example.target[None]))[0]
+        maps = self.maps(example.source, example.target)
         there = self._cross_entropy(maps, example.source_cells, example.target_cells)
         back = self._cross_entropy(maps.permute(0, 3, 4, 1, 2), example.target_cells, example.source_cells)
         return (there + back) / 2
 
+    def score_points(self, example: Example) -> Tensor:
+        """Score the source's keypoints against every target cell: ``(K, ht, wt)``."""
+        maps = self.maps(example.source, example.target)
+        return self.scoring.score_points(maps, example.source_cells, self.dilation)
+
+    def learned(self) -> dict[str, Tensor]:
+        """Return what a weights file holds."""
+        return dict(self.state_dict())
+
     def _cross_entropy(self, maps: Tensor, known: Tensor, wanted: Tensor) -> Tensor:
         scores = self.scoring.score_points(maps, known, self.dilation)  # (K, rows, columns)
-        truth = target_probability(wanted, (scores.shape[1], scores.shape[2]))
-        return -(truth.flatten(1) * scores.flatten(1).log_softmax(dim=1)).sum(dim=1).mean()
+        return cross_entropy(scores, target_probability(wanted, (scores.shape[1], scores.shape[2])))

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from semcorr.errors import DataError
-from semcorr.zoo import PMNCRecipe
+from semcorr.recipes import ANCNetRecipe, NCNetRecipe, PMNCRecipe
+from semcorr.training.consensus import Loss
+
+
+def _kind(model: Any) -> str:
+    """Tell the kind of a recipe's model; PMNC needs not be named."""
+    return str(model.get("kind", "pmnc") if isinstance(model, dict) else getattr(model, "kind", "pmnc"))
+
+
+AnyModel = Annotated[
+    Annotated[PMNCRecipe, Tag("pmnc")] | Annotated[NCNetRecipe, Tag("ncnet")] | Annotated[ANCNetRecipe, Tag("ancnet")],
+    Discriminator(_kind),
+]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -21,43 +34,86 @@ class TrainingRecipe:
         data: Folder of the photographs, in the layout of `semcorr.data.keypoints`.
         out: Folder for checkpoints and weights.
         seed: Decides the initial weights and every choice of pairs.
+        leave_out: Categories that are not trained on: to see what the model is worth on what it does not know.
+        photographs: Folder of further photographs without keypoints, ``category/*.jpg``, for the warps.
+        cache: Folder in which features are kept, about half a megabyte a view; None keeps them in memory alone.
         steps: Optimiser steps.
-        pairs: Pairs in a step.
+        pairs: Pairs with keypoints in a step.
+        warps: Pairs in a step of a photograph and a bent, recoloured view of it.
+        loss: ``cross-entropy`` at the keypoints; ``one-to-one``, ANC-Net's; or ``weak``, NC-Net's from pairs of one
+            category alone, which uses no keypoints, neither to learn nor to choose the weights.
         keypoints: Keypoints of a pair that are scored, drawn at random; each in both directions.
-        learning_rate: Of AdamW, after a warm-up; it falls to zero along a cosine.
+        views: How many views of a photograph with keypoints there are: 1 as it is; 2 also mirrored, left and right
+            names changing places; 4 both also bent and recoloured.
+        warp_views: How many bent views of a photograph without keypoints there are.
+        learning_rate: Of AdamW, for the scoring function, after a warm-up; it falls to zero along a cosine.
+        adapter_rate: Likewise, for the adapter.
+        average: Decay of the moving average of the weights; the average is what is validated and kept.
         weight_decay: Of AdamW.
         warmup: Steps until the full learning rate.
-        flip: Share of photographs that are mirrored, left and right names changing places.
         validate_every: Steps between two validations; a checkpoint is written at each.
         validation_pairs: How many pairs of the validation list are used.
         accelerator: Lightning Fabric's: cpu, cuda, mps or auto.
-        devices: How many.
+        precision: Lightning Fabric's: 32-true, or bf16-mixed where the processor has it.
+        devices: How many; they share the pairs of a step, whose number they must divide.
     """
 
-    model: PMNCRecipe
+    model: AnyModel
     data: Path
     out: Path
     seed: int = Field(default=0, ge=0)
+    leave_out: tuple[str, ...] = ()
+    photographs: Path | None = None
+    cache: Path | None = None
     steps: int = Field(default=2000, ge=1)
     pairs: int = Field(default=8, ge=1)
+    warps: int = Field(default=0, ge=0)
+    loss: Loss = "cross-entropy"
     keypoints: int = Field(default=6, ge=1)
+    views: Literal[1, 2, 4] = 2
+    warp_views: int = Field(default=2, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
+    adapter_rate: float = Field(default=1e-3, gt=0)
+    average: float = Field(default=0.99, ge=0, lt=1)
     weight_decay: float = Field(default=1e-2, ge=0)
     warmup: int = Field(default=20, ge=1)
-    flip: float = Field(default=0.5, ge=0, le=1)
     validate_every: int = Field(default=100, ge=1)
     validation_pairs: int = Field(default=200, ge=1)
     accelerator: str = "cpu"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     devices: int = Field(default=1, ge=1)
 
+    @model_validator(mode="after")
+    def _share(self) -> TrainingRecipe:
+        if (self.pairs + self.warps) % self.devices:
+            raise ValueError(
+                f"{self.pairs + self.warps} pairs cannot be shared by {self.devices} devices: choose a multiple of them"
+            )
+        if self.warps and self.photographs is None:
+            raise ValueError("warps need a folder of photographs")
+        return self
 
-def read_recipe(path: Path, data: Path | None = None, out: Path | None = None) -> TrainingRecipe:
+    @model_validator(mode="after")
+    def _fits(self) -> TrainingRecipe:
+        if self.loss != "cross-entropy" and self.model.kind == "pmnc":
+            raise ValueError(f"the loss {self.loss!r} needs the whole map, which pmnc does not compute")
+        if self.loss == "weak" and self.warps:
+            raise ValueError("the weak loss has no use for warps")
+        if self.loss == "weak" and self.pairs < 2:
+            raise ValueError("the weak loss needs pairs: 2 or more, to make negatives of")
+        return self
+
+
+def read_recipe(
+    path: Path, data: Path | None = None, out: Path | None = None, photographs: Path | None = None
+) -> TrainingRecipe:
     """Read and check a recipe.
 
     Args:
         path: The YAML file.
         data: Takes the place of its ``data``.
         out: Takes the place of its ``out``.
+        photographs: Takes the place of its ``photographs``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -69,7 +125,8 @@ def read_recipe(path: Path, data: Path | None = None, out: Path | None = None) -
         raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise DataError(f"{path} must hold keys and values, such as those of configs/pmnc.yaml")
-    values |= {key: value for key, value in (("data", data), ("out", out)) if value is not None}
+    given = {"data": data, "out": out, "photographs": photographs}
+    values |= {key: value for key, value in given.items() if value is not None}
     try:
         return TypeAdapter(TrainingRecipe).validate_python(values)
     except ValidationError as error:

@@ -2,71 +2,182 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from semcorr.data.pairs import Photo, mirrored_name
+from semcorr.data.pairs import Pair, Photo, mirrored_name
 from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
-from semcorr.geometry import Size, pixels_to_cells
+from semcorr.geometry import Size
 from semcorr.image import load_image
+from semcorr.training.augment import MILD, STRONG, Strength, Warp, bend, random_warp, recolour
 from semcorr.training.proxy import Example
 
 MIN_SHARED = 3
+VIEWS = ("plain", "mirrored", "bent", "mirrored and bent")
+"""Views of a photograph with keypoints; a recipe takes the first one, two or four of them."""
 _TRIES = 1000
+_OFFERED = 40  # points drawn in a bent picture, of which those inside the original are used
 
 
 @dataclass(frozen=True)
 class View:
-    """A photograph as training sees it: as it is, or mirrored."""
+    """A photograph as training sees it.
 
-    photo: Photo
-    mirrored: bool
+    Attributes:
+        path: The file.
+        size: Its height and width in pixels.
+        mirrored: Left and right have changed places.
+        draw: Number of the view among the bent and recoloured ones; 0 is neither.
+        strength: How far a bent one strays.
+    """
+
+    path: Path
+    size: Size
+    mirrored: bool = False
+    draw: int = 0
+    strength: Strength = MILD
+
+    @property
+    def warp(self) -> Warp:
+        """How a bent view is bent."""
+        return random_warp(self._rng(), self.size, self.strength)
+
+    def _rng(self) -> np.random.Generator:
+        return np.random.default_rng(zlib.crc32(repr((self.path.name, self.path.parent.name, self.draw)).encode()))
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Read the file and change it; ``(H, W, 3)``."""
+        image = load_image(self.path)
+        if self.mirrored:
+            image = np.ascontiguousarray(image[:, ::-1])
+        if self.draw:
+            rng = self._rng()
+            image = bend(image, random_warp(rng, self.size, self.strength))
+            image = recolour(rng, image, self.strength)
+        return image
+
+    def keypoints(self, photo: Photo) -> dict[str, tuple[float, float]]:
+        """Return where the photograph's keypoints are in the view, in the unit square; those outside are left out."""
+        height, width = photo.size
+        points = torch.tensor(list(photo.keypoints.values()), dtype=torch.float64) / torch.tensor([width, height])
+        names = list(photo.keypoints)
+        if self.mirrored:
+            points[:, 0] = 1 - points[:, 0]
+            names = [mirrored_name(name) for name in names]
+        inside = torch.ones(len(points), dtype=torch.bool)
+        if self.draw:
+            points, arrived = self.warp.from_original(points)
+            inside = arrived & (points > 0).all(dim=1) & (points < 1).all(dim=1)
+        listed = zip(names, points.tolist(), inside.tolist(), strict=True)
+        return {name: (x, y) for name, (x, y), seen in listed if seen}
 
 
-def mirror(photo: Photo) -> Photo:
-    """Return the annotation of a photograph's mirror image: x runs the other way, left and right change names."""
-    width = photo.size[1]
-    return replace(photo, keypoints={mirrored_name(n): (width - x, y) for n, (x, y) in photo.keypoints.items()})
+@dataclass(frozen=True)
+class Drawn:
+    """A pair of views, and the points that mean the same.
+
+    Attributes:
+        source: One view.
+        target: The other.
+        source_points: ``(K, 2)`` (x, y) in the unit square.
+        target_points: The same points in the target.
+        negative: A view of something else, for losses that need no points.
+    """
+
+    source: View
+    target: View
+    source_points: tuple[tuple[float, float], ...]
+    target_points: tuple[tuple[float, float], ...]
+    negative: View | None = None
 
 
-class Sampler:
-    """Draw the pairs of a step.
+def drawn_of(pair: Pair) -> Drawn:
+    """Return a listed pair as it is, with all its points."""
+    points = [
+        tuple((x / photo.size[1], y / photo.size[0]) for x, y in listed.tolist())
+        for photo, listed in zip((pair.source, pair.target), pair.points(), strict=True)
+    ]
+    views = [View(photo.path, photo.size) for photo in (pair.source, pair.target)]
+    return Drawn(views[0], views[1], points[0], points[1])
+
+
+class KeypointSampler:
+    """Draw pairs of one category with the keypoints that they share.
 
     Args:
         photos: The training photographs.
         seed: Decides every draw.
-        flip: Share of photographs that are mirrored.
-        keypoints: Keypoints of a pair at most.
+        views: How many of `VIEWS` there are of each.
+        keypoints: Keypoints of a pair at most; 0 draws pairs of one category whatever keypoints they have.
     """
 
-    def __init__(self, photos: list[Photo], seed: int, flip: float, keypoints: int) -> None:
-        self.seed, self.flip, self.keypoints = seed, flip, keypoints
+    def __init__(self, photos: Sequence[Photo], seed: int, views: int, keypoints: int) -> None:
+        self.seed, self.views, self.keypoints = seed, views, keypoints
         categories: dict[str, list[Photo]] = {}
         for photo in photos:
             categories.setdefault(photo.category, []).append(photo)
-        self.categories = [members for _, members in sorted(categories.items()) if len(members) > 1]
+        self.categories = [members for members in categories.values() if len(members) > 1]
         if not self.categories:
             raise DataError("training needs a category with two photographs at least")
 
-    def draw(self, step: int, index: int) -> tuple[View, View, list[str]]:
-        """Draw pair ``index`` of a step: two views of one category, and the names of the keypoints to be scored."""
+    def draw(self, step: int, index: int) -> Drawn:
+        """Draw pair ``index`` of a step."""
         rng = np.random.default_rng([self.seed, step, index])
         for _ in range(_TRIES):
             members = self.categories[rng.integers(len(self.categories))]
-            first, second = rng.choice(len(members), 2, replace=False)
-            views = [View(members[i], bool(rng.random() < self.flip)) for i in (first, second)]
-            source, target = (mirror(v.photo) if v.mirrored else v.photo for v in views)
-            shared = [name for name in source.keypoints if name in target.keypoints]
-            if len(shared) >= MIN_SHARED:
-                chosen = rng.permutation(len(shared))[: self.keypoints]
-                return views[0], views[1], [shared[i] for i in sorted(chosen)]
+            photos = [members[i] for i in rng.choice(len(members), 2, replace=False)]
+            source, target = (view_of(photo, int(rng.integers(self.views))) for photo in photos)
+            there, here = source.keypoints(photos[0]), target.keypoints(photos[1])
+            shared = [name for name in there if name in here]
+            if len(shared) >= MIN_SHARED or not self.keypoints:
+                names = [shared[i] for i in rng.permutation(len(shared))[: self.keypoints]]
+                return Drawn(source, target, tuple(there[n] for n in names), tuple(here[n] for n in names))
         raise DataError(f"no two photographs of a category share {MIN_SHARED} keypoints: training needs pairs that do")
+
+
+def view_of(photo: Photo, number: int) -> View:
+    """Return one of the `VIEWS` of a photograph with keypoints."""
+    return View(photo.path, photo.size, number % 2 == 1, number if number >= 2 else 0, MILD)
+
+
+class WarpSampler:
+    """Draw photographs beside bent views of themselves: supervision that needs no keypoints and knows no category.
+
+    Args:
+        photos: Files and their sizes.
+        seed: Decides every draw.
+        views: How many bent views there are of each.
+        points: Points of a pair at most.
+    """
+
+    def __init__(self, photos: Sequence[tuple[Path, Size]], seed: int, views: int, points: int) -> None:
+        self.photos, self.seed, self.views, self.points = photos, seed, views, points
+        if not photos:
+            raise DataError("there are no photographs to be warped")
+
+    def draw(self, step: int, index: int) -> Drawn:
+        """Draw pair ``index`` of a step."""
+        rng = np.random.default_rng([self.seed, step, index])
+        for _ in range(_TRIES):
+            path, size = self.photos[int(rng.integers(len(self.photos)))]
+            target = View(path, size, draw=int(rng.integers(1, 1 + self.views)), strength=STRONG)
+            there = torch.from_numpy(np.clip(rng.normal(0.5, 0.22, (_OFFERED, 2)), 0.03, 0.97))
+            here = target.warp.to_original(there)
+            inside = ((here > 0.03) & (here < 0.97)).all(dim=1)
+            if inside.sum() >= MIN_SHARED:
+                found = [tuple((x, y) for x, y in points[inside][: self.points].tolist()) for points in (here, there)]
+                return Drawn(View(path, size), target, found[0], found[1])
+        raise DataError("no bent photograph kept points of its original")
 
 
 class FeatureBank:
@@ -74,30 +185,46 @@ class FeatureBank:
 
     Args:
         extractor: The frozen backbone.
-        capacity: Views that are kept, about half a megabyte each; the one unused for longest gives way.
+        folder: Where they are kept on disk, about half a megabyte each; None keeps them in memory alone.
+        capacity: Views that are kept in memory; the one unused for longest gives way.
     """
 
-    def __init__(self, extractor: FeatureExtractor, capacity: int = 8_000) -> None:
+    def __init__(self, extractor: FeatureExtractor, folder: Path | None = None, capacity: int = 8_000) -> None:
         self.extractor = extractor
-        self._features = lru_cache(maxsize=capacity)(self._compute)
+        name = hashlib.sha256(repr(extractor.options).encode()).hexdigest()[:16]
+        self.folder = folder and folder / f"{extractor.options.backbone}-{name}"
+        self._features: Callable[[View], Tensor] = lru_cache(maxsize=capacity)(self._find)
 
-    def example(self, source: View, target: View, names: list[str]) -> Example:
-        """Put together what the proxy model needs of a pair."""
-        features = [self._features(view.photo.path, view.mirrored).float() for view in (source, target)]
-        cells = [
-            _cells(view, names, (f.shape[1], f.shape[2])) for view, f in zip((source, target), features, strict=True)
-        ]
-        device = features[0].device
-        return Example(features[0], features[1], cells[0].to(device), cells[1].to(device))
+    def features(self, view: View) -> Tensor:
+        """Return a view's features ``(C, rows, columns)`` float32, L2-normalised over C."""
+        return self._features(view).float()
 
-    def _compute(self, path: Path, mirrored: bool) -> Tensor:
-        image = load_image(path)
-        if mirrored:
-            image = np.ascontiguousarray(image[:, ::-1])
-        return self.extractor.encode([image]).tensor[0].half()
+    def example(self, drawn: Drawn) -> Example:
+        """Put together what a loss needs of a pair."""
+        source, target = self.features(drawn.source), self.features(drawn.target)
+        cells = _cells(drawn.source_points, source), _cells(drawn.target_points, target)
+        return Example(source, target, *cells, None if drawn.negative is None else self.features(drawn.negative))
+
+    def _find(self, view: View) -> Tensor:
+        if self.folder is None:
+            return self._compute(view)
+        kind = f"{'m' if view.mirrored else ''}{view.draw}"
+        path = self.folder / f"{view.path.parent.name}-{view.path.stem}-{kind}.npy"
+        if path.exists():
+            return torch.from_numpy(np.load(path)).to(self.extractor.device)
+        features = self._compute(view)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.save(file, features.cpu().numpy())
+        part.replace(path)
+        return features
+
+    def _compute(self, view: View) -> Tensor:
+        return self.extractor.encode([view.picture()]).tensor[0].half()
 
 
-def _cells(view: View, names: list[str], grid: Size) -> Tensor:
-    photo = mirror(view.photo) if view.mirrored else view.photo
-    points = torch.tensor([photo.keypoints[name] for name in names], dtype=torch.float32)
-    return pixels_to_cells(points, photo.size, grid)
+def _cells(points: tuple[tuple[float, float], ...], features: Tensor) -> Tensor:
+    rows, columns = features.shape[1:]
+    unit = torch.tensor(points, dtype=torch.float32, device=features.device).reshape(-1, 2)
+    return unit * unit.new_tensor([columns, rows]) - 0.5

@@ -82,5 +82,5 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "970e1305732c1d6a2b06ccebbfcc321b520931a0989c7dcffe080c60c4a8986f"),
+    "pmnc": Embedded("pmnc.safetensors", "46252e0fd9bc2128a80b50442f44727fcd0271282a3e0489595af81f9ecf1c72"),
 }

@@ -1,0 +1,169 @@
+"""4-D convolution, folded into ordinary 2-D convolutions.
+
+A 4-D kernel acts on the two source axes and the two target axes of a correlation map. The target axes are left to the
+library's `conv2d`, with the cells of the source grid as its batch. The offsets along the source axes become channels:
+those *folded into the input* are read from neighbouring source cells before the 2-D convolution; those *folded into the
+output* are computed as channels of their own and added to neighbouring source cells after it. Both give the same sum.
+How many axes go to which side decides how well the work fits the library and how much is copied. The fold with the
+fewest channels is chosen: both axes into the input for one input channel, both into the output for one output channel,
+one into each for many of both.
+
+Source rows are taken one at a time, so that the memory beyond input and output is a few rows of each.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
+
+Kernel = tuple[int, int, int, int]
+
+
+class _Fold(NamedTuple):
+    """A kernel's sizes along the source axes that are folded into the input, and into the output; 1 where it is not."""
+
+    inputs: tuple[int, int]
+    outputs: tuple[int, int]
+
+
+def conv4d(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Convolve the last four axes with zero padding that keeps their size (cross-correlation, as in `conv2d`).
+
+    Differentiable once in all arguments. In half precision, sums over source offsets are kept in float32.
+
+    Args:
+        inputs: ``(B, C, hs, ws, ht, wt)``, floating point.
+        weight: ``(D, C, k0, k1, k2, k3)``, every k odd, of the dtype and on the device of ``inputs``.
+        bias: ``(D,)``, likewise; None adds nothing.
+
+    Returns:
+        ``(B, D, hs, ws, ht, wt)``, of the dtype and on the device of ``inputs``.
+
+    Raises:
+        ValueError: If a shape or dtype does not fit.
+
+    >>> conv4d(torch.ones(1, 1, 3, 3, 3, 3), torch.ones(2, 1, 3, 3, 1, 3))[0, :, 1, 1, 1, 0]
+    tensor([18., 18.])
+    """
+    if inputs.ndim != 6 or weight.ndim != 6 or inputs.shape[1] != weight.shape[1]:
+        raise ValueError(
+            "inputs must be (B, C, hs, ws, ht, wt) and weight (D, C, k0, k1, k2, k3) with the same C; "
+            f"got {tuple(inputs.shape)} and {tuple(weight.shape)}"
+        )
+    if any(size % 2 == 0 for size in weight.shape[2:]):
+        raise ValueError(f"kernel sizes must be odd; got {tuple(weight.shape[2:])}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias must be ({weight.shape[0]},); got {tuple(bias.shape)}")
+    if any(other.dtype != inputs.dtype for other in (weight, bias) if other is not None):
+        raise ValueError(f"weight and bias must be {inputs.dtype}, as the inputs are; got {weight.dtype}")
+    convolved: Tensor = _Conv4d.apply(inputs, weight)
+    return convolved if bias is None else convolved + bias.view(-1, 1, 1, 1, 1)
+
+
+class Conv4d(nn.Module):
+    """`conv4d` with parameters, initialised as torch's own convolutions are.
+
+    Args:
+        in_channels: Channels that are read.
+        out_channels: Channels that are made.
+        kernel: Sizes along the two source axes and the two target axes, all odd.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: Kernel) -> None:
+        super().__init__()
+        if min(in_channels, out_channels, *kernel) < 1 or any(size % 2 == 0 for size in kernel):
+            raise ValueError(f"channels must be 1 or more and kernels odd; got {in_channels}, {out_channels}, {kernel}")
+        bound = (in_channels * prod(kernel)) ** -0.5
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *kernel).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(out_channels).uniform_(-bound, bound))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map ``(B, in_channels, hs, ws, ht, wt)`` to ``(B, out_channels, hs, ws, ht, wt)``."""
+        return conv4d(inputs, self.weight, self.bias)
+
+
+class _Conv4d(torch.autograd.Function):
+    """Keeps the input for the gradient, and none of the rows that were unfolded from it."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        return _convolve(inputs, weight)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        inputs, weight = ctx.saved_tensors
+        of_inputs = _convolve(gradient, weight.transpose(0, 1).flip(2, 3, 4, 5)) if ctx.needs_input_grad[0] else None
+        of_weight = _weight_gradient(inputs, gradient, weight) if ctx.needs_input_grad[1] else None
+        return of_inputs, of_weight
+
+
+def _choose_fold(weight: Tensor) -> _Fold:
+    """Fold as many source axes into the input as make the fewest channels on both sides together."""
+    out_channels, in_channels, k0, k1 = weight.shape[:4]
+    folds = (_Fold((1, 1), (k0, k1)), _Fold((k0, 1), (1, k1)), _Fold((k0, k1), (1, 1)))
+    return min(folds, key=lambda fold: in_channels * prod(fold.inputs) + out_channels * prod(fold.outputs))
+
+
+def _convolve(inputs: Tensor, weight: Tensor) -> Tensor:
+    fold = _choose_fold(weight)
+    batch, _, hs, ws, ht, wt = inputs.shape
+    (o0, o1), padding = fold.outputs, (weight.shape[4] // 2, weight.shape[5] // 2)
+    kernel = _fold_weight(weight, fold)
+    # few input channels from many offsets: pixels first is how they are gathered, and quicker than planes
+    layout = torch.channels_last if prod(fold.inputs) > 1 and prod(fold.outputs) == 1 else torch.contiguous_format
+    kernel = kernel.contiguous(memory_format=layout)
+    padded = _pad_source(inputs, fold.inputs)
+    precise = torch.promote_types(inputs.dtype, torch.float32)
+    total = inputs.new_zeros(hs + o0 - 1, batch, ws + o1 - 1, weight.shape[0], ht, wt, dtype=precise)
+    for row in range(hs):
+        gathered = _gather(padded, row, fold.inputs).contiguous(memory_format=layout)
+        partial = F.conv2d(gathered, kernel, padding=padding).view(batch, ws, o0, o1, -1, ht, wt)
+        for a in range(o0):
+            for b in range(o1):
+                total[row + o0 - 1 - a, :, o1 - 1 - b : o1 - 1 - b + ws] += partial[:, :, a, b]
+    inner = total[o0 // 2 : o0 // 2 + hs, :, o1 // 2 : o1 // 2 + ws]
+    return inner.permute(1, 3, 0, 2, 4, 5).to(inputs.dtype, memory_format=torch.contiguous_format)
+
+
+def _weight_gradient(inputs: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
+    fold = _choose_fold(weight)
+    out_channels, in_channels, _, _, k2, k3 = weight.shape
+    padded, padded_gradient = _pad_source(inputs, fold.inputs), _pad_source(gradient, fold.outputs)
+    folded = (out_channels * prod(fold.outputs), in_channels * prod(fold.inputs), k2, k3)
+    padding = (k2 // 2, k3 // 2)
+    total = inputs.new_zeros(folded, dtype=torch.promote_types(inputs.dtype, torch.float32))
+    for row in range(inputs.shape[2]):
+        gathered, wanted = _gather(padded, row, fold.inputs), _gather(padded_gradient, row, fold.outputs)
+        total += conv2d_weight(gathered, folded, wanted, padding=padding)  # type: ignore[no-untyped-call]
+    unfolded = total.view(*fold.outputs, out_channels, *fold.inputs, in_channels, k2, k3)
+    # an offset folded into the output reaches the other way than one folded into the input
+    sides = unfolded.flip(0, 1).permute(2, 5, 0, 3, 1, 4, 6, 7)  # (D, C, o0, i0, o1, i1, k2, k3)
+    return sides.reshape(weight.shape).to(weight.dtype)
+
+
+def _fold_weight(weight: Tensor, fold: _Fold) -> Tensor:
+    """Return ``(o0·o1·D, i0·i1·C, k2, k3)``, offsets before channels."""
+    out_channels, in_channels, _, _, k2, k3 = weight.shape
+    (o0, o1), (i0, i1) = fold.outputs, fold.inputs
+    sides = weight.reshape(out_channels, in_channels, o0, i0, o1, i1, k2, k3)  # of o and i, one is 1 on each axis
+    return sides.permute(2, 4, 0, 3, 5, 1, 6, 7).reshape(o0 * o1 * out_channels, i0 * i1 * in_channels, k2, k3)
+
+
+def _pad_source(maps: Tensor, reach: tuple[int, int]) -> Tensor:
+    """Bring ``(B, C, hs, ws, ht, wt)`` to ``(hs + i0 - 1, B, ws + i1 - 1, C, ht, wt)``, zeros around the source."""
+    rows, columns = reach[0] // 2, reach[1] // 2
+    return F.pad(maps.permute(2, 0, 3, 1, 4, 5), (0, 0, 0, 0, 0, 0, columns, columns, 0, 0, rows, rows))
+
+
+def _gather(padded: Tensor, row: int, reach: tuple[int, int]) -> Tensor:
+    """Stack the maps of the neighbours of every cell of a source row: ``(B·ws, i0·i1·C, ht, wt)``."""
+    windows = padded[row : row + reach[0]].unfold(2, reach[1], 1)  # (i0, B, ws, C, ht, wt, i1)
+    _, batch, columns, _, ht, wt, _ = windows.shape
+    return windows.permute(1, 2, 0, 6, 3, 4, 5).reshape(batch * columns, -1, ht, wt)

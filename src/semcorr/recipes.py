@@ -1,0 +1,167 @@
+"""What a weights file says about itself: which kind of model, on which features, of which shape."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from torch import Tensor, nn
+
+from semcorr.consensus.ancnet import AdaptiveConsensus
+from semcorr.consensus.ncnet import NeighbourhoodConsensus
+from semcorr.consensus.scoring import ScoringFunction
+from semcorr.consensus.self_similarity import SelfSimilarity
+from semcorr.errors import ModelError
+from semcorr.features import FeatureOptions
+from semcorr.features.adapter import Adapter
+from semcorr.matchers.ancnet import ANCNet
+from semcorr.matchers.ncnet import NCNet
+from semcorr.matchers.pmnc import PMNC
+from semcorr.patchmatch import SearchOptions
+from semcorr.weights import Weights
+
+
+@dataclass(frozen=True)
+class PMNCRecipe:
+    """PMNC.
+
+    Attributes:
+        features: The features that it was trained on.
+        radius: The scoring window's radius in cells of the training grid.
+        hidden: Width of the scoring function.
+        adapter: Width of the adapter that was trained on the features; 0 is none.
+        search: How PatchMatch searches.
+    """
+
+    features: FeatureOptions = field(default_factory=FeatureOptions)
+    radius: int = 2
+    hidden: int = 16
+    adapter: int = 0
+    search: SearchOptions = field(default_factory=SearchOptions)
+    kind: Literal["pmnc"] = "pmnc"
+
+    @property
+    def decode_radius(self) -> int:
+        """Radius in cells of the scores that a match is decoded from."""
+        return self.search.decode_radius
+
+    def build(self) -> PMNC:
+        """Return the matcher with untrained weights."""
+        return PMNC(ScoringFunction(self.radius, self.hidden), self.features.grid, self.search)
+
+    def build_adapter(self, channels: int) -> Adapter | None:
+        """Return the untrained adapter for features of so many channels, if there is one."""
+        return Adapter(channels, self.adapter) if self.adapter else None
+
+
+@dataclass(frozen=True)
+class NCNetRecipe:
+    """NC-Net; the paper's for PF-PASCAL is 5-5-5 with 16-16-1, its code's small one 3-3-3 with 10-10-1.
+
+    Attributes:
+        features: The features that it was trained on.
+        kernels: Kernel size of each 4-D layer.
+        channels: Output channels of each 4-D layer.
+    """
+
+    features: FeatureOptions = field(default_factory=FeatureOptions)
+    kernels: tuple[int, ...] = (5, 5, 5)
+    channels: tuple[int, ...] = (16, 16, 1)
+    kind: Literal["ncnet"] = "ncnet"
+    decode_radius: ClassVar[int] = 2
+
+    def build(self) -> NCNet:
+        """Return the matcher with untrained weights."""
+        return NCNet(NeighbourhoodConsensus(self.kernels, self.channels))
+
+
+@dataclass(frozen=True)
+class ANCNetRecipe:
+    """ANC-Net; the paper's has kernels of 3 and 5 and 16 channels.
+
+    Attributes:
+        features: The features that it was trained on.
+        small: Kernel size in the source of the first layer's non-isotropic half.
+        large: Every other kernel size.
+        channels: Of the first and the second 4-D layer.
+        descriptor: Channels of the self-similarity descriptor's two convolutions.
+    """
+
+    features: FeatureOptions = field(default_factory=FeatureOptions)
+    small: int = 3
+    large: int = 5
+    channels: int = 16
+    descriptor: tuple[int, int] = (64, 32)
+    kind: Literal["ancnet"] = "ancnet"
+    decode_radius: ClassVar[int] = 2
+
+    def build(self) -> ANCNet:
+        """Return the matcher with untrained weights."""
+        return ANCNet(
+            AdaptiveConsensus(self.small, self.large, self.channels), SelfSimilarity(channels=self.descriptor)
+        )
+
+
+ModelRecipe: TypeAlias = PMNCRecipe | NCNetRecipe | ANCNetRecipe
+LearnedMatcher: TypeAlias = PMNC | NCNet | ANCNet
+
+_KINDS: dict[str, type[PMNCRecipe] | type[NCNetRecipe] | type[ANCNetRecipe]] = {
+    "pmnc": PMNCRecipe,
+    "ncnet": NCNetRecipe,
+    "ancnet": ANCNetRecipe,
+}
+
+
+def recipe_to_dict(recipe: ModelRecipe) -> dict[str, Any]:
+    """Return plain JSON values, for `recipe_from_dict`."""
+    return asdict(recipe)
+
+
+def recipe_from_dict(values: dict[str, Any]) -> ModelRecipe:
+    """Read what `recipe_to_dict` wrote; keys that this version does not know are refused.
+
+    Raises:
+        KeyError: If something is missing, or the kind is unknown.
+        TypeError: If a key is unknown.
+        ValueError: If a value is out of range.
+    """
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    features = dict(values["features"])
+    if features.get("stages") is not None:
+        features["stages"] = tuple(features["stages"])
+    values["features"] = FeatureOptions(**features)
+    kind = values.get("kind", "pmnc")  # files of version 0.1.0 are of this kind and do not say so
+    if kind == "pmnc":
+        search = dict(values["search"])
+        if "offsets" in search:
+            search["offsets"] = tuple((int(dy), int(dx)) for dy, dx in search["offsets"])
+        values["search"] = SearchOptions(**search)
+    return _KINDS[kind](**values)
+
+
+def build(stored: Weights) -> tuple[ModelRecipe, LearnedMatcher, Adapter | None]:
+    """Build a matcher, and the adapter of its features if it has one, from weights that say how they want to be used.
+
+    Raises:
+        ModelError: If they are not a model's.
+    """
+    try:
+        recipe = recipe_from_dict(stored.recipe["model"])
+        tensors = {key: value.float() for key, value in stored.tensors.items()}
+        if isinstance(recipe, PMNCRecipe):
+            return recipe, *_build_pmnc(recipe, tensors)
+        matcher = recipe.build()
+        matcher.load_state_dict(tensors)
+        return recipe, matcher.eval().requires_grad_(False), None
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        raise ModelError("these are not weights of a semcorr model: take a file that `semcorr train` wrote") from error
+
+
+def _build_pmnc(recipe: PMNCRecipe, tensors: dict[str, Tensor]) -> tuple[PMNC, Adapter | None]:
+    matcher = recipe.build().eval().requires_grad_(False)
+    parts: dict[str, nn.Module] = {"scoring": matcher.scoring}
+    adapter = recipe.build_adapter(tensors["adapter.enter.weight"].shape[1]) if recipe.adapter else None
+    if adapter is not None:
+        parts["adapter"] = adapter.eval().requires_grad_(False)
+    nn.ModuleDict(parts).load_state_dict(tensors)
+    return matcher, adapter
