@@ -44,8 +44,13 @@ def assert_same(source, target, function, options=None, dilation=1):
     assert not fast.isposinf().any()
     assert not fast.isnan().any()
     tried = plain.isfinite()
-    assert torch.equal(fast.isfinite(), tried)
-    torch.testing.assert_close(fast[tried], plain[tried], atol=2e-4, rtol=2e-4)
+    # two correlations that differ by rounding alone may change places at the end of a list of candidates
+    assert (fast.isfinite() != tried).sum() <= 1e-3 * tried.sum()
+    both = tried & fast.isfinite()
+    torch.testing.assert_close(fast[both], plain[both], atol=2e-4, rtol=2e-4)
+    for dims in ((3, 4), (1, 2)):
+        same = (fast.amax(dims) - plain.amax(dims)).abs() <= 1e-3
+        assert same.float().mean() > 0.999
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2, 3])
