@@ -18,10 +18,8 @@ from PIL import Image
 from skimage import data
 
 import semcorr
-from semcorr.correlation import correlation_channels, cosine_correlation
 from semcorr.decode import decode
 from semcorr.image import load_image
-from semcorr.patchmatch import search
 
 
 def peak_megabytes() -> float:
@@ -68,11 +66,9 @@ def main() -> None:
         now = lap("decode both JPEGs", now)
         source, target = (model.features.encode([image]) for image in images)
         now = lap("backbone, both pictures", now)
-        maps = correlation_channels(cosine_correlation(source.tensor, target.tensor))
-        now = lap("correlation and filter", now)
-        table = search(maps, model.score.scoring, model.score.options, model.score.dilation(source.grid, target.grid))
-        now = lap("search", now)
-        decode(table, model.decode_radius)
+        scores = model.score(source, target)
+        now = lap("correlation and search", now)
+        decode(scores, model.decode_radius)
         lap("decoding", now)
     print(f"{arguments.threads} threads, grid {arguments.grid}; load {loaded:.2f} s, first match {first:.2f} s")
     for name, values in times.items():

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+from semcorr.patchmatch import SearchOptions
 from semcorr.recipes import build
 from semcorr.weights import FOLDER, Weights, read_weights, write_weights
 
@@ -19,7 +21,10 @@ def main() -> None:
     build(stored)
     path = FOLDER / f"{sys.argv[2]}.safetensors"
     small = {key: value.half() if key.startswith("adapter.") else value for key, value in stored.tensors.items()}
-    write_weights(path, Weights(small, stored.recipe))
+    model = dict(stored.recipe["model"])
+    if "search" in model:  # training does not depend on it: the package's own way
+        model["search"] = asdict(SearchOptions())
+    write_weights(path, Weights(small, stored.recipe | {"model": model}))
     path.chmod(0o644)
     print(stored.recipe["training"])
     print(f'Embedded("{path.name}", "{hashlib.sha256(path.read_bytes()).hexdigest()}")')

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from semcorr.decode import decode, soft_argmax
+from semcorr.decode import ScoredPairs, decode, soft_argmax
 
 
 def test_soft_argmax_by_hand():
@@ -54,3 +54,18 @@ def test_directions_are_exchanged_with_the_table():
     other_backward, other_forward = decode(scores.permute(0, 3, 4, 1, 2))
     torch.testing.assert_close(forward.cells, other_forward.cells)
     torch.testing.assert_close(backward.confidence, other_backward.confidence)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2])
+def test_scored_pairs_are_decoded_as_their_table_is(radius):
+    generator = torch.Generator().manual_seed(5)
+    scores, tried = torch.randn(2, 4, 5, 6, 3, generator=generator) * 3, torch.rand(2, 4, 5, 6, 3, generator=generator)
+    scores[tried < 0.7] = -torch.inf
+    scores[:, :, :, 1, 1], scores[:, 1, 1] = 0.5, 0.25  # every cell has a score, and there are equal ones
+    flat = scores.flatten(1)
+    pairs = tuple(row.isfinite().nonzero()[:, 0].flip(0) for row in flat)
+    scored = ScoredPairs(pairs, tuple(row[index] for row, index in zip(flat, pairs, strict=True)), (4, 5, 6, 3))
+    assert torch.equal(scored.table(), scores)
+    for expected, found in zip(decode(scores, radius), decode(scored, radius), strict=True):
+        torch.testing.assert_close(found.cells, expected.cells, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(found.confidence, expected.confidence, atol=1e-5, rtol=1e-5)

@@ -34,11 +34,27 @@ def cosine_correlation(source: Tensor, target: Tensor) -> Tensor:
     return flat.reshape(source.shape[0], *source.shape[2:], *target.shape[2:])
 
 
-def soft_mutual_filter(correlation: Tensor, eps: float = 1e-5) -> Tensor:
+EPS = 1e-5  # from the authors' code
+
+
+def filter_weights(flat: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor]:
+    """Return 1 / (largest positive correlation + eps) of every source cell and of every target cell.
+
+    Args:
+        flat: Correlations ``(B, P, Q)``.
+        eps: As for `soft_mutual_filter`, which multiplies the cube of a positive correlation by both.
+
+    Returns:
+        ``(B, P)`` and ``(B, Q)``.
+    """
+    return 1 / (flat.amax(2).clamp(min=0) + eps), 1 / (flat.amax(1).clamp(min=0) + eps)
+
+
+def soft_mutual_filter(correlation: Tensor, eps: float = EPS) -> Tensor:
     """Weaken every correlation that is not the best of its source cell and of its target cell.
 
     M(p, q) = C(p, q) · C(p, q) / max over p of C · C(p, q) / max over q of C, with negative correlations set to
-    zero first (Rocco et al., NeurIPS 2018, section 3.2; eps from the authors' code).
+    zero first (Rocco et al., NeurIPS 2018, section 3.2).
 
     Args:
         correlation: ``(B, hs, ws, ht, wt)``, floating point.

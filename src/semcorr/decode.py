@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcorr.geometry import cell_centres, cells_to_sampling
+from semcorr.geometry import Size, cell_centres, cells_to_sampling
 
 
 class CellMatches(NamedTuple):
@@ -23,7 +24,30 @@ class CellMatches(NamedTuple):
     confidence: Tensor
 
 
-def decode(scores: Tensor, radius: int = 2, agreement: float = 1.0) -> tuple[CellMatches, CellMatches]:
+@dataclass(frozen=True)
+class ScoredPairs:
+    """Scores of a few of the pairs of cells, without a table of them all.
+
+    Attributes:
+        pairs: For each of B pairs of pictures, ``p · Q + q`` of each pair of cells that was scored, int64, each once.
+        scores: Their scores, float32.
+        shape: Rows and columns of the source, rows and columns of the target.
+    """
+
+    pairs: tuple[Tensor, ...]
+    scores: tuple[Tensor, ...]
+    shape: tuple[int, int, int, int]
+
+    def table(self) -> Tensor:
+        """Return the scores as a table ``(B, hs, ws, ht, wt)``, -inf where a pair was not scored."""
+        hs, ws, ht, wt = self.shape
+        table = torch.full((len(self.pairs), hs * ws * ht * wt), -torch.inf)
+        for row, pairs, scores in zip(table, self.pairs, self.scores, strict=True):
+            row[pairs] = scores
+        return table.view(-1, *self.shape)
+
+
+def decode(scores: Tensor | ScoredPairs, radius: int = 2, agreement: float = 1.0) -> tuple[CellMatches, CellMatches]:
     """Decode the best match of every cell, source to target and target to source.
 
     The position is the soft-argmax over the scored cells within ``radius`` of the best one. The confidence is the
@@ -31,14 +55,18 @@ def decode(scores: Tensor, radius: int = 2, agreement: float = 1.0) -> tuple[Cel
     times exp(-d²/2) for a round trip, there and back, that ends d · ``agreement`` cells from where it began.
 
     Args:
-        scores: ``(B, hs, ws, ht, wt)``, log-probabilities up to a constant; -inf where a pair was not scored.
+        scores: ``(B, hs, ws, ht, wt)``, log-probabilities up to a constant; -inf where a pair was not scored. Or only
+            those that were.
         radius: Radius of the decoded window in cells; 0 takes the centre of the best cell.
         agreement: Round trips of this many cells lower the confidence by exp(-½).
 
     Returns:
         The matches of the source cells and those of the target cells.
     """
-    forward, backward = _peaks(scores, radius), _peaks(scores.permute(0, 3, 4, 1, 2), radius)
+    if isinstance(scores, ScoredPairs):
+        forward, backward = _peaks_of_pairs(scores, radius)
+    else:
+        forward, backward = _peaks(scores, radius), _peaks(scores.permute(0, 3, 4, 1, 2), radius)
     return (
         CellMatches(forward.cells, forward.confidence * _agreement(forward.cells, backward.cells, agreement)),
         CellMatches(backward.cells, backward.confidence * _agreement(backward.cells, forward.cells, agreement)),
@@ -73,6 +101,38 @@ def _peaks(scores: Tensor, radius: int) -> CellMatches:
     batch, rows, columns = scores.shape[:3]
     cells, mass = soft_argmax(scores.flatten(0, 2), radius)
     return CellMatches(cells.view(batch, rows, columns, 2), mass.view(batch, rows, columns))
+
+
+def _peaks_of_pairs(scored: ScoredPairs, radius: int) -> tuple[CellMatches, CellMatches]:
+    hs, ws, ht, wt = scored.shape
+    forward, backward = [], []
+    for pairs, scores in zip(scored.pairs, scored.scores, strict=True):
+        p, q = pairs // (ht * wt), pairs % (ht * wt)
+        forward.append(_soft_argmax_of_lists(p, q, scores, (hs, ws), wt, radius))
+        backward.append(_soft_argmax_of_lists(q, p, scores, (ht, wt), ws, radius))
+    there, back = (
+        CellMatches(*(torch.stack(tensors) for tensors in zip(*each, strict=True))) for each in (forward, backward)
+    )
+    return there, back
+
+
+def _soft_argmax_of_lists(
+    cell: Tensor, other: Tensor, scores: Tensor, grid: Size, width: int, radius: int
+) -> tuple[Tensor, Tensor]:
+    """Do as `soft_argmax` for the cells of one grid; every entry (cell, other, score) is a scored pair."""
+    count = grid[0] * grid[1]
+    highest = scores.new_full((count,), -torch.inf).scatter_reduce_(0, cell, scores, "amax")
+    at_best = scores == highest[cell]
+    best = other.new_full((count,), 2**62).scatter_reduce_(0, cell[at_best], other[at_best], "amin")[cell]
+    x, y = other % width, other // width
+    near = ((x - best % width).abs() <= radius) & ((y - best // width).abs() <= radius)
+    weights = (scores - highest[cell]).exp()
+    total = scores.new_zeros(count).index_add_(0, cell, weights)
+    window = weights * near
+    sums = torch.stack([window, window * x, window * y], dim=1)  # (N, 3)
+    mass, *places = scores.new_zeros(count, 3).index_add_(0, cell, sums).unbind(1)
+    cells = torch.stack(places, dim=1) / mass[:, None]
+    return cells.view(*grid, 2), (mass / total).view(grid)
 
 
 def _agreement(there: Tensor, back: Tensor, sigma: float) -> Tensor:

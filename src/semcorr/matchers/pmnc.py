@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from functools import lru_cache
+from types import ModuleType
 
 from torch import Tensor, nn
 
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import correlation_channels, cosine_correlation
+from semcorr.decode import ScoredPairs
 from semcorr.features.feature_map import FeatureMap
 from semcorr.geometry import Size
 from semcorr.patchmatch import SearchOptions, exhaustive_search, search
+
+
+@lru_cache(maxsize=1)
+def compiled_search() -> ModuleType | None:
+    """Return `semcorr.patchmatch.compiled`, or None, with one line on stderr, where Numba is missing or broken."""
+    try:
+        from semcorr.patchmatch import compiled
+    except (ImportError, OSError, AttributeError) as error:
+        logging.getLogger("semcorr").warning(
+            "semcorr: the search runs in plain torch, which is slower: Numba cannot be used here (%s)",
+            (str(error) or type(error).__name__).splitlines()[0],
+        )
+        return None
+    return compiled
 
 
 class PMNC(nn.Module):
@@ -21,6 +39,7 @@ class PMNC(nn.Module):
         trained_grid: Cells to a side of the grid that it was trained on; finer grids dilate its window.
         options: How to search.
         exhaustive: Score all pairs instead of searching: the oracle, for measurements.
+        compiled: Search in compiled code where that can be had, on the CPU; otherwise, and with False, in plain torch.
     """
 
     def __init__(
@@ -29,20 +48,28 @@ class PMNC(nn.Module):
         trained_grid: int = 25,
         options: SearchOptions | None = None,
         exhaustive: bool = False,
+        compiled: bool = True,
     ) -> None:
         super().__init__()
         self.scoring, self.trained_grid = scoring, trained_grid
-        self.options, self.exhaustive = options or SearchOptions(), exhaustive
+        self.options, self.exhaustive, self.compiled = options or SearchOptions(), exhaustive, compiled
 
     def dilation(self, source_grid: Size, target_grid: Size) -> int:
         """Return the spacing that gives the window the extent, in the picture, that it was trained with."""
         side = math.sqrt(math.sqrt(math.prod(source_grid) * math.prod(target_grid)))
         return max(1, round(side / self.trained_grid))
 
-    def forward(self, source: FeatureMap, target: FeatureMap) -> Tensor:
-        """Return the table of scores ``(B, hs, ws, ht, wt)``."""
-        maps = correlation_channels(cosine_correlation(source.tensor, target.tensor))
+    def forward(self, source: FeatureMap, target: FeatureMap) -> Tensor | ScoredPairs:
+        """Return the table of scores ``(B, hs, ws, ht, wt)``, or, from the compiled search, only what was scored."""
         dilation = self.dilation(source.grid, target.grid)
+        if self.compiled and not self.exhaustive and source.tensor.device.type == "cpu" and self.scoring.channels == 2:
+            fast = compiled_search()
+            if fast is not None:
+                scores: Tensor = fast.search_compiled(
+                    source.tensor, target.tensor, self.scoring, self.options, dilation
+                )
+                return scores
+        maps = correlation_channels(cosine_correlation(source.tensor, target.tensor))
         if self.exhaustive:
             return exhaustive_search(maps, self.scoring, dilation)
         return search(maps, self.scoring, self.options, dilation)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from semcorr.consensus.scoring import ScoringFunction, sample_rows
 from semcorr.geometry import cell_centres
-from semcorr.patchmatch.candidates import NEAREST, Offsets, best_pairs, initialise, propagate, refine
+from semcorr.patchmatch.candidates import NEAREST, Offsets, best_pairs, initialise, propagate, refine, surround
 
 _CHUNK = 8192  # pairs gathered at once: 8192 windows of 2 × 625 float32 are 41 MB
 
@@ -25,7 +25,7 @@ class SearchOptions:
         decode_radius: Radius in cells around each final match that is scored for sub-cell decoding.
     """
 
-    candidates: int = 16
+    candidates: int = 15
     iterations: int = 8
     offsets: Offsets = NEAREST
     decode_radius: int = 2
@@ -57,7 +57,7 @@ def search(
         if not fill_scores(scores, candidates, padded, scoring, dilation):
             break
     surroundings = torch.zeros_like(scores, dtype=torch.bool)
-    refine(best_pairs(scores), surroundings, options.decode_radius)
+    surround(best_pairs(scores), scores[0, :, :, 0, 0].numel(), surroundings, options.decode_radius)
     fill_scores(scores, surroundings, padded, scoring, dilation)
     return scores
 

@@ -82,8 +82,8 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "080ae198fdeafdbf0c6491cffcf46a439e79765a530734971791653347ac8153"),
+    "pmnc": Embedded("pmnc.safetensors", "ab8b650bc9fa3a61c87bcb772e3dccb2d9d1bbea7dd1f34cb6c85d21615837b6"),
     "pmnc-universal": Embedded(
-        "pmnc-universal.safetensors", "c2dfdf41789a182d07005a9fbf0abc7325c7f107d0442718ad690c44d8c79c30"
+        "pmnc-universal.safetensors", "40248cfabe0629cbe37db317522769880b0ad36edff0521667b9e6a14dc18daf"
     ),
 }

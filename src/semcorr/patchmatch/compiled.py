@@ -1,0 +1,392 @@
+"""The PatchMatch search compiled for the CPU by Numba: the same search as `semcorr.patchmatch.search.search`, fast.
+
+What makes it fast: a window is read from the correlation map while it is multiplied, never stored; the softly
+mutual-filtered map is computed where it is read, so that one map is all that is in memory; candidates are listed, each
+once, without looking at the rest of the table; and a cell whose match did not change proposes nothing again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semcorr.consensus.scoring import ScoringFunction
+from semcorr.correlation import filter_weights
+from semcorr.decode import ScoredPairs
+from semcorr.patchmatch.kernel import LANES, ROWS, SLACK, copy_window, multiply_add, read_window
+from semcorr.patchmatch.search import SearchOptions
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_BLOCK = 8 * ROWS  # pairs scored at once: their windows at one source offset fit the first cache
+_LEAST = 384  # pairs that are worth a thread
+
+
+def _compile(function: Function) -> Function:
+    """Compile on first use, and keep the code on disk: beside the package, or in the user's cache, where it can be."""
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        compiled = njit(cache=True, **options)(function)
+    except RuntimeError:  # Numba finds no folder that it may write to
+        compiled = njit(**options)(function)
+    return cast(Function, compiled)
+
+
+class Layers(NamedTuple):
+    """A scoring function's parameters as the compiled code reads them; H is ``hidden``, rounded up to whole vectors.
+
+    Attributes:
+        window: ``(S, 2·S, 2·H)``: source offset; row of the target offset, C or M, column of the target offset;
+            output of W, then of its exchange.
+        bias: ``(2·H,)``.
+        mix: ``(H, H)``, inputs before outputs.
+        mix_bias: ``(H,)``.
+        out: ``(H,)``.
+        rest: Twice the last bias, and the weights of the centre: ``(3,)``.
+    """
+
+    window: Floats
+    bias: Floats
+    mix: Floats
+    mix_bias: Floats
+    out: Floats
+    rest: Floats
+
+
+def layers_of(scoring: ScoringFunction) -> Layers:
+    """Lay a scoring function's parameters out for the compiled code."""
+    hidden, cells = scoring.hidden, scoring.window.shape[2]
+    wide = -(-hidden // LANES) * LANES
+    side = 2 * scoring.radius + 1
+    window = torch.zeros(cells, side, 2, side, 2, wide)
+    both = scoring.both_orders()[0].detach().cpu().float().view(2, hidden, 2, cells, side, side)
+    window[..., :hidden] = both.permute(3, 4, 2, 5, 0, 1)
+    bias, mix = torch.zeros(2, wide), torch.zeros(wide, wide)
+    mix_bias, out = torch.zeros(wide), torch.zeros(wide)
+    bias[:, :hidden] = scoring.bias.detach()
+    mix[:hidden, :hidden] = scoring.mix.weight.detach().T
+    mix_bias[:hidden], out[:hidden] = scoring.mix.bias.detach(), scoring.out.weight.detach()[0]
+    rest = torch.cat([2 * scoring.out.bias.detach(), scoring.centre.detach()])
+    window = window.view(cells, 2 * cells, 2 * wide)
+    return Layers(*(t.cpu().float().contiguous().numpy() for t in (window, bias.view(-1), mix, mix_bias, out, rest)))
+
+
+def search_compiled(
+    source: Tensor,
+    target: Tensor,
+    scoring: ScoringFunction,
+    options: SearchOptions,
+    dilation: int = 1,
+) -> ScoredPairs:
+    """Correlate, filter and search as `semcorr.patchmatch.search.search` does, in compiled code.
+
+    Args:
+        source: L2-normalised features ``(B, C, hs, ws)``, on the CPU.
+        target: Likewise, ``(B, C, ht, wt)``.
+        scoring: The scoring function, of two channels.
+        options: How to search.
+        dilation: Spacing of the scoring window's cells.
+
+    Returns:
+        The scores of all pairs that were tried; their ``table()`` is what the plain search returns.
+    """
+    layers, found = layers_of(scoring), []
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for a, b in zip(source, target, strict=True):
+            maps = correlate(a.detach(), b.detach(), scoring.radius, dilation)
+            found.append(_search_one(maps, layers, (scoring.radius, dilation), options, pool))
+    pairs, scores = ([torch.from_numpy(part) for part in parts] for parts in zip(*found, strict=True))
+    (hs, ws), (ht, wt) = source.shape[2:], target.shape[2:]
+    return ScoredPairs(tuple(pairs), tuple(scores), (hs, ws, ht, wt))
+
+
+class Maps(NamedTuple):
+    """One pair's correlations, laid out so that a window over target cells is a few runs of memory.
+
+    The target has a margin of zeros as wide as the window reaches. Within a row, columns come in the order of their
+    remainder by the dilation, so that the columns of a window follow each other.
+
+    Attributes:
+        correlation: ``(P, rows · columns)`` of the target with its margin.
+        of_source: 1 / (largest correlation + eps) of each source cell, ``(P,)``.
+        of_target: Likewise of each target place, ``(rows · columns,)``.
+        begins: Where the window around each target cell begins, ``(Q,)``.
+        centres: Where each target cell is, ``(Q,)``.
+        step: From one row of a window to the next.
+        grid: Rows and columns of the source, rows and columns of the target.
+    """
+
+    correlation: Floats
+    of_source: Floats
+    of_target: Floats
+    begins: Integers
+    centres: Integers
+    step: int
+    grid: tuple[int, int, int, int]
+
+
+def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Maps:
+    """Correlate two feature maps ``(C, hs, ws)`` and ``(C, ht, wt)`` of one pair."""
+    (hs, ws), (ht, wt) = source.shape[1:], target.shape[1:]
+    reach = radius * dilation
+    columns = -(-(wt + 2 * reach) // dilation) * dilation
+    margin = (reach, columns - wt - reach, reach, reach)
+    places = torch.arange((ht + 2 * reach) * columns).view(ht + 2 * reach, columns)
+    padded, places = (
+        tensor.view(*tensor.shape[:-1], -1, dilation).transpose(-1, -2).flatten(-2)
+        for tensor in (torch.nn.functional.pad(target, margin), places)
+    )
+    inverse = torch.empty(places.numel(), dtype=torch.long)
+    inverse[places.flatten()] = torch.arange(places.numel())
+    inverse = inverse.view(places.shape)
+    memory = torch.empty(hs * ws * inverse.numel() + SLACK)
+    memory[-SLACK:] = 0
+    flat = memory[:-SLACK].view(hs * ws, -1)
+    torch.matmul(source.float().flatten(1).T, padded.float().flatten(1), out=flat)
+    weights = filter_weights(flat[None])
+    of_target = torch.nn.functional.pad(weights[1][0], (0, SLACK))
+    begins = inverse[:ht, :wt].flatten().numpy()
+    centres = inverse[reach : reach + ht, reach : reach + wt].flatten().numpy()
+    grid = (hs, ws, ht, wt)
+    return Maps(flat.numpy(), weights[0][0].numpy(), of_target.numpy(), begins, centres, columns * dilation, grid)
+
+
+def _search_one(
+    maps: Maps, layers: Layers, window: tuple[int, int], options: SearchOptions, pool: ThreadPoolExecutor
+) -> tuple[Integers, Floats]:
+    """Return the pairs that were scored, as ``p · Q + q``, and their scores."""
+    hs, ws, ht, wt = maps.grid
+    tried = np.zeros(hs * ws * ht * wt, dtype=np.bool_)
+    best = np.full(hs * ws + ht * wt, -1, dtype=np.int64)  # the match of each source cell, then of each target cell
+    highest = np.full(len(best), -np.inf, dtype=np.float32)
+    proposed = best.copy()
+    steps = np.array(options.offsets, dtype=np.int64).reshape(-1, 2)
+    arguments: tuple[Any, ...] = (*maps[:6], hs, ws, *window, *layers)
+    rounds: list[tuple[Integers, Floats]] = []
+
+    def score(pairs: Integers) -> None:
+        pairs.sort()  # windows of neighbouring cells are read one after the other
+        scores = np.empty(len(pairs), np.float32)
+        count = min(torch.get_num_threads(), len(pairs) // _LEAST + 1)
+        parts = list(zip(np.array_split(pairs, count), np.array_split(scores, count), strict=True))
+        others = [pool.submit(score_pairs, *part, *arguments) for part in parts[1:]]
+        score_pairs(*parts[0], *arguments)
+        for other in others:
+            other.result()
+        update_best(pairs, scores, best, highest, hs * ws, ht * wt)
+        rounds.append((pairs, scores))
+
+    score(first_candidates(*maps[:3], maps.centres, options.candidates, tried))
+    for _ in range(options.iterations):
+        pairs = next_candidates(best, proposed, steps, hs, ws, ht, wt, tried)
+        if not len(pairs):
+            break
+        score(pairs)
+    score(surroundings(best, options.decode_radius, hs, ws, ht, wt, tried))
+    return np.concatenate([pairs for pairs, _ in rounds]), np.concatenate([scores for _, scores in rounds])
+
+
+@_compile
+def first_candidates(
+    one: Floats, of_source: Floats, of_target: Floats, centres: Integers, count: int, tried: Booleans
+) -> Integers:
+    """List the ``count`` highest filtered correlations of every source cell and of every target cell, each pair once.
+
+    A pair (p, q) is listed as ``p · Q + q``, and marked in ``tried``, here and below.
+    """
+    sources, targets = len(one), len(centres)
+    by_row, by_column = min(count, targets), min(count, sources)
+    # the highest of each target cell, ascending, then those of the source cell that is looked at
+    highest = np.full((targets + 1, max(by_row, by_column)), np.float32(-1))
+    lowest = np.full(targets + 1, np.float32(-1))
+    places = np.zeros(highest.shape, np.int64)
+    pairs, listed = np.empty(sources * by_row + targets * by_column, np.int64), 0
+    for p in range(sources):
+        for i in range(by_row):
+            highest[targets, i] = -1
+        lowest[targets] = -1
+        for q in range(targets):
+            value = max(one[p, centres[q]], np.float32(0))
+            value = value * value * value * of_source[p] * of_target[centres[q]]
+            if value > lowest[targets]:
+                _insert(value, q, targets, by_row, highest, places)
+                lowest[targets] = highest[targets, 0]
+            if value > lowest[q]:
+                _insert(value, p, q, by_column, highest, places)
+                lowest[q] = highest[q, 0]
+        for i in range(by_row):
+            listed = _list(p * targets + places[targets, i], pairs, listed, tried)
+    for q in range(targets):
+        for i in range(by_column):
+            listed = _list(places[q, i] * targets + q, pairs, listed, tried)
+    return pairs[:listed]
+
+
+@_compile
+def next_candidates(
+    best: Integers, proposed: Integers, steps: Integers, hs: int, ws: int, ht: int, wt: int, tried: Booleans
+) -> Integers:
+    """List what `propagate` and `refine` mark, for the matches that are new since the last call."""
+    sources, targets = hs * ws, ht * wt
+    pairs, listed = np.empty(len(best) * (len(steps) + 18), np.int64), 0
+    for index in range(len(best)):
+        if best[index] == proposed[index]:
+            continue
+        proposed[index] = best[index]
+        p, q = index, best[index]
+        if index >= sources:
+            p, q = q, index - sources
+        py, px, qy, qx = p // ws, p % ws, q // wt, q % wt
+        for step in range(len(steps)):
+            dy, dx = steps[step, 0], steps[step, 1]
+            if 0 <= py + dy < hs and 0 <= px + dx < ws and 0 <= qy + dy < ht and 0 <= qx + dx < wt:
+                listed = _list((p + dy * ws + dx) * targets + q + dy * wt + dx, pairs, listed, tried)
+        listed = _list_around(qy, qx, 1, ht, wt, p * targets, 1, pairs, listed, tried)
+        listed = _list_around(py, px, 1, hs, ws, q, targets, pairs, listed, tried)
+    return pairs[:listed]
+
+
+@_compile
+def surroundings(best: Integers, radius: int, hs: int, ws: int, ht: int, wt: int, tried: Booleans) -> Integers:
+    """List the cells around the match of every source cell and of every target cell."""
+    sources, targets = hs * ws, ht * wt
+    pairs, listed = np.empty(len(best) * (2 * radius + 1) ** 2, np.int64), 0
+    for p in range(sources):
+        listed = _list_around(best[p] // wt, best[p] % wt, radius, ht, wt, p * targets, 1, pairs, listed, tried)
+    for q in range(targets):
+        p = best[sources + q]
+        listed = _list_around(p // ws, p % ws, radius, hs, ws, q, targets, pairs, listed, tried)
+    return pairs[:listed]
+
+
+@_compile
+def update_best(pairs: Integers, scores: Floats, best: Integers, highest: Floats, sources: int, targets: int) -> None:
+    """Take new scores into account: the first of equal ones wins, as with argmax."""
+    for index in range(len(pairs)):
+        p, q, score = pairs[index] // targets, pairs[index] % targets, scores[index]
+        for cell, match in ((p, q), (sources + q, p)):
+            if score > highest[cell] or (score == highest[cell] and match < best[cell]):
+                best[cell], highest[cell] = match, score
+
+
+@_compile
+def score_pairs(
+    pairs: Integers,
+    scores: Floats,
+    one: Floats,
+    of_source: Floats,
+    of_target: Floats,
+    begins: Integers,
+    centres: Integers,
+    step: int,
+    hs: int,
+    ws: int,
+    radius: int,
+    dilation: int,
+    window: Floats,
+    bias: Floats,
+    mix: Floats,
+    mix_bias: Floats,
+    out: Floats,
+    rest: Floats,
+) -> None:
+    """Write the scores of pairs: the same function as `ScoringFunction.score_windows`."""
+    side, cells, width, wide, targets = 2 * radius + 1, window.shape[0], len(bias), len(out), len(begins)
+    line, stride, places = one.ctypes.data, 2 * cells + SLACK, one.shape[1]
+    corners = np.empty((_BLOCK, 4), np.int64)  # of each pair: p, its row and column, where its target window begins
+    weights = np.empty((_BLOCK, cells + SLACK), np.float32)  # those of the filter
+    values = np.zeros((_BLOCK, stride), np.float32)  # windows at one source offset
+    first, second = np.empty((_BLOCK, width), np.float32), np.empty((2 * _BLOCK, wide), np.float32)
+    for begin in range(0, len(pairs), _BLOCK):
+        count = min(_BLOCK, len(pairs) - begin)
+        for row in range(count):
+            p, corner = pairs[begin + row] // targets, begins[pairs[begin + row] % targets]
+            corners[row, 0], corners[row, 1], corners[row, 2], corners[row, 3] = p, p // ws, p % ws, corner
+            copy_window(weights.ctypes.data + 4 * row * (cells + SLACK), of_target.ctypes.data + 4 * corner, step, side)
+        for row in range(_BLOCK):
+            for h in range(width):
+                first[row, h] = bias[h]
+            for h in range(wide):
+                second[2 * row, h] = second[2 * row + 1, h] = mix_bias[h]
+        for s in range(cells):
+            dy, dx = (s // side - radius) * dilation, (s % side - radius) * dilation
+            for row in range(count):
+                into, near = values.ctypes.data + 4 * row * stride, corners[row, 0] + dy * ws + dx
+                if 0 <= corners[row, 1] + dy < hs and 0 <= corners[row, 2] + dx < ws:
+                    corner = line + 4 * (near * places + corners[row, 3])
+                    weight = weights.ctypes.data + 4 * row * (cells + SLACK)
+                    read_window(into, corner, step, side, weight, of_source[near])
+                else:
+                    for k in range(2 * cells):
+                        values[row, k] = 0
+            _product(first.ctypes.data, width, values.ctypes.data, stride, window[s].ctypes.data, 2 * cells, _BLOCK)
+        for row in range(_BLOCK):
+            for h in range(width):
+                first[row, h] = max(first[row, h], np.float32(0))
+        _product(second.ctypes.data, wide, first.ctypes.data, wide, mix.ctypes.data, wide, 2 * _BLOCK)
+        for row in range(count):
+            p, q = pairs[begin + row] // targets, pairs[begin + row] % targets
+            centre = one[p, centres[q]]
+            positive = max(centre, np.float32(0))
+            filtered = positive * positive * positive * of_source[p] * of_target[centres[q]]
+            score = rest[0] + rest[1] * centre + rest[2] * filtered
+            for h in range(wide):
+                score += out[h] * (max(second[2 * row, h], np.float32(0)) + max(second[2 * row + 1, h], np.float32(0)))
+            scores[begin + row] = score
+
+
+@_compile
+def _product(into: int, width: int, rows: int, stride: int, columns: int, inner: int, count: int) -> None:
+    """Add ``rows (count, inner) @ columns (inner, width)`` to ``into``; all are addresses."""
+    for row in range(0, count, ROWS):
+        for column in range(0, width, LANES):
+            block = into + 4 * (row * width + column)
+            multiply_add(block, width, rows + 4 * row * stride, stride, columns + 4 * column, width, inner)
+
+
+@_compile
+def _insert(value: np.float32, place: int, row: int, count: int, values: Floats, places: Integers) -> None:
+    """Put a value into an ascending list in place of its first, the lowest."""
+    i = 0
+    while i + 1 < count and values[row, i + 1] < value:
+        values[row, i], places[row, i] = values[row, i + 1], places[row, i + 1]
+        i += 1
+    values[row, i], places[row, i] = value, place
+
+
+@_compile
+def _list(pair: int, pairs: Integers, listed: int, tried: Booleans) -> int:
+    if tried[pair]:
+        return listed
+    tried[pair] = True
+    pairs[listed] = pair
+    return listed + 1
+
+
+@_compile
+def _list_around(
+    y: int,
+    x: int,
+    radius: int,
+    height: int,
+    width: int,
+    begin: int,
+    stride: int,
+    pairs: Integers,
+    listed: int,
+    tried: Booleans,
+) -> int:
+    for i in range(max(0, y - radius), min(height, y + radius + 1)):
+        for j in range(max(0, x - radius), min(width, x + radius + 1)):
+            listed = _list(begin + (i * width + j) * stride, pairs, listed, tried)
+    return listed
