@@ -150,3 +150,22 @@ def test_bad_pictures_are_refused(pmnc, cat):
         pmnc.match(cat, np.zeros((5, 5), np.uint8))
     with pytest.raises(FileNotFoundError):
         pmnc.match(cat, "no such picture.jpg")
+
+
+def test_a_model_without_weights_in_the_package_says_what_to_do():
+    from semcorr.zoo import MODEL_NAMES
+
+    for name in set(MODEL_NAMES) - set(semcorr.list_models()):
+        with pytest.raises(ModelError, match="semcorr import"):
+            semcorr.load(name)
+
+
+def test_decoding_as_the_authors_of_ncnet_did(cat):
+    plain = semcorr.load("ncnet", decoding="argmax", grid=10, image_size=160).match(cat, cat)
+    cells = plain.forward.points / [451 / 12, 300 / 8] - 0.5
+    assert np.abs(cells - cells.round()).max() < 1e-3  # whole cells
+    assert plain.plain_interpolation
+    soft = semcorr.load("ncnet", grid=10, image_size=160).match(cat, cat)
+    assert not soft.plain_interpolation
+    with pytest.raises(ValueError, match="'soft-argmax' or 'argmax'"):
+        semcorr.load("ncnet", decoding="best")

@@ -82,5 +82,6 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
+    "ncnet": Embedded("ncnet.safetensors", "a3de4429a88bcecb94e0f0bedc0c3ef5586fd2c650ddad8304ed932687bf9610"),
     "pmnc": Embedded("pmnc.safetensors", "c2dfdf41789a182d07005a9fbf0abc7325c7f107d0442718ad690c44d8c79c30"),
 }
