@@ -123,7 +123,7 @@ def test_a_finer_grid_dilates_the_window(pmnc):
     ("arguments", "message"),
     [
         ({"name": "pmcn"}, "unknown model 'pmcn' — did you mean pmnc"),
-        ({"name": "xyz"}, "unknown model 'xyz'; there are: pmnc, nearest"),
+        ({"name": "xyz"}, "unknown model 'xyz'; there are: pmnc, pmnc-universal, ncnet, ancnet, nearest"),
         ({"name": "nearest", "weights": "w.safetensors"}, "no weights of its own"),
         ({"weights": "none.safetensors"}, "not a readable safetensors file"),
         ({"device": "gpu"}, "device 'gpu' cannot be used here"),
@@ -141,7 +141,7 @@ def test_weights_of_another_kind_are_refused(tmp_path):
     from semcorr.weights import Weights, write_weights
 
     write_weights(tmp_path / "w.safetensors", Weights({"a": torch.zeros(1)}, {}))
-    with pytest.raises(ModelError, match="not weights of a PMNC model"):
+    with pytest.raises(ModelError, match="not weights of a semcorr model"):
         semcorr.load(weights=tmp_path / "w.safetensors")
 
 
@@ -169,3 +169,22 @@ def test_encoded_pictures_carry_the_adapted_features(cat):
         (one.encode(cat).features.tensor * untouched.encode(cat).features.tensor).sum(1) for one in (own, untouched)
     ]
     assert cosines[0].mean() < 0.99 < cosines[1].mean()
+
+
+def test_a_model_without_weights_in_the_package_says_what_to_do():
+    from semcorr.zoo import MODEL_NAMES
+
+    for name in set(MODEL_NAMES) - set(semcorr.list_models()):
+        with pytest.raises(ModelError, match="semcorr import"):
+            semcorr.load(name)
+
+
+def test_decoding_as_the_authors_of_ncnet_did(cat):
+    plain = semcorr.load("ncnet", decoding="argmax", grid=10, image_size=160).match(cat, cat)
+    cells = plain.forward.points / [451 / 12, 300 / 8] - 0.5
+    assert np.abs(cells - cells.round()).max() < 1e-3  # whole cells
+    assert plain.plain_interpolation
+    soft = semcorr.load("ncnet", grid=10, image_size=160).match(cat, cat)
+    assert not soft.plain_interpolation
+    with pytest.raises(ValueError, match="'soft-argmax' or 'argmax'"):
+        semcorr.load("ncnet", decoding="best")

@@ -152,10 +152,11 @@ def _report(result: Match, source: Path, target: Path, wanted: list[tuple[float,
 @app.command()
 def models() -> None:
     """List the models."""
-    from semcorr.zoo import MODEL_NAMES
+    from semcorr.zoo import MODEL_NAMES, list_models
 
+    there = list_models()
     for name, text in MODEL_NAMES.items():
-        typer.echo(f"{name:16} {text}")
+        typer.echo(f"{name:16} {text}" + ("" if name in there else "; needs --weights"))
 
 
 @app.command()

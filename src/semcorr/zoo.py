@@ -27,12 +27,12 @@ MODEL_NAMES: dict[str, str] = {
 
 
 def list_models() -> list[str]:
-    """List the names that `load` takes.
+    """List the models whose weights are in the package; `load` takes more, with weights of your own.
 
     >>> list_models()
-    ['pmnc', 'pmnc-universal', 'ncnet', 'ancnet', 'nearest']
+    ['pmnc', 'pmnc-universal', 'ncnet', 'nearest']
     """
-    return list(MODEL_NAMES)
+    return [name for name in MODEL_NAMES if name in MODELS or name == "nearest"]
 
 
 def check_name(name: str) -> None:
@@ -102,7 +102,9 @@ def load(
         score, radius = nearest, 0
     else:
         if weights is None and name not in MODELS:
-            raise ModelError(f"{name!r} has no weights in the package: train or import some, and give weights=FILE")
+            raise ModelError(
+                f"the package holds no weights of {name!r}: give weights, from `semcorr train` or `semcorr import`"
+            )
         stored = read_weights(Path(weights)) if weights is not None else MODELS[name].load()
         recipe, score, adapter = build(stored)
         if recipe.kind != name.removesuffix("-universal"):

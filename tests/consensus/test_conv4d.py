@@ -95,6 +95,19 @@ def test_half_precision_gradients_are_near_those_of_float32():
         assert (a - b.float()).norm() < 0.02 * a.norm()
 
 
+def test_autocast_computes_forward_and_backward_in_its_dtype():
+    layer, inputs = Conv4d(3, 2, (3, 3, 3, 3)), torch.randn(1, 3, 4, 4, 4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = layer(inputs)
+    assert half.dtype == torch.bfloat16
+    half.float().square().sum().backward()
+    gradient = layer.weight.grad
+    assert gradient.dtype == torch.float32
+    layer.weight.grad = None
+    layer(inputs).square().sum().backward()
+    assert (gradient - layer.weight.grad).norm() < 0.02 * gradient.norm()
+
+
 def test_memory_follows_the_output_and_not_the_unfolded_input():
     """A graph keeps the input alone: nothing of size kernel × input is saved for the gradient."""
     saved = []

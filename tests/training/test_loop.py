@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +72,46 @@ def test_weights_can_be_loaded_and_say_how_they_were_made(tmp_path, folder, cat)
     model = semcorr.load(weights=weights)
     assert model.features.options.grid == 10
     assert model.match(cat, cat).forward.confidence.shape == (8, 12)
+
+
+NCNET = "  kind: ncnet\n  kernels: [3, 3]\n  channels: [2, 1]"
+ANCNET = "  kind: ancnet\n  small: 1\n  large: 3\n  channels: 2"
+
+
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [(NCNET, "cross-entropy"), (NCNET, "weak"), (ANCNET, "one-to-one"), (ANCNET, "cross-entropy"), (ANCNET, "weak")],
+)
+def test_dense_networks_learn_in_the_same_loop(tmp_path, folder, cat, model, loss):
+    import semcorr
+
+    path = recipe_file(tmp_path, folder, steps=4)
+    path.write_text(path.read_text().replace("  radius: 1\n  hidden: 4", model) + f"\nloss: {loss}\n")
+    weights = train(read_recipe(path))
+    kind = model.split()[1]
+    assert weights.name == f"{kind}.safetensors"
+    stored = read_weights(weights)
+    assert stored.recipe["training"]["loss"] == loss
+    matcher = semcorr.load(kind, weights=weights)
+    assert matcher.match(cat, cat).forward.confidence.shape == (8, 12)
+    untrained = read_recipe(path).model.build()
+    assert any(not torch.equal(value, untrained.state_dict()[key]) for key, value in stored.tensors.items())
+    with pytest.raises(ModelError, match="load it by that name"):
+        semcorr.load("pmnc", weights=weights)
+
+
+def test_weak_training_reads_no_keypoints_and_keeps_the_last_weights(tmp_path, folder):
+    photos = json.loads((folder / "train.json").read_text())
+    unlike = [{**photo, "keypoints": {f"only here {i}": [1, 1]}} for i, photo in enumerate(photos)]
+    (folder / "train.json").write_text(json.dumps(unlike))
+    try:
+        path = recipe_file(tmp_path, folder, steps=4)
+        path.write_text(path.read_text().replace("  radius: 1\n  hidden: 4", NCNET) + "\nloss: weak\n")
+        assert read_weights(train(read_recipe(path))).recipe["training"]["step"] == 4
+        with pytest.raises(DataError, match="share 3 keypoints"):
+            train(read_recipe(recipe_file(tmp_path, folder, "strong")))
+    finally:
+        (folder / "train.json").write_text(json.dumps(photos))
 
 
 def test_interrupted_training_gives_the_same_result(tmp_path, folder):
@@ -149,12 +190,21 @@ def test_broken_checkpoint_is_said(tmp_path, folder):
         ({"warmup": "2\nwarm_up: 3"}, "warm_up: "),
         ({"data": "[1"}, "is not YAML"),
         ({"pairs": "3\ndevices: 2"}, "3 pairs cannot be shared by 2 devices"),
+        ({"steps": "8\nloss: strong"}, "loss: "),
+        ({"warmup": "2\nloss: weak"}, "pmnc does not compute"),
+        ({"  radius": "1\n  kind: ncnett"}, "model: "),
+        ({"  radius": "1\n  kind: ncnet"}, "model.ncnet.radius: "),
     ],
 )
 def test_bad_recipes_name_the_key(tmp_path, folder, changes, message):
     with pytest.raises(DataError, match=message) as caught:
         read_recipe(recipe_file(tmp_path, folder, **changes))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_recipe_in_configs_is_one(path):
+    assert read_recipe(path).out.name == path.stem
 
 
 def test_options_take_the_place_of_folders(tmp_path, folder):

@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from semcorr.consensus.scoring import ScoringFunction
-from semcorr.training.proxy import Example, ProxyModel, target_probability
+from semcorr.training.losses import target_probability
+from semcorr.training.proxy import Example, ProxyModel
 
 
 def test_target_probability_by_hand():

@@ -34,7 +34,8 @@ class _Fold(NamedTuple):
 def conv4d(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Convolve the last four axes with zero padding that keeps their size (cross-correlation, as in `conv2d`).
 
-    Differentiable once in all arguments. In half precision, sums over source offsets are kept in float32.
+    Differentiable once in all arguments. In half precision, sums over source offsets are kept in float32. Within
+    ``torch.autocast`` it computes and returns autocast's dtype, as torch's own convolutions do.
 
     Args:
         inputs: ``(B, C, hs, ws, ht, wt)``, floating point.
@@ -59,6 +60,9 @@ def conv4d(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         raise ValueError(f"kernel sizes must be odd; got {tuple(weight.shape[2:])}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias must be ({weight.shape[0]},); got {tuple(bias.shape)}")
+    if torch.is_autocast_enabled(inputs.device.type):
+        dtype = torch.get_autocast_dtype(inputs.device.type)
+        inputs, weight, bias = inputs.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     if any(other.dtype != inputs.dtype for other in (weight, bias) if other is not None):
         raise ValueError(f"weight and bias must be {inputs.dtype}, as the inputs are; got {weight.dtype}")
     convolved: Tensor = _Conv4d.apply(inputs, weight)

@@ -53,7 +53,7 @@ def convolution_stack(channels: Sequence[int], kernels: Sequence[Kernel]) -> nn.
             layer.weight.mul_(0.5)
             layer.weight[:, :, k0 // 2, k1 // 2, k2 // 2, k3 // 2] += 2 / inside
             layer.bias.zero_()
-        layers += [layer, nn.ReLU()]
+        layers += [layer, nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
