@@ -277,3 +277,22 @@ def test_warps_need_photographs(tmp_path, folder):
     path.write_text(path.read_text() + f"photographs: {tmp_path}\n")
     with pytest.raises(DataError, match="holds no photographs"):
         train(read_recipe(path))
+
+
+def test_one_scoring_function_for_several_kinds_of_features(tmp_path, folder, cat):
+    import semcorr
+
+    others = "others: [{backbone: tf_efficientnet_lite0, stages: [3], image_size: 128, grid: 8}]\n"
+    path = recipe_file(tmp_path, folder)
+    path.write_text(path.read_text() + others)
+    weights = train(read_recipe(path))
+    alone = train(read_recipe(recipe_file(tmp_path, folder, "alone")))
+    first, second = (read_weights(file).tensors["scoring.window"] for file in (weights, alone))
+    assert not torch.equal(first, second)  # it has seen the others
+    match = semcorr.load("pmnc-universal", weights=weights, backbone="resnet18", backbone_weights="random").match(
+        cat, cat
+    )
+    assert match.forward.confidence.shape == (8, 12)
+    path.write_text(path.read_text().replace("  hidden: 4", "  hidden: 4\n  adapter: 8"))
+    with pytest.raises(DataError, match="an adapter belongs to one kind of features"):
+        read_recipe(path)
