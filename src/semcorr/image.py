@@ -140,6 +140,12 @@ def to_tensor(image: NDArray[np.uint8], size: Size) -> Tensor:
     return torch.from_numpy(resize(image, size))
 
 
+def is_blank(image: NDArray[np.uint8]) -> bool:
+    """Say whether a picture ``(H, W, 3)`` has a single colour: then only its borders give features to match."""
+    colour = image[0, 0]
+    return bool((image[0] == colour).all() and (image == colour).all())
+
+
 @contextmanager
 def _refusing(name: str) -> Iterator[None]:
     """Turn whatever the body raises, except a missing file, into an `ImageError` of one line."""
