@@ -56,7 +56,10 @@ def cells_to_pixels(cells: Points, image_size: Size, grid: Size) -> Points:
 
 def cells_to_sampling(cells: Tensor, grid: Size) -> Tensor:
     """Convert cell coordinates ``(..., 2)`` to ``grid_sample``'s range, -1 to 1 over the whole picture."""
-    return (cells + 0.5) * (2.0 / _xy(grid, cells)) - 1.0
+    import torch
+
+    x, y = cells.unbind(-1)  # one by one: a tensor of the sizes would fix them in an exported graph
+    return torch.stack([(x + 0.5) * (2.0 / grid[1]) - 1.0, (y + 0.5) * (2.0 / grid[0]) - 1.0], dim=-1)
 
 
 def cell_centres(grid: Size, device: torch.device | str | None = None) -> Tensor:
