@@ -15,6 +15,8 @@ from semcorr.evaluation import commands
 
 if TYPE_CHECKING:
     from semcorr.match import Match
+    from semcorr.model import Matcher
+    from semcorr.runtime import ExportedMatcher
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -97,6 +99,12 @@ def match(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")] = "cpu",
+    runtime: Annotated[
+        str, typer.Option(help="What computes; onnx needs no torch, but a --model-file.", metavar="torch|onnx")
+    ] = "torch",
+    model_file: Annotated[
+        Path | None, typer.Option(help="With --runtime onnx: the file that `semcorr export` wrote.")
+    ] = None,
 ) -> None:
     """Match two photographs: write a picture of the matches, or answer where points went.
 
@@ -105,12 +113,10 @@ def match(
     from semcorr.points_file import parse_point, read_points
 
     wanted = [parse_point(text) for text in point or []] + (read_points(points) if points else [])
-    import semcorr
-
+    choices = {"model": model, "backbone": backbone, "backbone_weights": backbone_weights}
+    choices |= {"weights": weights, "grid": grid, "device": device if device != "cpu" else None}
     start = time.perf_counter()
-    matcher = semcorr.load(
-        model, backbone=backbone, backbone_weights=backbone_weights, weights=weights, grid=grid, device=device
-    )
+    matcher = _load(runtime, model_file, {name: value for name, value in choices.items() if value is not None})
     loaded = time.perf_counter()
     result = matcher.match(source, target)
     seconds = time.perf_counter() - loaded
@@ -133,6 +139,25 @@ def match(
         typer.echo(f"mean confidence of the {len(confident)} best matches: {sure}")
     if out is not None:
         typer.echo(f"wrote {out}", err=True)
+
+
+def _load(runtime: str, model_file: Path | None, choices: dict[str, Any]) -> Matcher | ExportedMatcher:
+    if runtime not in ("torch", "onnx"):
+        raise SemcorrError(f"--runtime must be torch or onnx; got {runtime!r}")
+    if (runtime == "onnx") != (model_file is not None):
+        raise SemcorrError(
+            "--runtime onnx and --model-file FILE belong together: write the file with `semcorr export --out FILE`"
+        )
+    if model_file is None:
+        import semcorr
+
+        return semcorr.load(choices.pop("model", None), **choices)
+    if choices:
+        option = f"--{next(iter(choices)).replace('_', '-')}"
+        raise SemcorrError(f"{option} is for --runtime torch: an exported model is what it was exported as")
+    from semcorr.runtime import load
+
+    return load(model_file)
 
 
 def _report(result: Match, source: Path, target: Path, wanted: list[tuple[float, float]] | None) -> dict[str, Any]:
@@ -184,6 +209,33 @@ def train(
 
     weights = run(read_recipe(recipe, data, out, photographs), fresh=fresh)
     typer.echo(str(weights))
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("pmnc.onnx"),
+    # one value so far; named, because there will be others
+    file_format: Annotated[str, typer.Option("--format", help="The file's format.", metavar="onnx")] = "onnx",
+    model: Annotated[str | None, typer.Option(help="Which model, as for `match`.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="A timm backbone in place of the model's own.")] = None,
+    backbone_weights: Annotated[str | None, typer.Option(help="A safetensors file for the backbone.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A safetensors file in place of the model's own.")] = None,
+    grid: Annotated[int | None, typer.Option(help="Cells to a side of a square picture (default 25).")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side in pixels at which the network sees a square picture (default 400).")
+    ] = None,
+) -> None:
+    """Write a model as one ONNX file: `semcorr match --runtime onnx --model-file FILE` uses it without torch."""
+    if file_format != "onnx":
+        raise SemcorrError(f"--format must be onnx; got {file_format!r}")
+    import semcorr
+    from semcorr.export import export as write
+
+    matcher = semcorr.load(
+        model, backbone=backbone, backbone_weights=backbone_weights, weights=weights, grid=grid, image_size=image_size
+    )
+    write(matcher, out)
+    typer.echo(str(out))
 
 
 @app.command("import")

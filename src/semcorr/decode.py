@@ -86,9 +86,11 @@ def soft_argmax(scores: Tensor, radius: int = 2) -> tuple[Tensor, Tensor]:
     height, width = scores.shape[-2:]
     flat = scores.flatten(1)
     best = flat.argmax(1)
+    row = best // width
+    column = best - row * width  # a remainder by a size cannot be exported to ONNX
     steps = torch.arange(-radius, radius + 1, device=scores.device)
     dy, dx = torch.cartesian_prod(steps, steps).T if radius else steps.new_zeros(2, 1)
-    y, x = (best // width)[:, None] + dy, (best % width)[:, None] + dx  # (N, window)
+    y, x = row[:, None] + dy, column[:, None] + dx  # (N, window)
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
     window = flat.gather(1, index).masked_fill(~inside, -torch.inf)

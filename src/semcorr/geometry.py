@@ -13,21 +13,30 @@ Sizes are ``(height, width)`` and grids are ``(rows, columns)``, as in tensor sh
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
+if TYPE_CHECKING:  # torch is not needed where points are NumPy arrays
+    import torch
+    from torch import Tensor
+
+Points = TypeVar("Points", "Tensor", NDArray[np.float32])
 Size = tuple[int, int]
 """Height and width of a picture in pixels, or rows and columns of a grid in cells."""
 
 
-def _xy(size: Size, like: Tensor) -> Tensor:
-    return torch.tensor([size[1], size[0]], dtype=like.dtype, device=like.device)
+def _xy(size: Size, like: Points) -> Points:
+    if isinstance(like, np.ndarray):
+        return np.array([size[1], size[0]], dtype=like.dtype)
+    return like.new_tensor([size[1], size[0]])
 
 
-def pixels_to_cells(points: Tensor, image_size: Size, grid: Size) -> Tensor:
+def pixels_to_cells(points: Points, image_size: Size, grid: Size) -> Points:
     """Convert pixel points ``(..., 2)`` to cell coordinates, in which cell centres are whole numbers.
 
+    >>> import torch
     >>> pixels_to_cells(torch.tensor([[8.0, 8.0], [400.0, 400.0]]), (400, 400), (25, 25))
     tensor([[ 0.0000,  0.0000],
             [24.5000, 24.5000]])
@@ -35,9 +44,10 @@ def pixels_to_cells(points: Tensor, image_size: Size, grid: Size) -> Tensor:
     return points * (_xy(grid, points) / _xy(image_size, points)) - 0.5
 
 
-def cells_to_pixels(cells: Tensor, image_size: Size, grid: Size) -> Tensor:
+def cells_to_pixels(cells: Points, image_size: Size, grid: Size) -> Points:
     """Convert cell coordinates ``(..., 2)`` to pixel points: the inverse of `pixels_to_cells`.
 
+    >>> import torch
     >>> cells_to_pixels(torch.tensor([0.0, 24.0]), (400, 400), (25, 25))
     tensor([  8., 392.])
     """
@@ -46,7 +56,10 @@ def cells_to_pixels(cells: Tensor, image_size: Size, grid: Size) -> Tensor:
 
 def cells_to_sampling(cells: Tensor, grid: Size) -> Tensor:
     """Convert cell coordinates ``(..., 2)`` to ``grid_sample``'s range, -1 to 1 over the whole picture."""
-    return (cells + 0.5) * (2.0 / _xy(grid, cells)) - 1.0
+    import torch
+
+    x, y = cells.unbind(-1)  # one by one: a tensor of the sizes would fix them in an exported graph
+    return torch.stack([(x + 0.5) * (2.0 / grid[1]) - 1.0, (y + 0.5) * (2.0 / grid[0]) - 1.0], dim=-1)
 
 
 def cell_centres(grid: Size, device: torch.device | str | None = None) -> Tensor:
@@ -55,6 +68,8 @@ def cell_centres(grid: Size, device: torch.device | str | None = None) -> Tensor
     >>> cell_centres((2, 2))[1, 0]
     tensor([0., 1.])
     """
+    import torch
+
     rows, columns = (torch.arange(n, dtype=torch.float32, device=device) for n in grid)
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     return torch.stack([x, y], dim=-1)

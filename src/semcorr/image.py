@@ -13,24 +13,26 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import textwrap
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, TYPE_CHECKING, TypeAlias, TypeGuard
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
-from torch import Tensor
 
 from semcorr.errors import ImageError
 from semcorr.geometry import Size
 
-ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8] | Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[np.uint8] | Tensor"
 """What `load_image` reads: a path, a PIL image, an ``(H, W, 3)`` array or a ``(3, H, W)`` tensor."""
 
 MIN_SIDE = 8
@@ -75,6 +77,7 @@ def load_image(image: ImageLike) -> NDArray[np.uint8]:
 
     >>> load_image(Image.new("L", (12, 9), 200)).shape
     (9, 12, 3)
+    >>> import torch
     >>> load_image(torch.ones(3, 9, 12))[0, 0].tolist()
     [255, 255, 255]
     >>> load_image(torch.full((3, 9, 12), 128.0))
@@ -86,7 +89,7 @@ def load_image(image: ImageLike) -> NDArray[np.uint8]:
         if isinstance(image, np.ndarray):
             _check_array(image)
             return np.array(image, order="C")
-        if isinstance(image, Tensor):
+        if is_tensor(image):
             return _from_tensor(image)
         if isinstance(image, Image.Image):
             return _from_pil(image, f"a PIL image of mode {image.mode}")
@@ -96,7 +99,13 @@ def load_image(image: ImageLike) -> NDArray[np.uint8]:
     raise ImageError(f"{kind} is not a picture; expected a path, PIL image, array or tensor; {advice}")
 
 
-def to_tensor(image: NDArray[np.uint8], size: Size) -> Tensor:
+def is_tensor(value: object) -> TypeGuard[Tensor]:
+    """Say whether a value is a torch tensor, without importing torch: where nobody has, there are none."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def resize(image: NDArray[np.uint8], size: Size) -> NDArray[np.float32]:
     """Resize a picture with Pillow's antialiased bilinear filter; deterministic.
 
     Args:
@@ -104,13 +113,13 @@ def to_tensor(image: NDArray[np.uint8], size: Size) -> Tensor:
         size: Height and width ``(h, w)`` wanted, in pixels; the aspect ratio may change.
 
     Returns:
-        A contiguous ``(3, h, w)`` float32 tensor on the CPU, 0 to 1, in steps of 1/255.
+        A contiguous ``(3, h, w)`` float32 array, 0 to 1, in steps of 1/255.
 
     Raises:
         ImageError: The array or the size is not as described.
 
-    >>> to_tensor(np.full((9, 12, 3), 255, np.uint8), (2, 4)).shape
-    torch.Size([3, 2, 4])
+    >>> resize(np.full((9, 12, 3), 255, np.uint8), (2, 4)).shape
+    (3, 2, 4)
     """
     if not isinstance(image, np.ndarray):
         raise ImageError(f"an object of type {type(image).__name__}; expected an array; use load_image first")
@@ -121,8 +130,20 @@ def to_tensor(image: NDArray[np.uint8], size: Size) -> Tensor:
         raise ImageError(f"cannot resize to {size!r}; {expected}; choose another size")
     height, width = size
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)  # (3, h, w)
-    return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    return np.asarray(resized, dtype=np.float32).transpose(2, 0, 1).copy() / np.float32(255)
+
+
+def to_tensor(image: NDArray[np.uint8], size: Size) -> Tensor:
+    """Do as `resize`, and return a tensor on the CPU."""
+    import torch
+
+    return torch.from_numpy(resize(image, size))
+
+
+def is_blank(image: NDArray[np.uint8]) -> bool:
+    """Say whether a picture ``(H, W, 3)`` has a single colour: then only its borders give features to match."""
+    colour = image[0, 0]
+    return bool((image[0] == colour).all() and (image == colour).all())
 
 
 @contextmanager
@@ -168,6 +189,8 @@ def _check_array(image: NDArray[np.uint8]) -> None:
 
 
 def _from_tensor(image: Tensor) -> NDArray[np.uint8]:
+    import torch
+
     name = f"a {image.dtype} tensor"
     if image.dtype != torch.uint8 and not image.is_floating_point():
         raise ImageError(f"{name}; expected uint8, 0 to 255, or floating point, 0 to 1; use .to(torch.uint8)")

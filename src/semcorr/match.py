@@ -10,19 +10,18 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
-from semcorr.geometry import Size, cell_centres, cells_to_pixels, pixels_to_cells
+from semcorr.geometry import Size, cells_to_pixels, pixels_to_cells
+from semcorr.image import is_tensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
-Points: TypeAlias = ArrayLike | Tensor | Iterator[Any]
+Points: TypeAlias = "ArrayLike | Tensor | Iterator[Any]"
 
 _POINTS_AT_ONCE = 1 << 18
 _FAINT = 1e-3  # what a match of no confidence still weighs, so that four of them still give an answer
@@ -120,7 +119,7 @@ class Match:
         grid, other_grid = _grid(self.forward), _grid(self.backward)
         height, width = self.target_size
         cell_size = np.array([width / other_grid[1], height / other_grid[0]], dtype=np.float32)
-        cells = pixels_to_cells(torch.from_numpy(points), self.source_size, grid).numpy()
+        cells = pixels_to_cells(points, self.source_size, grid)
         last = np.array([grid[1] - 1, grid[0] - 1])
         inner = np.clip(cells, 0, last)  # beyond the outermost centres, the outermost cells speak alone
         neighbours = np.floor(inner).astype(np.int64)[None] + _AROUND[:, None]  # (4, N, 2)
@@ -142,16 +141,15 @@ class Match:
     @cached_property
     def _dense(self) -> Transferred:
         height, width = self.source_size
-        centres = cell_centres((height, width)).add_(0.5).view(-1, 2)
-        parts = [self._move(part.numpy()) for part in torch.split(centres, _POINTS_AT_ONCE)]
+        centres = _centres((height, width)).reshape(-1, 2) + np.float32(0.5)
+        parts = [self._move(centres[i : i + _POINTS_AT_ONCE]) for i in range(0, len(centres), _POINTS_AT_ONCE)]
         points = np.concatenate([part.points for part in parts]).reshape(height, width, 2)
         return Transferred(points, np.concatenate([part.confidence for part in parts]).reshape(height, width))
 
     @property
     def flow(self) -> Floats:
         """``(H, W, 2)``: the way (dx, dy) in pixels from each source pixel's centre to its point in the target."""
-        centres: Floats = cell_centres(self.source_size).add_(0.5).numpy()
-        return self._dense.points - centres
+        return self._dense.points - (_centres(self.source_size) + np.float32(0.5))
 
     @property
     def confidence(self) -> Floats:
@@ -178,7 +176,7 @@ class Match:
         if not isinstance(count, Integral) or count < 1:
             raise ValueError(f"count must be a whole number, 1 or more; got {count!r}")
         grid = _grid(self.forward)
-        centres = cells_to_pixels(cell_centres(grid), self.source_size, grid).view(-1, 2).numpy()
+        centres = cells_to_pixels(_centres(grid), self.source_size, grid).reshape(-1, 2)
         targets = self.forward.points.reshape(-1, 2)
         back = self.inverse()._move(targets).points
         cell = np.array([self.source_size[1] / grid[1], self.source_size[0] / grid[0]], dtype=np.float32)
@@ -198,11 +196,18 @@ class Match:
     def warp(self) -> Bytes:
         """Bend the target to the source: ``(H, W, 3)`` uint8, each source pixel showing its point in the target."""
         height, width = self.target_size
-        scale = np.array([2 / width, 2 / height], dtype=np.float32)
-        places = torch.from_numpy(self._dense.points * scale - 1)[None]
-        target = torch.from_numpy(self.target).permute(2, 0, 1)[None].float()
-        bent = F.grid_sample(target, places, align_corners=False, padding_mode="border")[0]
-        return bent.round_().clamp_(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
+        last = np.array([width - 1, height - 1], dtype=np.float32)
+        bent = np.empty(self.source.shape, dtype=np.uint8)
+        for row, points in zip(bent, self._dense.points, strict=True):  # one at a time: little memory
+            places = np.clip(points - np.float32(0.5), 0, last)  # (W, 2)
+            low = places.astype(np.int64)
+            x, y = low.T
+            right, below = np.minimum(x + 1, width - 1), np.minimum(y + 1, height - 1)
+            dx, dy = (places - low).T[..., None]
+            upper = self.target[y, x] * (1 - dx) + self.target[y, right] * dx
+            lower = self.target[below, x] * (1 - dx) + self.target[below, right] * dx
+            row[:] = np.rint(upper * (1 - dy) + lower * dy)
+        return bent
 
     def plot(self, path: str | os.PathLike[str] | None = None, points: Points | None = None) -> Figure:
         """Draw both pictures with their matches, the target bent to the source, and the confidence.
@@ -236,6 +241,12 @@ def _grid(field: Field) -> Size:
     return field.confidence.shape[0], field.confidence.shape[1]
 
 
+def _centres(grid: Size) -> Floats:
+    """Do as `semcorr.geometry.cell_centres`, without torch."""
+    y, x = np.indices(grid, dtype=np.float32)
+    return np.stack([x, y], axis=-1)
+
+
 def _field_to_dict(field: Field) -> dict[str, Any]:
     return {
         "grid": list(field.confidence.shape),
@@ -246,7 +257,7 @@ def _field_to_dict(field: Field) -> dict[str, Any]:
 
 def _plain(points: Any) -> Any:
     """Turn tensors of any device and dtype, also in a list or generator, into what NumPy understands."""
-    if isinstance(points, Tensor):
+    if is_tensor(points):
         points = points.detach().cpu()
         return (points if points.is_complex() else points.double()).numpy()
     if isinstance(points, list | tuple | Iterator):

@@ -14,7 +14,7 @@ from semcorr.calibration import rescale
 from semcorr.decode import CellMatches, decode
 from semcorr.features import FeatureExtractor, FeatureMap
 from semcorr.geometry import cells_to_pixels
-from semcorr.image import ImageLike, load_image
+from semcorr.image import ImageLike, is_blank, load_image
 from semcorr.match import Field, Match
 from semcorr.matchers import ScoreCells
 from semcorr.memory import check_memory, within_memory
@@ -146,7 +146,7 @@ class Matcher:
                 self.plain_interpolation,
             )
             for row, (source, target) in enumerate(zip(sources, targets, strict=True))
-            for blank in (_is_blank(source.image) or _is_blank(target.image),)
+            for blank in (is_blank(source.image) or is_blank(target.image),)
         ]
 
     def _finish(self, matches: CellMatches) -> CellMatches:
@@ -167,12 +167,6 @@ def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
 def _stack(encoded: list[Encoded]) -> FeatureMap:
     tensor = torch.cat([one.features.tensor for one in encoded])
     return FeatureMap(tensor, tuple(one.features.image_sizes[0] for one in encoded))
-
-
-def _is_blank(image: NDArray[np.uint8]) -> bool:
-    """Say whether a picture has a single colour: then only its borders give features to match."""
-    colour = image[0, 0]
-    return bool((image[0] == colour).all() and (image == colour).all())
 
 
 def _field(matches: CellMatches, row: int, other: FeatureMap, blank: bool) -> Field:

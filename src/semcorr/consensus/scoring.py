@@ -140,4 +140,4 @@ def sample_rows(maps: Tensor, cells: Tensor, radius: int, dilation: int = 1) -> 
     places = cells_to_sampling(cells[:, None] + offsets, grid)  # (N, S, 2)
     target_maps = maps.permute(0, 3, 4, 1, 2).reshape(1, channels * ht * wt, hs, ws)
     rows = F.grid_sample(target_maps, places[None], align_corners=False, padding_mode="zeros")
-    return rows[0].reshape(channels, ht, wt, len(cells), -1).permute(3, 0, 4, 1, 2)
+    return rows[0].reshape(channels, ht, wt, cells.shape[0], -1).permute(3, 0, 4, 1, 2)

@@ -91,12 +91,12 @@ class FeatureExtractor(nn.Module):
         """Return rows and columns of the feature map of a picture."""
         return grid_for(image_size, self.options.grid)
 
-    def forward(self, images: Tensor, grid: Size) -> Tensor:
+    def forward(self, images: Tensor, grid: Size | None = None) -> Tensor:
         """Compute features.
 
         Args:
             images: ``(B, 3, H, W)`` float32 in 0…1, with H and W from `input_size`.
-            grid: Rows and columns of the wanted feature map.
+            grid: Rows and columns of the wanted feature map; None is the network's own, of its finest stage.
 
         Returns:
             ``(B, C, rows, columns)`` float32, L2-normalised over C; each stage has the same share of the norm.
@@ -106,6 +106,7 @@ class FeatureExtractor(nn.Module):
         stages = self.network(pixels)
         if _is_nhwc(self.network):
             stages = [stage.movedim(3, 1) for stage in stages]
+        grid = grid or max((stage.shape[2], stage.shape[3]) for stage in stages)
         joined = torch.cat([_to_grid(F.normalize(stage.float(), dim=1), grid) for stage in stages], dim=1)
         features = F.normalize(joined, dim=1).contiguous()
         if self.adapter is None:
