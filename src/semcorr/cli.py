@@ -113,7 +113,7 @@ def match(
     from semcorr.points_file import parse_point, read_points
 
     wanted = [parse_point(text) for text in point or []] + (read_points(points) if points else [])
-    choices = {"model": model, "backbone": backbone, "backbone_weights": backbone_weights}
+    choices: dict[str, Any] = {"model": model, "backbone": backbone, "backbone_weights": backbone_weights}
     choices |= {"weights": weights, "grid": grid, "device": device if device != "cpu" else None}
     start = time.perf_counter()
     matcher = _load(runtime, model_file, {name: value for name, value in choices.items() if value is not None})

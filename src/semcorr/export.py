@@ -129,7 +129,7 @@ def export(matcher: Matcher, path: Path) -> None:
 def _graph(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...], multiple: int) -> Any:
     """Export a module whose inputs ``(1, C, H, W)`` have any H and W that are multiples of a number."""
     module.eval()(*inputs.values())  # fills caches, which must not hold the exporter's stand-ins for tensors
-    return torch.onnx.export(
+    program = torch.onnx.export(
         module,
         tuple(inputs.values()),
         dynamo=True,
@@ -138,7 +138,9 @@ def _graph(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...
         output_names=outputs,
         opset_version=_OPSET,
         verbose=False,
-    ).model_proto
+    )
+    assert program is not None  # with dynamo=True there is one
+    return program.model_proto
 
 
 def _join(features: Any, matching: Any) -> Any:
@@ -161,7 +163,8 @@ def _join(features: Any, matching: Any) -> Any:
         for axis, name in ((2, "height"), (3, "width")):
             picture.type.tensor_type.shape.dim[axis].dim_param = f"{side}_{name}"
         copies = [type(node).FromString(node.SerializeToString()) for node in features.graph.node]
-        _rename(copies, lambda name, side=side, own=own: name if name in weights else own.get(name, f"{side}/{name}"))
+        names = {name: own.get(name, f"{side}/{name}") for node in copies for name in (*node.input, *node.output)}
+        _rename(copies, lambda name, names=names: name if name in weights else names[name])  # type: ignore[misc]
         first += copies
     rest = list(graph.node)
     del graph.node[:]
@@ -217,7 +220,7 @@ def _plain_padding(network: nn.Module) -> Iterator[None]:
     convolutions = [module for module in network.modules() if isinstance(module, Conv2dSame)]
     for module in convolutions:
         if all(_reach(module, axis) >= module.stride[axis] for axis in (0, 1)):
-            module.forward = _convolve_same.__get__(module)
+            module.forward = _convolve_same.__get__(module)  # type: ignore[method-assign]
     try:
         yield
     finally:

@@ -130,7 +130,8 @@ def resize(image: NDArray[np.uint8], size: Size) -> NDArray[np.float32]:
         raise ImageError(f"cannot resize to {size!r}; {expected}; choose another size")
     height, width = size
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized, dtype=np.float32).transpose(2, 0, 1).copy() / np.float32(255)
+    pixels: NDArray[np.float32] = np.asarray(resized, dtype=np.float32).transpose(2, 0, 1).copy() / np.float32(255)
+    return pixels
 
 
 def to_tensor(image: NDArray[np.uint8], size: Size) -> Tensor:

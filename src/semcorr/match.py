@@ -149,7 +149,8 @@ class Match:
     @property
     def flow(self) -> Floats:
         """``(H, W, 2)``: the way (dx, dy) in pixels from each source pixel's centre to its point in the target."""
-        return self._dense.points - (_centres(self.source_size) + np.float32(0.5))
+        flow: Floats = self._dense.points - (_centres(self.source_size) + np.float32(0.5))
+        return flow
 
     @property
     def confidence(self) -> Floats:
