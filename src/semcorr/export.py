@@ -11,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -143,6 +144,10 @@ def _graph(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...
     return program.model_proto
 
 
+def _name_of(kept: set[str], own: dict[str, str], side: str, name: str) -> str:
+    return name if name in kept else own.get(name, f"{side}/{name}")
+
+
 def _join(features: Any, matching: Any) -> Any:
     """Make one model: the features of both pictures, computed with the same weights, and the matching behind them."""
     model = type(matching)()
@@ -163,8 +168,7 @@ def _join(features: Any, matching: Any) -> Any:
         for axis, name in ((2, "height"), (3, "width")):
             picture.type.tensor_type.shape.dim[axis].dim_param = f"{side}_{name}"
         copies = [type(node).FromString(node.SerializeToString()) for node in features.graph.node]
-        names = {name: own.get(name, f"{side}/{name}") for node in copies for name in (*node.input, *node.output)}
-        _rename(copies, lambda name, names=names: name if name in weights else names[name])  # type: ignore[misc]
+        _rename(copies, partial(_name_of, weights, own, side))
         first += copies
     rest = list(graph.node)
     del graph.node[:]

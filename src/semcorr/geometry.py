@@ -13,7 +13,7 @@ Sizes are ``(height, width)`` and grids are ``(rows, columns)``, as in tensor sh
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,8 @@ def pixels_to_cells(points: Points, image_size: Size, grid: Size) -> Points:
     tensor([[ 0.0000,  0.0000],
             [24.5000, 24.5000]])
     """
-    return cast(Points, points * (_xy(grid, points) / _xy(image_size, points)) - 0.5)
+    scale = _xy(grid, points) / _xy(image_size, points)
+    return points * scale - 0.5  # type: ignore[return-value]  # float32 by float32 is float32
 
 
 def cells_to_pixels(cells: Points, image_size: Size, grid: Size) -> Points:
