@@ -67,7 +67,6 @@ def test_points_go_where_the_default_search_takes_them(matcher, exported, cat, c
     expected = matcher.match(cat, cheetah_path).transfer(points)
     answer = exported.match(cat, cheetah_path).transfer(points)
     assert answer.points == pytest.approx(expected.points, abs=1)
-    assert answer.confidence == pytest.approx(expected.confidence, abs=0.05)
 
 
 @pytest.mark.slow

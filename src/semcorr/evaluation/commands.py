@@ -54,6 +54,7 @@ Limit = Annotated[int | None, typer.Option(help="Only so many pairs.", min=1)]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave broken entries out, and count them.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Match anew, though there are predictions.")]
 Backbone = Annotated[str | None, typer.Option(help="A timm backbone in place of the model's own.")]
+BackboneWeights = Annotated[str | None, typer.Option(help="A safetensors file for the backbone.")]
 Grid = Annotated[int | None, typer.Option(help="Cells to a side of a square picture.")]
 WeightsFile = Annotated[
     Path | None, typer.Option("--weights", help="A file that `semcorr train` wrote, in place of the model's own.")
@@ -108,6 +109,7 @@ def evaluate(
     skip_broken: SkipBroken = False,
     fresh: Fresh = False,
     backbone: Backbone = None,
+    backbone_weights: BackboneWeights = None,
     grid: Grid = None,
     weights: WeightsFile = None,
     device: Device = "cpu",
@@ -124,7 +126,7 @@ def evaluate(
     _check_models([model], weights)
     files = {"annotations": annotations, "images": images}
     protocol = _protocol(dataset, root, split, threshold, space, alpha, out, limit, skip_broken, files)
-    keywords = {"backbone": backbone, "grid": grid, "device": device}
+    keywords = {"backbone": backbone, "backbone_weights": backbone_weights, "grid": grid, "device": device}
     running = _Running(keywords, weights, batch, workers, fresh, skip_broken, cost)
     _report([_evaluate(model, protocol, running, OrderedDict())], protocol.out)
 
@@ -142,6 +144,7 @@ def compare(
     skip_broken: SkipBroken = False,
     fresh: Fresh = False,
     backbone: Backbone = None,
+    backbone_weights: BackboneWeights = None,
     grid: Grid = None,
     weights: WeightsFile = None,
     device: Device = "cpu",
@@ -158,7 +161,7 @@ def compare(
     _check_models(names, weights)
     files = {"annotations": annotations, "images": images}
     protocol = _protocol(dataset, root, split, threshold, space, alpha, out, limit, skip_broken, files)
-    keywords = {"backbone": backbone, "grid": grid, "device": device}
+    keywords = {"backbone": backbone, "backbone_weights": backbone_weights, "grid": grid, "device": device}
     running = _Running(keywords, weights, batch, workers, fresh, skip_broken, cost)
     known: Features = OrderedDict()
     _report([_evaluate(name, protocol, running, known) for name in names], protocol.out)

@@ -82,7 +82,7 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "ab8b650bc9fa3a61c87bcb772e3dccb2d9d1bbea7dd1f34cb6c85d21615837b6"),
+    "pmnc": Embedded("pmnc.safetensors", "141e4afa704c8a1e3b2346e20b6a17d7a41b8c45be634eed98c609eb2d80196c"),
     "pmnc-universal": Embedded(
         "pmnc-universal.safetensors", "40248cfabe0629cbe37db317522769880b0ad36edff0521667b9e6a14dc18daf"
     ),
