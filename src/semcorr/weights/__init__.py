@@ -82,7 +82,7 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "141e4afa704c8a1e3b2346e20b6a17d7a41b8c45be634eed98c609eb2d80196c"),
+    "pmnc": Embedded("pmnc.safetensors", "bd31762c9955cdfd17412d11fef4bafc76fe7520e230860d0ed4f141521d7d40"),
     "pmnc-universal": Embedded(
         "pmnc-universal.safetensors", "40248cfabe0629cbe37db317522769880b0ad36edff0521667b9e6a14dc18daf"
     ),
