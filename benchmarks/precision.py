@@ -1,6 +1,6 @@
-"""PCK of nearest neighbours and of PMNC on the same features, by PatchMatch and by exhaustive search.
+"""PCK of nearest neighbours and of PMNC on the same untouched features, by PatchMatch and by exhaustive search.
 
-    python benchmarks/precision.py ../shared/data/keypoints --split test
+    python benchmarks/precision.py FOLDER --split test
 
 The threshold is α times the longer side of the target picture in its native pixels; ``square`` squashes the target to a
 unit square first, as is the custom on PF-PASCAL. Averages are per image and per point.
@@ -24,11 +24,11 @@ ALPHAS = (0.1, 0.05, 0.03, 0.01)
 
 
 def models() -> dict[str, Matcher]:
-    found = {name: semcorr.load(name) for name in ("nearest", "pmnc")}
-    nearest_decoded, exhaustive = semcorr.load("nearest"), semcorr.load("pmnc")
+    found = {name: semcorr.load(name) for name in ("nearest", "pmnc-universal")}
+    nearest_decoded, exhaustive = semcorr.load("nearest"), semcorr.load("pmnc-universal")
     nearest_decoded.decode_radius = 1
     exhaustive.score.exhaustive = True
-    return found | {"nearest, sub-cell": nearest_decoded, "pmnc, exhaustive": exhaustive}
+    return found | {"nearest, sub-cell": nearest_decoded, "pmnc-universal, exhaustive": exhaustive}
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
     pairs = list(load_pairs(arguments.folder, arguments.split))[: arguments.limit]
     contenders = models()
     if not arguments.exhaustive:
-        del contenders["pmnc, exhaustive"]
+        del contenders["pmnc-universal, exhaustive"]
     features: dict[Path, Encoded] = {}
     errors: dict[tuple[str, str, str], list[torch.Tensor]] = defaultdict(list)
     start = time.perf_counter()
