@@ -44,7 +44,7 @@ def test_a_picture_of_one_colour_matches_nothing(name, cat):
 
 
 def test_a_mirror_image_is_mirrored_and_what_was_left_is_right(pmnc, cat):
-    """In the mirror the other eye is the left one: untouched features see two like eyes, trained ones know the sides."""
+    """In the mirror the other eye is the left one: untouched features see like eyes, trained ones know the sides."""
     mirrored = np.ascontiguousarray(cat[:, ::-1])
     eye, other_eye, nose = np.array([[170.0, 115.0], [319.0, 137.0], [265.0, 243.0]])
     for model, same in ((semcorr.load("pmnc-universal"), eye), (pmnc, other_eye)):
