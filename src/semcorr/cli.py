@@ -127,18 +127,22 @@ def match(
     if out is not None:
         result.plot(out, wanted or None)
     typer.echo(f"loaded {matcher.name} in {loaded - start:.2f} s, matched in {seconds:.2f} s", err=True)
-    if as_json:
-        typer.echo(json.dumps(report))
-    elif has_points:
-        for entry in report["points"]:
-            (x, y), (u, v) = entry["source"], entry["target"]
-            typer.echo(f"{x:g},{y:g} -> {u:.1f},{v:.1f}  confidence {entry['confidence']:.2f}")
-    else:
-        confident = result.keypoints(20).confidence
-        sure = f"{confident.mean():.2f}" if len(confident) else "none: no match holds in both directions"
-        typer.echo(f"mean confidence of the {len(confident)} best matches: {sure}")
+    text = json.dumps(report) if as_json else _in_words(result, report["points"] if has_points else None)
+    if text:  # a file may hold no points
+        typer.echo(text)
     if out is not None:
         typer.echo(f"wrote {out}", err=True)
+
+
+def _in_words(result: Match, points: list[dict[str, Any]] | None) -> str:
+    if points is None:
+        confident = result.keypoints(20).confidence
+        sure = f"{confident.mean():.2f}" if len(confident) else "none: no match holds in both directions"
+        return f"mean confidence of the {len(confident)} best matches: {sure}"
+    return "\n".join(
+        "{:g},{:g} -> {:.1f},{:.1f}  confidence {:.2f}".format(*point["source"], *point["target"], point["confidence"])
+        for point in points
+    )
 
 
 def _load(runtime: str, model_file: Path | None, choices: dict[str, Any]) -> Matcher | ExportedMatcher:
