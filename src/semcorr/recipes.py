@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
@@ -108,6 +108,7 @@ class ANCNetRecipe:
 ModelRecipe: TypeAlias = PMNCRecipe | NCNetRecipe | ANCNetRecipe
 LearnedMatcher: TypeAlias = PMNC | NCNet | ANCNet
 
+_BACKBONE = "backbone."  # what a trained backbone's tensors are called in a file
 _KINDS: dict[str, type[PMNCRecipe] | type[NCNetRecipe] | type[ANCNetRecipe]] = {
     "pmnc": PMNCRecipe,
     "ncnet": NCNetRecipe,
@@ -142,7 +143,23 @@ def recipe_from_dict(values: dict[str, Any]) -> ModelRecipe:
     return _KINDS[kind](**values)
 
 
-def build(stored: Weights) -> tuple[ModelRecipe, LearnedMatcher, Adapter | None]:
+class Built(NamedTuple):
+    """A matcher, and what was trained together with it.
+
+    Attributes:
+        recipe: How it wants to be used.
+        matcher: The matcher.
+        adapter: Of its features.
+        backbone: Weights of a trained backbone, for `semcorr.features.FeatureExtractor`.
+    """
+
+    recipe: ModelRecipe
+    matcher: LearnedMatcher
+    adapter: Adapter | None = None
+    backbone: dict[str, Tensor] | None = None
+
+
+def build(stored: Weights) -> Built:
     """Build a matcher, and the adapter of its features if it has one, from weights that say how they want to be used.
 
     Raises:
@@ -152,19 +169,20 @@ def build(stored: Weights) -> tuple[ModelRecipe, LearnedMatcher, Adapter | None]
         recipe = recipe_from_dict(stored.recipe["model"])
         tensors = {key: value.float() for key, value in stored.tensors.items()}
         if isinstance(recipe, PMNCRecipe):
-            return recipe, *_build_pmnc(recipe, tensors)
+            return _build_pmnc(recipe, tensors)
         matcher = recipe.build()
         matcher.load_state_dict(tensors)
-        return recipe, matcher.eval().requires_grad_(False), None
+        return Built(recipe, matcher.eval().requires_grad_(False))
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         raise ModelError("these are not weights of a semcorr model: take a file that `semcorr train` wrote") from error
 
 
-def _build_pmnc(recipe: PMNCRecipe, tensors: dict[str, Tensor]) -> tuple[PMNC, Adapter | None]:
+def _build_pmnc(recipe: PMNCRecipe, tensors: dict[str, Tensor]) -> Built:
     matcher = recipe.build().eval().requires_grad_(False)
     parts: dict[str, nn.Module] = {"scoring": matcher.scoring}
     adapter = recipe.build_adapter(tensors["adapter.enter.weight"].shape[1]) if recipe.adapter else None
     if adapter is not None:
         parts["adapter"] = adapter.eval().requires_grad_(False)
-    nn.ModuleDict(parts).load_state_dict(tensors)
-    return matcher, adapter
+    backbone = {key.removeprefix(_BACKBONE): value for key, value in tensors.items() if key.startswith(_BACKBONE)}
+    nn.ModuleDict(parts).load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_BACKBONE)})
+    return Built(recipe, matcher, adapter, backbone or None)

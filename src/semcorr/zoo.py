@@ -97,7 +97,7 @@ def load(
         raise ModelError("the model 'nearest' has no weights of its own: leave weights out, or choose 'pmnc'")
     score: ScoreCells
     recipe: ModelRecipe = PMNCRecipe()
-    adapter = None
+    adapter = tuned = None
     if name == "nearest":
         score, radius = nearest, 0
     else:
@@ -106,7 +106,7 @@ def load(
                 f"the package holds no weights of {name!r}: give weights, from `semcorr train` or `semcorr import`"
             )
         stored = read_weights(Path(weights)) if weights is not None else MODELS[name].load()
-        recipe, score, adapter = build(stored)
+        recipe, score, adapter, tuned = build(stored)
         if recipe.kind != name.removesuffix("-universal"):
             raise ModelError(f"{weights} holds weights of {recipe.kind!r}, not of {name!r}: load it by that name")
         radius = recipe.decode_radius
@@ -122,12 +122,16 @@ def load(
         raise ModelError(
             f"{name!r} was trained together with the features of {own[0]!r}: for other features choose 'pmnc-universal'"
         )
+    if tuned is not None and backbone_weights is not None:
+        raise ModelError(
+            f"{name!r} has trained its own backbone: leave backbone_weights out, or choose 'pmnc-universal'"
+        )
     if decoding not in ("soft-argmax", "argmax"):
         raise ValueError(f"decoding must be 'soft-argmax' or 'argmax'; got {decoding!r}")
     plain = decoding == "argmax"
     return Matcher(
         name,
-        FeatureExtractor(options, adapter, recipe.features.grid),
+        FeatureExtractor(options, adapter, recipe.features.grid, tuned),
         score,
         0 if plain else radius,
         _checked_device(device),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from semcorr.errors import ModelError, did_you_mean
 from semcorr.features.adapter import Adapter
 from semcorr.features.feature_map import FeatureMap
 from semcorr.features.fold import fold_batch_norm
+from semcorr.features.stem import stem
 from semcorr.geometry import Size, grid_for
 from semcorr.image import to_tensor
 from semcorr.weights import BACKBONES, read_weights
@@ -62,6 +63,7 @@ class FeatureExtractor(nn.Module):
         options: Which backbone, which stages, which grid.
         adapter: Changes the features; it was trained on those of this backbone and these stages.
         trained_grid: Cells to a side of the grid that the adapter was trained on.
+        tuned: Weights of the backbone that was trained with the adapter, batch norms folded, in place of the options'.
 
     Attributes:
         channels: Number of channels C of the features.
@@ -72,11 +74,21 @@ class FeatureExtractor(nn.Module):
             or its weights cannot be had or do not fit.
     """
 
-    def __init__(self, options: FeatureOptions, adapter: Adapter | None = None, trained_grid: int = 25) -> None:
+    def __init__(
+        self,
+        options: FeatureOptions,
+        adapter: Adapter | None = None,
+        trained_grid: int = 25,
+        tuned: dict[str, Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.options, self.adapter, self.trained_grid = options, adapter, trained_grid
         self.key: Hashable = options if adapter is None else (options, object())
-        network, self.stride = _try_out(_build(options), options)
+        network, self.stride = _try_out(
+            _build(options if tuned is None else replace(options, weights="random")), options
+        )
+        if tuned is not None:
+            _put_in_tuned(network, tuned, options.backbone)
         self.network = network.to(memory_format=torch.channels_last)
         self.channels = sum(_info(network).channels())
         for name, value in zip(("mean", "std"), _normalisation(options.backbone), strict=True):
@@ -101,17 +113,24 @@ class FeatureExtractor(nn.Module):
         Returns:
             ``(B, C, rows, columns)`` float32, L2-normalised over C; each stage has the same share of the norm.
         """
-        mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
-        pixels = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
-        stages = self.network(pixels)
+        stages = self.network(self._normalised(images))
         if _is_nhwc(self.network):
             stages = [stage.movedim(3, 1) for stage in stages]
         grid = grid or max((stage.shape[2], stage.shape[3]) for stage in stages)
-        joined = torch.cat([_to_grid(F.normalize(stage.float(), dim=1), grid) for stage in stages], dim=1)
-        features = F.normalize(joined, dim=1).contiguous()
+        features = join_stages(stages, grid)
         if self.adapter is None:
             return features
         return cast(Tensor, self.adapter(features, max(1, round(math.sqrt(math.prod(grid)) / self.trained_grid))))
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
+        return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def stem(self, image: NDArray[np.uint8], blocks: int) -> Tensor:
+        """Compute the first blocks of the network on one picture ``(H, W, 3)``: ``(C', h', w')``."""
+        pixels = to_tensor(image, self.input_size((image.shape[0], image.shape[1])))[None]
+        return stem(self.network, self._normalised(pixels.to(self.device)), blocks)[0]
 
     @property
     def device(self) -> torch.device:
@@ -137,6 +156,20 @@ class FeatureExtractor(nn.Module):
             raise ValueError(f"pictures of one batch need the same network size and grid; got pictures of {sizes}")
         batch = torch.stack([to_tensor(image, self.input_size(sizes[0])) for image in images])
         return FeatureMap(self(batch.to(self.device), self.grid(sizes[0])), tuple(sizes))
+
+
+def join_stages(stages: Sequence[Tensor], grid: Size) -> Tensor:
+    """Join the stages of a network, each with the same share of the norm.
+
+    Args:
+        stages: ``(B, C', h', w')`` each.
+        grid: Rows and columns of the result.
+
+    Returns:
+        ``(B, C, rows, columns)`` float32, L2-normalised over C.
+    """
+    joined = torch.cat([_to_grid(F.normalize(stage.float(), dim=1), grid) for stage in stages], dim=1)
+    return F.normalize(joined, dim=1).contiguous()
 
 
 def _to_grid(stage: Tensor, grid: Size) -> Tensor:
@@ -235,6 +268,13 @@ def _put_in(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
     found = {key: given[names[key]] for key in own if names[key] in given}
     _refuse("of another shape than in", [key for key in found if found[key].shape != own[key].shape], name)
     network.load_state_dict(found, strict=False)
+
+
+def _put_in_tuned(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelError(f"the trained backbone does not fit {name!r}: {_reason(error)}") from error
 
 
 def _refuse(problem: str, keys: list[str], name: str) -> None:

@@ -36,13 +36,23 @@ from semcorr.metrics import ALPHAS
 from semcorr.recipes import PMNCRecipe, recipe_to_dict
 from semcorr.training.checkpoint import load_checkpoint, save_checkpoint
 from semcorr.training.consensus import ConsensusModel
+from semcorr.training.joint import JointModel
 from semcorr.training.proxy import ProxyModel
 from semcorr.training.recipe import TrainingRecipe
-from semcorr.training.sampling import Drawn, FeatureBank, KeypointSampler, WarpSampler
+from semcorr.training.sampling import (
+    Drawn,
+    FeatureBank,
+    GroupSampler,
+    KeypointSampler,
+    Picture,
+    WarpSampler,
+    group_of,
+)
 from semcorr.training.validation import validate
 from semcorr.weights import Weights, write_weights
 
 _MAX_NORM = 5.0  # of the gradient of a step
+_WARP_POINTS = 40  # of a warp, for the loss on the features
 
 
 def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
@@ -60,12 +70,13 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
             annotations, or the weights of the run are gone.
     """
     photos, pairs = load_photos(recipe.data, "train"), _validation_pairs(recipe)
-    fabric = Fabric(accelerator=recipe.accelerator, devices=recipe.devices, precision=recipe.precision)
+    fabric = Fabric(accelerator=recipe.accelerator, devices=recipe.devices)  # its precisions round positions too
     fabric.launch()
     torch.manual_seed(recipe.seed)
     kinds = (recipe.model.features, *recipe.others)
-    banks = [FeatureBank(FeatureExtractor(kind).to(fabric.device), recipe.cache) for kind in kinds]
-    objective = build_objective(recipe, banks[0].extractor.channels)
+    extractors = [FeatureExtractor(kind).to(fabric.device) for kind in kinds]
+    banks = [FeatureBank(extractor, recipe.cache, blocks=recipe.frozen_blocks) for extractor in extractors]
+    objective = build_objective(recipe, extractors[0])
     average = AveragedModel(objective, avg_fn=partial(_average, recipe.average))
     averaged = cast(Objective, average.module)
     optimizer = _optimizer(objective, recipe)
@@ -77,12 +88,21 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
             raise DataError(f"{weights}, the best weights of this run so far, are gone: --fresh begins anew")
     model, optimizer = fabric.setup(objective, optimizer)
     average = average.to(fabric.device)
-    draw = _sampler(recipe, photos)
+    known = [photo for photo in photos if photo.category not in recipe.leave_out]
+    draw, draw_group = (None, _groups(recipe, known)) if recipe.joint else (_pairs(recipe, known), None)
     console = Console(stderr=True)
     with _progress_bar(console, fabric.is_global_zero) as bar:
         task = bar.add_task("training", total=recipe.steps, completed=progress["step"], loss=math.nan)
         for step in range(progress["step"], recipe.steps):
-            loss = _step(fabric, model, optimizer, banks, draw, recipe, step)
+            _set_rates(optimizer, recipe, step)
+            if draw_group is not None:
+                loss = _joint_step(fabric, model, banks[0], draw_group, recipe, step)
+            else:
+                assert draw is not None
+                loss = _step(fabric, model, banks, draw, recipe, step)
+            fabric.clip_gradients(model, optimizer, max_norm=_MAX_NORM)
+            optimizer.step()
+            optimizer.zero_grad()
             average.update_parameters(objective)
             bar.update(task, advance=1, loss=loss)
             if (step + 1) % recipe.validate_every == 0 or step + 1 == recipe.steps:
@@ -101,50 +121,78 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
     return weights
 
 
+def _set_rates(optimizer: Any, recipe: TrainingRecipe, step: int) -> None:
+    rate = min(1.0, (step + 1) / recipe.warmup) * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+    for group in optimizer.param_groups:
+        group["lr"] = group["full_rate"] * rate
+
+
+def _joint_step(
+    fabric: Fabric,
+    model: Any,
+    bank: FeatureBank,
+    draw: Callable[[int, int], tuple[Picture, ...]],
+    recipe: TrainingRecipe,
+    step: int,
+) -> float:
+    """Find the gradients of one step of a model whose features learn: groups of pictures, each device its own."""
+    first = fabric.global_rank * (1 + recipe.warps)
+    groups = [[bank.pictured(picture) for picture in draw(step, first + i)] for i in range(1 + recipe.warps)]
+    with _autocast(fabric, recipe):
+        loss = model(groups, np.random.default_rng([recipe.seed, step, first, 1]))
+    fabric.backward(loss)
+    return float(loss.item())
+
+
 def _step(
     fabric: Fabric,
     model: Any,
-    optimizer: Any,
     banks: list[FeatureBank],
     draw: Callable[[int, int], Drawn],
     recipe: TrainingRecipe,
     step: int,
 ) -> float:
-    """Take one step: the mean loss of its pairs, one after the other, shared among the devices."""
-    rate = min(1.0, (step + 1) / recipe.warmup) * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
-    for group in optimizer.param_groups:
-        group["lr"] = group["full_rate"] * rate
+    """Find the gradients of one step: the mean loss of its pairs, one after the other, shared among the devices."""
     mine = range(fabric.global_rank, recipe.pairs + recipe.warps, fabric.world_size)
     total = 0.0
     for index in mine:
         kind = np.random.default_rng([recipe.seed, step, index, 1]).integers(len(banks))
         example = banks[kind].example(draw(step, index))
         with fabric.no_backward_sync(model, enabled=index != mine[-1]):
-            loss = model(example) / len(mine)
+            with _autocast(fabric, recipe):
+                loss = model(example) / len(mine)
             fabric.backward(loss)
         total += loss.item()
-    fabric.clip_gradients(model, optimizer, max_norm=_MAX_NORM)
-    optimizer.step()
-    optimizer.zero_grad()
     return total
 
 
-Objective: TypeAlias = ProxyModel | ConsensusModel
+def _autocast(fabric: Fabric, recipe: TrainingRecipe) -> torch.autocast:
+    return torch.autocast(fabric.device.type, torch.bfloat16, enabled=recipe.precision == "bf16-mixed")
 
 
-def build_objective(recipe: TrainingRecipe, channels: int) -> Objective:
-    """Build what a recipe's model learns with, untrained, for features of so many channels."""
-    if isinstance(recipe.model, PMNCRecipe):
-        return ProxyModel(recipe.model.build().scoring, recipe.model.build_adapter(channels))
-    return ConsensusModel(recipe.model.build(), recipe.loss)
+Objective: TypeAlias = ProxyModel | JointModel | ConsensusModel
+
+
+def build_objective(recipe: TrainingRecipe, extractor: FeatureExtractor) -> Objective:
+    """Build what a recipe's model learns with, untrained but for the backbone."""
+    if not isinstance(recipe.model, PMNCRecipe):
+        return ConsensusModel(recipe.model.build(), recipe.loss)
+    scoring, adapter = recipe.model.build().scoring, recipe.model.build_adapter(extractor.channels)
+    if adapter is None:
+        return ProxyModel(scoring)
+    return JointModel(
+        scoring, adapter, extractor, recipe.frozen_blocks, recipe.contrast, recipe.keypoints, recipe.pairs
+    )
 
 
 def _optimizer(objective: Objective, recipe: TrainingRecipe) -> torch.optim.AdamW:
-    slow = {name for name, _ in objective.named_parameters() if name.startswith("adapter.")}
-    rates = {True: recipe.adapter_rate, False: recipe.learning_rate}
-    parts = {group: [p for n, p in objective.named_parameters() if (n in slow) == group] for group in rates}
-    groups = [{"params": parts[group], "full_rate": rate} for group, rate in rates.items() if parts[group]]
-    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+    rates = {"adapter": recipe.adapter_rate, "scale": recipe.adapter_rate, "backbone": recipe.backbone_rate}
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(rates.get(name.split(".")[0], recipe.learning_rate), []).append(parameter)
+    listed = [{"params": parameters, "full_rate": rate} for rate, parameters in groups.items()]
+    return torch.optim.AdamW(listed, weight_decay=recipe.weight_decay)
 
 
 def _average(decay: float, average: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
@@ -157,23 +205,35 @@ def _states(average: nn.Module, objective: nn.Module) -> nn.Module:
     return nn.ModuleDict({"average": average, "now": objective})
 
 
-def _sampler(recipe: TrainingRecipe, photos: list[Photo]) -> Callable[[int, int], Drawn]:
+def _pairs(recipe: TrainingRecipe, photos: list[Photo]) -> Callable[[int, int], Drawn]:
     """Return what draws pair ``index`` of a step: first those with keypoints, then the warps."""
-    known = [photo for photo in photos if photo.category not in recipe.leave_out]
-    keypoints = KeypointSampler(known, recipe.seed, recipe.views, 0 if recipe.loss == "weak" else recipe.keypoints)
+    keypoints = KeypointSampler(photos, recipe.seed, recipe.views, 0 if recipe.loss == "weak" else recipe.keypoints)
     if recipe.loss == "weak":
         return lambda step, index: replace(
             keypoints.draw(step, index), negative=keypoints.draw(step, (index + 1) % recipe.pairs).source
         )
     if not recipe.warps:
         return keypoints.draw
+    warps = _warps(recipe, recipe.keypoints)
+    return lambda step, index: (keypoints if index < recipe.pairs else warps).draw(step, index)
+
+
+def _groups(recipe: TrainingRecipe, photos: list[Photo]) -> Callable[[int, int], tuple[Picture, ...]]:
+    """Return what draws group ``index`` of a step: one of pictures with keypoints, then the warps, and so on."""
+    keypoints = GroupSampler(photos, recipe.seed, recipe.views, recipe.pictures, recipe.together)
+    if not recipe.warps:
+        return keypoints.draw
+    warps, count = _warps(recipe, _WARP_POINTS), 1 + recipe.warps
+    return lambda step, index: group_of(warps.draw(step, index)) if index % count else keypoints.draw(step, index)
+
+
+def _warps(recipe: TrainingRecipe, points: int) -> WarpSampler:
     assert recipe.photographs is not None
     sizes = Sizes()
     files = [(path, sizes(path, str(path))) for path in sorted(recipe.photographs.glob("*/*.jpg"))]
     if not files:
         raise DataError(f"{recipe.photographs} holds no photographs category/*.jpg: the warps need some")
-    warps = WarpSampler(files, recipe.seed, recipe.warp_views, recipe.keypoints)
-    return lambda step, index: (keypoints if index < recipe.pairs else warps).draw(step, index)
+    return WarpSampler(files, recipe.seed, recipe.warp_views, points)
 
 
 def _validation_pairs(recipe: TrainingRecipe) -> list[Pair]:
@@ -214,6 +274,8 @@ def _described(objective: Objective, recipe: TrainingRecipe, progress: dict[str,
     figures = {f"validation PCK@{alpha}": round(value, 2) for alpha, value in zip(ALPHAS, pck, strict=True)}
     step = progress["step"]
     training = {"fingerprint": progress["recipe"], "seed": recipe.seed, "step": step, "pairs": step * recipe.pairs}
+    if recipe.joint:
+        training |= {"pictures": step * recipe.pictures}
     training |= {"loss": recipe.loss, **figures}
     return Weights(objective.learned(), {"model": recipe_to_dict(recipe.model), "training": training})
 

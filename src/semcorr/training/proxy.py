@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import correlation_channels, cosine_correlation
+from semcorr.geometry import Size
 from semcorr.training.losses import cross_entropy, target_probability
 
 
@@ -25,6 +26,7 @@ class Example(NamedTuple):
         target: Features ``(C, ht, wt)``.
         source_cells: Keypoints ``(K, 2)`` (x, y) in cell coordinates of the source's grid.
         target_cells: The same keypoints in the target's grid.
+        grids: Rows and columns of the source's features and of the target's.
         negative: Features of another pair's source, for losses that need no keypoints.
     """
 
@@ -32,27 +34,25 @@ class Example(NamedTuple):
     target: Tensor
     source_cells: Tensor
     target_cells: Tensor
+    grids: tuple[Size, Size]
     negative: Tensor | None = None
 
 
 class ProxyModel(nn.Module):
-    """The loss of a scoring function, and of an adapter that learns with it, on annotated pairs.
+    """The loss of a scoring function on annotated pairs.
 
     Args:
         scoring: The function that learns.
-        adapter: Changes the features ``(B, C, rows, columns)`` before they are correlated; None leaves them frozen.
         dilation: Spacing of the window's cells.
     """
 
-    def __init__(self, scoring: ScoringFunction, adapter: nn.Module | None = None, dilation: int = 1) -> None:
+    def __init__(self, scoring: ScoringFunction, dilation: int = 1) -> None:
         super().__init__()
         self.scoring, self.dilation = scoring, dilation
-        self.adapter = nn.Identity() if adapter is None else adapter
 
     def maps(self, source: Tensor, target: Tensor) -> Tensor:
-        """Correlate two maps of frozen features ``(C, h, w)`` as the scoring function sees them, adapted."""
-        correlation = cosine_correlation(self.adapter(source[None]), self.adapter(target[None]))
-        return correlation_channels(correlation)[0]
+        """Correlate two maps of features ``(C, h, w)`` as the scoring function sees them."""
+        return correlation_channels(cosine_correlation(source[None], target[None]))[0]
 
     def forward(self, example: Example) -> Tensor:
         """Return the mean cross-entropy over the keypoints and both directions, a scalar."""

@@ -42,6 +42,13 @@ class TrainingRecipe:
         cache: Folder in which features are kept, about half a megabyte a view; None keeps them in memory alone.
         steps: Optimiser steps.
         pairs: Pairs with keypoints in a step.
+        pictures: Where the model has an adapter: pictures with keypoints in a step, all matched with each other; of
+            their pairs, ``pairs`` are scored.
+        together: Where the model has an adapter: sets of categories whose keypoints of one name mean the same, and
+            whose pictures are matched with each other; every other category keeps to itself.
+        frozen_blocks: Where the model has an adapter: how many of the backbone's blocks stay as they are; later
+            ones are trained with it. None trains none.
+        contrast: Where the model has an adapter: weight of the loss on the features of all pairs of pictures.
         warps: Pairs in a step of a photograph and a bent, recoloured view of it.
         loss: ``cross-entropy`` at the keypoints; ``one-to-one``, ANC-Net's; or ``weak``, NC-Net's from pairs of one
             category alone, which uses no keypoints, neither to learn nor to choose the weights.
@@ -51,14 +58,16 @@ class TrainingRecipe:
         warp_views: How many bent views of a photograph without keypoints there are.
         learning_rate: Of AdamW, for the scoring function, after a warm-up; it falls to zero along a cosine.
         adapter_rate: Likewise, for the adapter.
+        backbone_rate: Likewise, for the backbone's blocks that are not frozen.
         average: Decay of the moving average of the weights; the average is what is validated and kept.
         weight_decay: Of AdamW.
         warmup: Steps until the full learning rate.
         validate_every: Steps between two validations; a checkpoint is written at each.
         validation_pairs: How many pairs of the validation list are used.
         accelerator: Lightning Fabric's: cpu, cuda, mps or auto.
-        precision: Lightning Fabric's: 32-true, or bf16-mixed where the processor has it.
-        devices: How many; they share the pairs of a step, whose number they must divide.
+        precision: 32-true, or bf16-mixed: torch's autocast to bfloat16, where the processor has it.
+        devices: How many; they share the pairs of a step, whose number they must divide. With an adapter, each takes
+            pictures of its own.
     """
 
     model: AnyModel
@@ -71,6 +80,10 @@ class TrainingRecipe:
     cache: Path | None = None
     steps: int = Field(default=2000, ge=1)
     pairs: int = Field(default=8, ge=1)
+    pictures: int = Field(default=8, ge=2)
+    together: tuple[tuple[str, ...], ...] = ()
+    frozen_blocks: int | None = Field(default=None, ge=0)
+    contrast: float = Field(default=0.5, ge=0)
     warps: int = Field(default=0, ge=0)
     loss: Loss = "cross-entropy"
     keypoints: int = Field(default=6, ge=1)
@@ -78,6 +91,7 @@ class TrainingRecipe:
     warp_views: int = Field(default=2, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
     adapter_rate: float = Field(default=1e-3, gt=0)
+    backbone_rate: float = Field(default=2e-4, gt=0)
     average: float = Field(default=0.99, ge=0, lt=1)
     weight_decay: float = Field(default=1e-2, ge=0)
     warmup: int = Field(default=20, ge=1)
@@ -87,9 +101,14 @@ class TrainingRecipe:
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     devices: int = Field(default=1, ge=1)
 
+    @property
+    def joint(self) -> bool:
+        """Whether features learn, and not the matcher alone."""
+        return isinstance(self.model, PMNCRecipe) and self.model.adapter > 0
+
     @model_validator(mode="after")
     def _share(self) -> TrainingRecipe:
-        if (self.pairs + self.warps) % self.devices:
+        if not self.joint and (self.pairs + self.warps) % self.devices:
             raise ValueError(
                 f"{self.pairs + self.warps} pairs cannot be shared by {self.devices} devices: choose a multiple of them"
             )
@@ -101,7 +120,9 @@ class TrainingRecipe:
     def _fits(self) -> TrainingRecipe:
         if self.loss != "cross-entropy" and self.model.kind == "pmnc":
             raise ValueError(f"the loss {self.loss!r} needs the whole map, which pmnc does not compute")
-        if self.others and isinstance(self.model, PMNCRecipe) and self.model.adapter:
+        if self.frozen_blocks is not None and not self.joint:
+            raise ValueError("a backbone is trained together with an adapter: give the model one")
+        if self.others and self.joint:
             raise ValueError("an adapter belongs to one kind of features: leave out others, or the adapter")
         if self.loss == "weak" and self.warps:
             raise ValueError("the weak loss has no use for warps")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +21,9 @@ from semcorr.features import FeatureExtractor
 from semcorr.geometry import Size
 from semcorr.image import load_image
 from semcorr.training.augment import MILD, STRONG, Strength, Warp, bend, random_warp, recolour
+from semcorr.training.joint import MIN_SHARED, Pictured
 from semcorr.training.proxy import Example
 
-MIN_SHARED = 3
 VIEWS = ("plain", "mirrored", "bent", "mirrored and bent")
 """Views of a photograph with keypoints; a recipe takes the first one, two or four of them."""
 _TRIES = 1000
@@ -111,6 +112,64 @@ def drawn_of(pair: Pair) -> Drawn:
     return Drawn(views[0], views[1], points[0], points[1])
 
 
+class Picture(NamedTuple):
+    """A view, and its keypoints by name in the unit square."""
+
+    view: View
+    points: dict[str, tuple[float, float]]
+
+
+class GroupSampler:
+    """Draw several pictures with keypoints that are matched with each other.
+
+    Args:
+        photos: The training photographs.
+        seed: Decides every draw.
+        views: How many of `VIEWS` there are of each.
+        pictures: Pictures of a group.
+        together: Sets of categories whose keypoints of one name mean the same: their pictures come into one group.
+    """
+
+    def __init__(
+        self, photos: Sequence[Photo], seed: int, views: int, pictures: int, together: Sequence[Sequence[str]] = ()
+    ) -> None:
+        self.seed, self.views, self.pictures = seed, views, pictures
+        self.categories: dict[str, list[Photo]] = {}
+        for photo in photos:
+            if len(photo.keypoints) >= MIN_SHARED:
+                self.categories.setdefault(photo.category, []).append(photo)
+        if not self.categories:
+            raise DataError(f"no photograph has {MIN_SHARED} keypoints: training needs some that do")
+        self.together = {name: [name] for name in self.categories}
+        for names in together:
+            present = [name for name in names if name in self.categories]
+            self.together |= dict.fromkeys(present, present)
+
+    def draw(self, step: int, index: int) -> tuple[Picture, ...]:
+        """Draw group ``index`` of a step: a category, each as often as any other, and pictures of it and its like."""
+        rng = np.random.default_rng([self.seed, step, index])
+        pool = self.together[list(self.categories)[rng.integers(len(self.categories))]]
+        found: list[Picture] = []
+        for _ in range(_TRIES):
+            members = self.categories[pool[rng.integers(len(pool))]]
+            photo = members[rng.integers(len(members))]
+            view = view_of(photo, int(rng.integers(self.views)))
+            if len(points := view.keypoints(photo)) >= MIN_SHARED:
+                found.append(Picture(view, points))
+            if len(found) == self.pictures:
+                return tuple(found)
+        raise DataError(f"the bent photographs keep fewer than {MIN_SHARED} keypoints: set views to 2")
+
+
+def group_of(drawn: Drawn) -> tuple[Picture, Picture]:
+    """Return a drawn pair as a group of two pictures."""
+    source, target = (
+        {str(number): point for number, point in enumerate(points)}
+        for points in (drawn.source_points, drawn.target_points)
+    )
+    return Picture(drawn.source, source), Picture(drawn.target, target)
+
+
 class KeypointSampler:
     """Draw pairs of one category with the keypoints that they share.
 
@@ -181,29 +240,49 @@ class WarpSampler:
 
 
 class FeatureBank:
-    """Features of frozen backbones, computed once for each view and kept in half precision.
+    """What does not change of views while a model learns, computed once for each and kept in half precision.
 
     Args:
-        extractor: The frozen backbone.
-        folder: Where they are kept on disk, about half a megabyte each; None keeps them in memory alone.
+        extractor: The backbone.
+        folder: Where it is kept on disk, up to half a megabyte a view; None keeps it in memory alone.
         capacity: Views that are kept in memory; the one unused for longest gives way.
+        blocks: Blocks of the backbone that are frozen: what they make of a view is kept; None keeps its features.
     """
 
-    def __init__(self, extractor: FeatureExtractor, folder: Path | None = None, capacity: int = 8_000) -> None:
-        self.extractor = extractor
-        name = hashlib.sha256(repr(extractor.options).encode()).hexdigest()[:16]
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        folder: Path | None = None,
+        capacity: int = 8_000,
+        blocks: int | None = None,
+    ) -> None:
+        self.extractor, self.blocks = extractor, blocks
+        kept = repr(extractor.options) + ("" if blocks is None else f" {blocks} blocks")
+        name = hashlib.sha256(kept.encode()).hexdigest()[:16]
         self.folder = folder and folder / f"{extractor.options.backbone}-{name}"
         self._features: Callable[[View], Tensor] = lru_cache(maxsize=capacity)(self._find)
 
     def features(self, view: View) -> Tensor:
-        """Return a view's features ``(C, rows, columns)`` float32, L2-normalised over C."""
+        """Return a view's features ``(C, rows, columns)``, or what the frozen blocks make of it; float32."""
         return self._features(view).float()
 
     def example(self, drawn: Drawn) -> Example:
         """Put together what a loss needs of a pair."""
         source, target = self.features(drawn.source), self.features(drawn.target)
-        cells = _cells(drawn.source_points, source), _cells(drawn.target_points, target)
-        return Example(source, target, *cells, None if drawn.negative is None else self.features(drawn.negative))
+        grids = self._grid(drawn.source, source), self._grid(drawn.target, target)
+        there, here = _cells(drawn.source_points, grids[0]), _cells(drawn.target_points, grids[1])
+        negative = None if drawn.negative is None else self.features(drawn.negative)
+        return Example(source, target, there.to(source.device), here.to(target.device), grids, negative)
+
+    def pictured(self, picture: Picture) -> Pictured:
+        """Put together what the joint model needs of a picture."""
+        kept = self.features(picture.view)
+        grid = self._grid(picture.view, kept)
+        cells = _cells(tuple(picture.points.values()), grid).tolist()
+        return Pictured(kept, grid, dict(zip(picture.points, map(tuple, cells), strict=True)))
+
+    def _grid(self, view: View, kept: Tensor) -> Size:
+        return (kept.shape[1], kept.shape[2]) if self.blocks is None else self.extractor.grid(view.size)
 
     def _find(self, view: View) -> Tensor:
         if self.folder is None:
@@ -221,10 +300,11 @@ class FeatureBank:
         return features
 
     def _compute(self, view: View) -> Tensor:
+        if self.blocks is not None:
+            return self.extractor.stem(view.picture(), self.blocks).half()
         return self.extractor.encode([view.picture()]).tensor[0].half()
 
 
-def _cells(points: tuple[tuple[float, float], ...], features: Tensor) -> Tensor:
-    rows, columns = features.shape[1:]
-    unit = torch.tensor(points, dtype=torch.float32, device=features.device).reshape(-1, 2)
-    return unit * unit.new_tensor([columns, rows]) - 0.5
+def _cells(points: tuple[tuple[float, float], ...], grid: Size) -> Tensor:
+    unit = torch.tensor(points, dtype=torch.float32).reshape(-1, 2)
+    return unit * torch.tensor([grid[1], grid[0]]) - 0.5

@@ -29,7 +29,6 @@ def validate(score_points: Callable[[Example], Tensor], bank: FeatureBank, pairs
     for pair in pairs:
         example = bank.example(drawn_of(pair))
         cells, _ = soft_argmax(score_points(example))
-        grid = example.target.shape[1], example.target.shape[2]
-        errors = pck_distances(cells_to_pixels(cells, pair.target.size, grid).cpu(), pair)
+        errors = pck_distances(cells_to_pixels(cells, pair.target.size, example.grids[1]).cpu(), pair)
         correct += torch.tensor([(errors <= alpha).float().mean().item() for alpha in ALPHAS])
     return (100 * correct / len(pairs)).tolist()
