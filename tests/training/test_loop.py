@@ -223,7 +223,8 @@ def test_draws_depend_on_seed_and_step_alone(folder):
     assert forwards != [KeypointSampler(photos, 1, 4, 3).draw(step, 0) for step in range(5)]
 
 
-def test_an_adapter_warps_and_a_cache(tmp_path, folder, cat):
+@pytest.mark.parametrize("frozen", ["null", "3"])
+def test_an_adapter_warps_and_a_cache(tmp_path, folder, cat, frozen):
     """All that the default model is trained with, interrupted once, gives what an uninterrupted run gives."""
     import semcorr
 
@@ -239,6 +240,9 @@ def test_an_adapter_warps_and_a_cache(tmp_path, folder, cat):
             "warps: 2",
             "views: 4",
             "average: 0.9",
+            "pictures: 3",
+            "together: [[cat, dog]]",
+            f"frozen_blocks: {frozen}",
         ]
     )
 
@@ -251,6 +255,11 @@ def test_an_adapter_warps_and_a_cache(tmp_path, folder, cat):
     weights = train(recipe("whole"))
     stored = read_weights(weights)
     assert stored.tensors["adapter.leave.weight"].abs().max() > 0  # it began at zero
+    trained = [key for key in stored.tensors if key.startswith("backbone.")]
+    assert bool(trained) == (frozen == "3")
+    if trained:
+        with pytest.raises(ModelError, match="trained its own backbone"):
+            semcorr.load(weights=weights, backbone_weights="random")
     model = semcorr.load(weights=weights, grid=20)  # twice as fine: the adapter is dilated
     assert model.match(cat, cat).forward.confidence.shape == (16, 25)
     with pytest.raises(ModelError, match="choose 'pmnc-universal'"):

@@ -6,6 +6,8 @@ from semcorr.consensus.scoring import ScoringFunction
 from semcorr.training.losses import target_probability
 from semcorr.training.proxy import Example, ProxyModel
 
+GRIDS = ((10, 10), (10, 10))
+
 
 def test_target_probability_by_hand():
     truth = target_probability(torch.tensor([[1.25, 0.5], [-3.0, 9.0]]), (2, 4))
@@ -17,19 +19,21 @@ def example(shift: int = 2) -> Example:
     coarse = torch.randn(1, 32, 4, 4, generator=torch.Generator().manual_seed(0))
     big = F.normalize(F.interpolate(coarse, (10, 10 + shift), mode="bicubic"), dim=1)[0]
     cells = torch.tensor([[5.0, 3.0], [6.5, 7.25]])
-    return Example(big[:, :, :10], big[:, :, shift:], cells, cells - torch.tensor([shift, 0]))
+    return Example(big[:, :, :10], big[:, :, shift:], cells, cells - torch.tensor([shift, 0]), GRIDS)
 
 
 def test_the_truth_costs_less_than_a_lie():
     proxy = ProxyModel(ScoringFunction(1, 4))
     right = example()
-    wrong = Example(right.source, right.target, right.source_cells, right.target_cells + torch.tensor([3.0, 1.0]))
+    wrong = Example(
+        right.source, right.target, right.source_cells, right.target_cells + torch.tensor([3.0, 1.0]), GRIDS
+    )
     assert proxy(right) < proxy(wrong)
 
 
 def test_both_directions_cost_the_same():
     proxy, one = ProxyModel(ScoringFunction(1, 4)), example()
-    other = Example(one.target, one.source, one.target_cells, one.source_cells)
+    other = Example(one.target, one.source, one.target_cells, one.source_cells, GRIDS)
     assert proxy(one).item() == pytest.approx(proxy(other).item(), abs=1e-5)
 
 

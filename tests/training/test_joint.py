@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+
+from semcorr.consensus.scoring import ScoringFunction
+from semcorr.features import FeatureExtractor, FeatureOptions
+from semcorr.features.adapter import Adapter
+from semcorr.training.joint import JointModel, Pictured
+
+OPTIONS = FeatureOptions(image_size=160, grid=10)
+POINTS = {"nose": (6.4, 7.6), "right_eye": (3.7, 3.3), "left_eye": (7.5, 4.1)}
+
+
+def joint(frozen, contrast=0.5):
+    torch.manual_seed(0)
+    extractor = FeatureExtractor(OPTIONS)
+    model = JointModel(
+        ScoringFunction(1, 4), Adapter(extractor.channels, 8), extractor, frozen, contrast, keypoints=3, pairs=2
+    )
+    return model, extractor
+
+
+def group(cat, extractor, frozen, move=0.0, shift=32):
+    """The cat, and the cat two cells further left; its points truly there, or ``move`` cells away."""
+    pictures = [np.ascontiguousarray(cat[:, :400]), np.ascontiguousarray(cat[:, shift : shift + 400])]
+    cell = shift * extractor.grid((300, 400))[1] / 400
+    points = [POINTS, {name: (x - cell + move, y) for name, (x, y) in POINTS.items()}]
+    stems = [extractor.encode([p]).tensor[0] if frozen is None else extractor.stem(p, frozen) for p in pictures]
+    return [Pictured(one.clone(), extractor.grid((300, 400)), where) for one, where in zip(stems, points, strict=True)]
+
+
+@pytest.mark.parametrize("frozen", [None, 3])
+def test_untrained_it_has_the_features_of_the_extractor(cat, frozen):
+    model, extractor = joint(frozen)
+    picture = group(cat, extractor, frozen)[0]
+    expected = extractor.encode([np.ascontiguousarray(cat[:, :400])]).tensor
+    with torch.no_grad():
+        torch.testing.assert_close(model.features(picture.stem, picture.grid), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("frozen", "contrast"), [(None, 0.0), (3, 0.0), (3, 5.0)])
+def test_the_truth_costs_less_than_a_lie(cat, frozen, contrast):
+    model, extractor = joint(frozen, contrast)
+    right, wrong = (group(cat, extractor, frozen, move) for move in (0.0, -2.0))
+    with torch.no_grad():
+        losses = [model([one], np.random.default_rng(0)).item() for one in (right, wrong)]
+    assert losses[0] < losses[1]
+
+
+def test_what_is_frozen_stays_and_the_rest_learns(cat):
+    model, extractor = joint(3)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-3)
+    examples = group(cat, extractor, 3)
+    losses = []
+    for _ in range(8):
+        loss = model([examples], np.random.default_rng(0))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert not [key for key in changed if key.startswith(("backbone.conv_stem", "backbone.blocks.2"))]
+    assert {"scale", "scoring.window", "adapter.leave.weight", "backbone.blocks.3.0.conv_pw.weight"} <= changed
+
+
+def test_pictures_that_share_nothing_cost_nothing(cat):
+    model, extractor = joint(None)
+    first, second = group(cat, extractor, None)
+    alone = [first, second._replace(points={"tail": (1.0, 1.0)})]
+    with torch.no_grad():
+        together = model([group(cat, extractor, None), alone], np.random.default_rng(0))
+    assert torch.isfinite(together)
