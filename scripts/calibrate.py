@@ -33,10 +33,9 @@ def main() -> None:
     rescaling = fit_rescaling(confidence, correct)
     model = stored.recipe["model"] | {"rescaling": rescaling}
     write_weights(weights, Weights(stored.tensors, stored.recipe | {"model": model}))
-    before, after = (calibrate(c, correct).error for c in (confidence, rescale(confidence, *rescaling)))
-    print(
-        f"slope {rescaling[0]:.3f}, offset {rescaling[1]:.3f}: expected calibration error {before:.3f} -> {after:.3f}"
-    )
+    before, after = (calibrate(c, correct).error for c in (confidence, rescale(confidence, rescaling)))
+    found = ", ".join(f"{value:.3f}" for value in rescaling)
+    print(f"coefficients {found}: expected calibration error {before:.3f} -> {after:.3f}")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-_EPS = 1e-6  # confidences of 0 and 1 have no logit
 
 
 @dataclass(frozen=True)
@@ -65,38 +64,44 @@ def calibrate(confidence: Tensor, correct: Tensor, bins: int = 10) -> Calibratio
     )
 
 
-def rescale(confidence: Tensor, slope: float, offset: float) -> Tensor:
-    """Turn a raw confidence into the probability of being right: sigmoid(slope · logit + offset) (Platt, 1999).
+def rescale(confidence: Tensor, coefficients: Sequence[float]) -> Tensor:
+    """Turn a raw confidence into the probability of being right: the sigmoid of a polynomial of it.
 
     Args:
         confidence: Any shape, 0…1.
-        slope: Of the logit; 1 with an offset of 0 changes nothing.
-        offset: Added to the logit.
+        coefficients: Of the polynomial, the constant first.
 
-    >>> rescale(torch.tensor([0.5, 0.9]), 1.0, 0.0)
-    tensor([0.5000, 0.9000])
+    >>> rescale(torch.tensor([0.0, 1.0]), (0.0, 1.0, 2.0))
+    tensor([0.5000, 0.9526])
     """
-    return (slope * torch.logit(confidence, eps=_EPS) + offset).sigmoid()
+    return _polynomial(confidence, torch.tensor(coefficients, dtype=confidence.dtype)).sigmoid()
 
 
-def fit_rescaling(confidence: Tensor, correct: Tensor) -> tuple[float, float]:
-    """Find the slope and the offset for `rescale` by maximum likelihood.
+def fit_rescaling(confidence: Tensor, correct: Tensor) -> tuple[float, float, float]:
+    """Find the coefficients for `rescale` by maximum likelihood; a higher confidence stays a higher one.
 
     Args:
         confidence: Raw confidences ``(N,)``.
         correct: Whether each match was right, ``(N,)``.
     """
-    logits, right = torch.logit(confidence.double(), eps=_EPS), correct.double()
-    values = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([values], max_iter=200, line_search_fn="strong_wolfe")
+    raw, right = confidence.double(), correct.double()
+    free = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([free], max_iter=200, line_search_fn="strong_wolfe")
+
+    def coefficients() -> Tensor:  # no slope is negative
+        return torch.cat([free[:1], free[1:].exp()])
 
     def closure() -> float:
         optimizer.zero_grad()
-        found = values[0] * logits + values[1]
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(found, right)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(_polynomial(raw, coefficients()), right)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    slope, offset = values.tolist()
-    return slope, offset
+    constant, slope, curve = coefficients().tolist()
+    return constant, slope, curve
+
+
+def _polynomial(values: Tensor, coefficients: Tensor) -> Tensor:
+    powers = torch.stack([values**power for power in range(len(coefficients))], dim=-1)
+    return powers @ coefficients

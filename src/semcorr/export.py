@@ -82,7 +82,7 @@ class MatchGraph(nn.Module):
         x, y = matches.cells.unbind(3)
         places = torch.stack([(x + 0.5) / other.shape[3], (y + 0.5) / other.shape[2]], dim=3).clamp(0, 1)
         confidence = matches.confidence
-        return places, confidence if self.rescaling is None else rescale(confidence, *self.rescaling)
+        return places, confidence if self.rescaling is None else rescale(confidence, self.rescaling)
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ class Matcher:
         decode_radius: Radius in cells of the scores that a match is decoded from; 0 gives whole cells.
         device: Where it computes.
         plain_interpolation: Points go through plain bilinear interpolation of the matches; see `Match`.
-        rescaling: Slope and offset that make the confidence honest; see `semcorr.calibration.rescale`.
+        rescaling: Coefficients that make the confidence honest; see `semcorr.calibration.rescale`.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Matcher:
         decode_radius: int = 2,
         device: torch.device | str = "cpu",
         plain_interpolation: bool = False,
-        rescaling: tuple[float, float] | None = None,
+        rescaling: tuple[float, ...] | None = None,
     ) -> None:
         self.name, self.decode_radius, self.device = name, decode_radius, torch.device(device)
         self.plain_interpolation, self.rescaling = plain_interpolation, rescaling
@@ -152,7 +152,7 @@ class Matcher:
     def _finish(self, matches: CellMatches) -> CellMatches:
         confidence = matches.confidence.cpu()
         if self.rescaling is not None:
-            confidence = rescale(confidence, *self.rescaling)
+            confidence = rescale(confidence, self.rescaling)
         return CellMatches(matches.cells.cpu(), confidence)
 
 

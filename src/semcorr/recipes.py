@@ -31,7 +31,7 @@ class PMNCRecipe:
         hidden: Width of the scoring function.
         adapter: Width of the adapter that was trained on the features; 0 is none.
         search: How PatchMatch searches.
-        rescaling: Slope and offset of `semcorr.calibration.rescale`, found on validation pairs; None leaves the
+        rescaling: Coefficients for `semcorr.calibration.rescale`, found on validation pairs; None leaves the
             confidence as it is decoded.
     """
 
@@ -40,7 +40,7 @@ class PMNCRecipe:
     hidden: int = 16
     adapter: int = 0
     search: SearchOptions = field(default_factory=SearchOptions)
-    rescaling: tuple[float, float] | None = None
+    rescaling: tuple[float, ...] | None = None
     kind: Literal["pmnc"] = "pmnc"
 
     @property
