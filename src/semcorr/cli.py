@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from semcorr.benchmark.command import benchmark
 from semcorr.errors import SemcorrError
 from semcorr.evaluation import commands
 
@@ -264,4 +265,5 @@ def import_weights(
 
 app.command()(commands.evaluate)
 app.command()(commands.compare)
+app.command()(benchmark)
 app.add_typer(commands.data, name="data")
