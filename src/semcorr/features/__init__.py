@@ -1,6 +1,6 @@
 """Backbones: a picture in, a `FeatureMap` out."""
 
-from semcorr.features.backbone import FeatureExtractor, FeatureOptions
+from semcorr.features.backbone import FeatureExtractor, FeatureOptions, Precision
 from semcorr.features.feature_map import FeatureMap
 
-__all__ = ["FeatureExtractor", "FeatureMap", "FeatureOptions"]
+__all__ = ["FeatureExtractor", "FeatureMap", "FeatureOptions", "Precision"]
