@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semcorr.errors import ModelError, did_you_mean
+from semcorr.features import efficientnet_lite
 from semcorr.features.adapter import Adapter
 from semcorr.features.feature_map import FeatureMap
 from semcorr.features.fold import fold_batch_norm
@@ -169,13 +170,8 @@ def _to_grid(stage: Tensor, grid: Size) -> Tensor:
 
 def _build(options: FeatureOptions) -> nn.Module:
     """Create the timm network cut down to the stages that are used, with its weights."""
-    import timm
-
     name = options.backbone
-    architecture = name.split(".")[0]
-    if not timm.is_model(architecture):
-        hint = did_you_mean(architecture, timm.list_models())
-        raise ModelError(f"unknown backbone {name!r}{hint}; timm.list_models() lists all")
+    _check_name(name)
     stages = _chosen_stages(options)
     tensors = _weights_at_hand(options)
     try:
@@ -190,10 +186,26 @@ def _build(options: FeatureOptions) -> nn.Module:
     return network.eval()
 
 
-def _create(name: str, **keywords: Any) -> nn.Module:
+def _check_name(name: str) -> None:
+    architecture = name.split(".")[0]
+    if architecture in efficientnet_lite.SCALES:
+        return
+    import timm  # it takes seconds, which the backbones of the package do without
+
+    if not timm.is_model(architecture):
+        hint = did_you_mean(architecture, timm.list_models())
+        raise ModelError(f"unknown backbone {name!r}{hint}; timm.list_models() lists all")
+
+
+def _create(name: str, pretrained: bool, out_indices: tuple[int, ...] | None = None) -> nn.Module:
     """Create a timm feature network; vision transformers are told to take any picture size."""
+    if name.split(".")[0] in efficientnet_lite.SCALES and not pretrained:
+        return efficientnet_lite.EfficientNetLite(name.split(".")[0], out_indices)
     import timm
 
+    keywords: dict[str, Any] = {"pretrained": pretrained}
+    if out_indices is not None:
+        keywords["out_indices"] = out_indices
     try:
         network: nn.Module = timm.create_model(name, features_only=True, dynamic_img_size=True, **keywords)
     except TypeError:  # not a vision transformer
@@ -318,6 +330,8 @@ def _reason(error: Exception) -> str:
 
 def _normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and deviation of the pixels that the backbone's weights were trained with."""
+    if name.split(".")[0] in efficientnet_lite.SCALES:
+        return efficientnet_lite.MEAN, efficientnet_lite.DEVIATION
     import timm
 
     config = timm.get_pretrained_cfg(name)
