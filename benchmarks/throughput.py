@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py --threads 2 --photographs 100
 
-The photographs are crops of one real one, of the ``examples`` extra, written as JPEG files of 400 × 400 pixels. The ways
+The photographs are crops of a real one, of the ``examples`` extra, written as JPEG files of 400 × 400 pixels. The ways
 take turns, so that a busy machine slows all of them.
 """
 

@@ -121,6 +121,7 @@ def test_command_goes_on_and_names_what_it_leaves_out(tmp_path, monkeypatch, cap
         (["--methods", "pnmc"], "did you mean pmnc"),
         (["--radii", "two"], "--radii must be whole numbers from 0 to 4"),
         (["--data", "nowhere"], "--data must be a folder"),
+        (["--figures", "cost,time"], "--figures must be of cost,optimum,precision; got 'time'"),
     ],
 )
 def test_mistakes_are_said(arguments, message, tmp_path, monkeypatch, capsys):

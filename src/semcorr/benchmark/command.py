@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 METHODS = "nearest,pmnc,ncnet,ancnet"
 GRIDS = "16,25,32,50,64,100,128"
 RADII = "1,2,3"
+FIGURES = "cost,optimum,precision"
 
 _STEEPEST = 4  # no method's time or memory grows faster than with this power of the grid's side
 _MEMORY_SHARE = 0.7  # of all memory: the rest is left to other programs
@@ -39,6 +40,7 @@ def benchmark(
     pairs: Annotated[int, typer.Option(help="With --data: pairs that PCK is measured on.", min=1)] = 200,
     runs: Annotated[int, typer.Option(help="Pairs that are timed; the figures are medians.", min=1)] = 5,
     threads: Annotated[int, typer.Option(help="Threads of the processor.", min=1)] = 1,
+    figures: Annotated[str, typer.Option(help="What is measured; precision only with --data.")] = FIGURES,
     limit: Annotated[
         float, typer.Option(help="Seconds for one measurement: what would take longer is left out.", min=1)
     ] = 60,
@@ -62,7 +64,7 @@ def benchmark(
     cases = plan(_names(methods), _numbers(grids, "--grids", 2, 512), _numbers(radii, "--radii", 0, 4))
     path = out / "benchmark.json"
     rows = {} if fresh else _known(path, settings)
-    for case, row in _measured(cases, rows, settings, limit):
+    for case, row in _measured(cases, rows, settings, _kinds(figures, settings), limit):
         rows[case] = row
         _write(path, settings, rows)
     chosen = {case: rows[case] for case in cases if case in rows}
@@ -107,7 +109,7 @@ def _measured(cases: list[Case], rows: dict[Case, Row], settings: Settings, limi
     """Measure what is not known yet: first all costs, which tell whether the rest can be afforded."""
     from semcorr.benchmark.case import measure
 
-    for what, key in _kinds(settings):
+    for what, key in kinds:
         for case in cases:
             row = dict(rows.get(case, {}))
             left = dict(row.pop("left_out", {}))
@@ -128,10 +130,13 @@ def _measured(cases: list[Case], rows: dict[Case, Row], settings: Settings, limi
             yield case, row | ({"left_out": left} if left else {})
 
 
-def _kinds(settings: Settings) -> list[tuple[What, str]]:
+def _kinds(figures: str, settings: Settings) -> list[tuple[What, str]]:
     """Name what is measured, and a key by which it is known to have been."""
+    wanted = [figure.strip() for figure in figures.split(",")]
     kinds: list[tuple[What, str]] = [("cost", "matching"), ("optimum", "reached"), ("precision", "pck")]
-    return kinds if settings.folder is not None else kinds[:2]
+    if unknown := set(wanted) - {what for what, _ in kinds}:
+        raise SemcorrError(f"--figures must be of {FIGURES}; got {min(unknown)!r}")
+    return [kind for kind in kinds if kind[0] in wanted and (kind[0] != "precision" or settings.folder is not None)]
 
 
 def _applies(what: What, case: Case) -> bool:

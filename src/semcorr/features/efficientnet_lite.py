@@ -3,8 +3,8 @@
 Importing timm takes longer than all else between the command and the first match, and 200 MB: it imports torchvision,
 which imports PyTorch's compiler. Tensors have timm's names, features are the same (tests/features/).
 
-The shapes are those of EfficientNet-B0 (Tan and Le, ICML 2019, table 1), scaled. Lite has no squeeze-and-excitation, and
-ReLU6 in place of swish; the first stage, the last and the stem are unscaled in depth, the stem in width, too.
+The shapes are those of EfficientNet-B0 (Tan and Le, ICML 2019, table 1), scaled. Lite has no squeeze-and-excitation,
+and ReLU6 in place of swish; the first stage, the last and the stem are unscaled in depth, the stem in width, too.
 """
 
 from __future__ import annotations
