@@ -25,6 +25,7 @@ RADII = "1,2,3"
 FIGURES = "cost,optimum,precision"
 
 _STEEPEST = 4  # no method's time or memory grows faster than with this power of the grid's side
+_PATIENCE = 5  # how many times the limit a measurement may take that was estimated to keep it
 _MEMORY_SHARE = 0.7  # of all memory: the rest is left to other programs
 
 
@@ -40,6 +41,9 @@ def benchmark(
     pairs: Annotated[int, typer.Option(help="With --data: pairs that PCK is measured on.", min=1)] = 200,
     runs: Annotated[int, typer.Option(help="Pairs that are timed; the figures are medians.", min=1)] = 5,
     threads: Annotated[int, typer.Option(help="Threads of the processor.", min=1)] = 1,
+    processor_time: Annotated[
+        bool, typer.Option("--processor-time", help="Count the processor's time, not the wall's: for a busy machine.")
+    ] = False,
     figures: Annotated[str, typer.Option(help="What is measured; precision only with --data.")] = FIGURES,
     limit: Annotated[
         float, typer.Option(help="Seconds for one measurement: what would take longer is left out.", min=1)
@@ -60,7 +64,9 @@ def benchmark(
 
     if data is not None and not data.is_dir():
         raise SemcorrError(f"--data must be a folder of photographs with keypoints; got {data}")
-    settings = Settings(None if data is None else str(data.resolve()), split, pairs, runs, threads, device)
+    settings = Settings(
+        None if data is None else str(data.resolve()), split, pairs, runs, threads, device, processor_time
+    )
     cases = plan(_names(methods), _numbers(grids, "--grids", 2, 512), _numbers(radii, "--radii", 0, 4))
     path = out / "benchmark.json"
     rows = {} if fresh else _known(path, settings)
@@ -105,7 +111,9 @@ def _numbers(text: str, option: str, low: int, high: int) -> list[int]:
     return sorted({int(part) for part in parts})
 
 
-def _measured(cases: list[Case], rows: dict[Case, Row], settings: Settings, limit: float) -> Iterator[tuple[Case, Row]]:
+def _measured(
+    cases: list[Case], rows: dict[Case, Row], settings: Settings, kinds: list[tuple[What, str]], limit: float
+) -> Iterator[tuple[Case, Row]]:
     """Measure what is not known yet: first all costs, which tell whether the rest can be afforded."""
     from semcorr.benchmark.case import measure
 
@@ -120,7 +128,7 @@ def _measured(cases: list[Case], rows: dict[Case, Row], settings: Settings, limi
             start = time.perf_counter()
             if reason is None:
                 try:
-                    row |= measure(what, case, settings, limit)
+                    row |= measure(what, case, settings, _PATIENCE * limit)
                 except SemcorrError as error:
                     reason = str(error)
             if reason is not None:
@@ -226,4 +234,5 @@ def _processor() -> str:
 def _about(settings: Settings) -> str:
     pictures = "a made-up pair of pictures" if settings.folder is None else f"pairs of the split {settings.split!r}"
     where = f"{settings.threads} threads of {_processor()}" if settings.device == "cpu" else settings.device
-    return f"{where}, float32; {pictures}, medians of {settings.runs}."
+    clock = "the processor's time" if settings.processor_time else "time on the wall"
+    return f"{where}, float32; {pictures}, {clock}, medians of {settings.runs}."
