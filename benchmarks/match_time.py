@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--grid", type=int, default=25)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where the two test pictures are written")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -44,7 +45,7 @@ def main() -> None:
 
     before = peak_megabytes()
     start = time.perf_counter()
-    model = semcorr.load("pmnc", grid=arguments.grid)
+    model = semcorr.load("pmnc", grid=arguments.grid, precision=arguments.precision)
     loaded = time.perf_counter() - start
     start = time.perf_counter()
     model.match(*paths)
@@ -64,13 +65,14 @@ def main() -> None:
         now = lap("whole match", start)
         images = [load_image(path) for path in paths]
         now = lap("decode both JPEGs", now)
-        source, target = (model.features.encode([image]) for image in images)
+        source, target = (picture.features for picture in model.encode_many(images))
         now = lap("backbone, both pictures", now)
         scores = model.score(source, target)
         now = lap("correlation and search", now)
         decode(scores, model.decode_radius)
         lap("decoding", now)
-    print(f"{arguments.threads} threads, grid {arguments.grid}; load {loaded:.2f} s, first match {first:.2f} s")
+    print(f"{arguments.threads} threads, {arguments.precision}, grid {arguments.grid}")
+    print(f"load {loaded:.2f} s, first match {first:.2f} s")
     for name, values in times.items():
         print(f"{name:24} median {statistics.median(values):7.1f} ms   (min {min(values):.1f}, max {max(values):.1f})")
     print(f"peak memory {after:.0f} MB, {after - before:.0f} MB above that of the imported library")

@@ -138,3 +138,10 @@ def test_another_grid_is_refused(tmp_path):
 
     with pytest.raises(ModelError, match="for a grid of 50 give image size 800; got 400"):
         export(semcorr.load("nearest", grid=50), tmp_path / "any.onnx")
+
+
+def test_another_precision_is_refused(tmp_path):
+    from semcorr.export import export
+
+    with pytest.raises(ModelError, match="computes in float32; got one in bfloat16"):
+        export(semcorr.load(precision="bfloat16"), tmp_path / "model.onnx")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from semcorr.benchmark.command import benchmark
 from semcorr.errors import SemcorrError
 from semcorr.evaluation import commands
 
@@ -99,6 +100,13 @@ def match(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")] = "cpu",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="What the features are computed in; bfloat16 is faster where the processor has it.",
+            metavar="float32|bfloat16",
+        ),
+    ] = "float32",
     runtime: Annotated[
         str, typer.Option(help="What computes; onnx needs no torch, but a --model-file.", metavar="torch|onnx")
     ] = "torch",
@@ -115,6 +123,7 @@ def match(
     wanted = [parse_point(text) for text in point or []] + (read_points(points) if points else [])
     choices: dict[str, Any] = {"model": model, "backbone": backbone, "backbone_weights": backbone_weights}
     choices |= {"weights": weights, "grid": grid, "device": device if device != "cpu" else None}
+    choices["precision"] = precision if precision != "float32" else None
     start = time.perf_counter()
     matcher = _load(runtime, model_file, {name: value for name, value in choices.items() if value is not None})
     loaded = time.perf_counter()
@@ -264,4 +273,5 @@ def import_weights(
 
 app.command()(commands.evaluate)
 app.command()(commands.compare)
+app.command()(benchmark)
 app.add_typer(commands.data, name="data")

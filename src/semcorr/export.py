@@ -97,10 +97,13 @@ def export(matcher: Matcher, path: Path) -> None:
         path: The file, replaced in one step.
 
     Raises:
-        ModelError: If the matcher cannot be exported: its grid is not its network's, or PyTorch has no graph of it.
+        ModelError: If the matcher cannot be exported: its grid is not its network's, it does not compute in float32,
+            or PyTorch has no graph of it.
         SemcorrError: If ``onnx`` or ``onnxscript`` is not installed.
     """
     _check_packages()
+    if matcher.features.precision != "float32":
+        raise ModelError(f"an exported model computes in float32; got one in {matcher.features.precision}")
     stride, cells = matcher.features.stride, matcher.features.options.grid
     if matcher.features.options.image_size != stride * cells:
         raise ModelError(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,6 +108,34 @@ class Matcher:
             FileNotFoundError: If there is no such file.
         """
         return self.match_many([(source, target)])[0]
+
+    def match_each(self, source: ImageLike | Encoded, targets: Iterable[ImageLike | Encoded]) -> Iterator[Match]:
+        """Match one picture with each of many; few of them are in memory at a time.
+
+        On a CPU as many targets are read and matched at once as torch has threads, each by one thread: more of them in
+        a second than with all threads on one target after the other.
+
+        Args:
+            source: A picture as for `encode`, or what `encode` returned; its features are computed once.
+            targets: Likewise, as many as wanted; taken as they are needed.
+
+        Yields:
+            The matches, in the order of the targets.
+
+        Raises:
+            ImageError: If a picture cannot be used; the message says why. The targets behind it are not matched.
+            FileNotFoundError: If there is no such file.
+        """
+        encoded = source if isinstance(source, Encoded) else self.encode(source)
+        workers = torch.get_num_threads() if self.device.type == "cpu" else 1
+        waiting: deque[Future[Match]] = deque()
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for target in targets:
+                waiting.append(pool.submit(self.match, encoded, target))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     @torch.inference_mode()
     def match_many(self, pairs: Sequence[tuple[ImageLike | Encoded, ImageLike | Encoded]]) -> list[Match]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from semcorr.errors import ModelError, did_you_mean
-from semcorr.features import FeatureExtractor
+from semcorr.features import FeatureExtractor, Precision
 from semcorr.matchers import ScoreCells
 from semcorr.matchers.nearest import nearest
 from semcorr.model import Matcher
@@ -67,6 +67,7 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     decoding: Literal["soft-argmax", "argmax"] = "soft-argmax",
     device: torch.device | str = "cpu",
+    precision: Precision = "float32",
 ) -> Matcher:
     """Load a model, ready to match.
 
@@ -83,6 +84,8 @@ def load(
             are evaluated by their authors: the best cell's centre, and points through plain bilinear interpolation of
             the four cells around them.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"`` …
+        precision: What the features are computed in: ``"float32"``; or ``"bfloat16"``, which takes about half the time
+            where the processor has instructions for it, and costs a little precision (docs/performance.md).
 
     Raises:
         ModelError: If a name is unknown or a weights file is missing, broken or unfit; the message says what to do.
@@ -131,7 +134,7 @@ def load(
     plain = decoding == "argmax"
     return Matcher(
         name,
-        FeatureExtractor(options, adapter, recipe.features.grid, tuned),
+        FeatureExtractor(options, adapter, recipe.features.grid, tuned, precision),
         score,
         0 if plain else radius,
         _checked_device(device),

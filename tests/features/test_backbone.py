@@ -76,6 +76,22 @@ def test_the_embedded_weights_know_a_cat(default, cat):
     assert same > 0.8 > other + 0.3
 
 
+@pytest.mark.parametrize("model", ["pmnc", "nearest"])
+def test_half_precision_gives_nearly_the_same_features(model, cat):
+    exact, rough = (semcorr.load(model, precision=name).encode(cat).features.tensor for name in ("float32", "bfloat16"))
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough.norm(dim=1), torch.ones_like(rough[:, 0]), atol=1e-5, rtol=0)
+    cosine = (exact * rough).sum(1)
+    assert 0.99 < cosine.mean() < 0.99999
+
+
+def test_features_are_told_apart_by_precision():
+    keys = {FeatureExtractor(FeatureOptions(), precision=name).key for name in ("float32", "bfloat16", "float32")}
+    assert len(keys) == 2
+    with pytest.raises(ValueError, match="precision must be 'float32' or 'bfloat16'; got 'float16'"):
+        FeatureExtractor(FeatureOptions(), precision="float16")
+
+
 @pytest.mark.parametrize("grid", [16, 50])
 def test_grid_is_the_callers_choice(grid):
     features = FeatureExtractor(FeatureOptions(grid=grid)).encode([picture(400, 400)])

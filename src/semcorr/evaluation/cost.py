@@ -21,6 +21,7 @@ from semcorr.errors import SemcorrError
 from semcorr.evaluation.results import Cost
 
 if TYPE_CHECKING:
+    from semcorr.image import ImageLike
     from semcorr.model import Matcher
 
 FILE = "cost.json"
@@ -65,20 +66,22 @@ def measure(arguments: dict[str, Any], pairs: Sequence[Pair], known: str, out: P
     return cost
 
 
-def cost_of(model: Matcher, pairs: Sequence[tuple[Path, Path]]) -> Cost:
+def cost_of(
+    model: Matcher, pairs: Sequence[tuple[ImageLike, ImageLike]], clock: Callable[[], float] = time.perf_counter
+) -> Cost:
     """Match pairs one after another, and say what it took; memory can only be told in a process of its own."""
     encoding, matching = [], []
     encoded = []
     model.match(*pairs[0])  # the first call of everything is slower
     for pair in pairs:
-        start = time.perf_counter()
+        start = clock()
         encoded.append([model.encode(path) for path in pair])
-        encoding.append(time.perf_counter() - start)
+        encoding.append(clock() - start)
     held = _begin_peak(model)
     for source, target in encoded:
-        start = time.perf_counter()
+        start = clock()
         model.match(source, target)
-        matching.append(time.perf_counter() - start)
+        matching.append(clock() - start)
     megabytes = held and held()
     seconds = statistics.median(matching)
     return Cost(seconds, seconds + statistics.median(encoding), megabytes)

@@ -33,15 +33,17 @@ class Adapter(nn.Module):
         """Adapt features.
 
         Args:
-            features: ``(B, C, rows, columns)``, L2-normalised over C.
+            features: ``(B, C, rows, columns)``, L2-normalised over C; what corrects them is computed in the precision
+                of the weights.
             dilation: Spacing of the cells that the inner convolutions see: on a grid twice as fine as that of the
                 training, two keeps their extent in the picture.
 
         Returns:
             The same shape, L2-normalised over C.
         """
-        inner = F.relu(self.norms[0](self.enter(features * self.scale)))
+        scaled = (features * self.scale).to(self.enter.weight.dtype)
+        inner = F.relu(self.norms[0](self.enter(scaled)))
         for layer, norm in zip((self.first, self.second), self.norms[1:], strict=True):
             spread = F.conv2d(inner, layer.weight, layer.bias, padding=dilation, dilation=dilation)
             inner = inner + F.relu(norm(spread))
-        return F.normalize(features + self.leave(inner) / self.scale, dim=1)
+        return F.normalize(features + self.leave(inner).to(features.dtype) / self.scale, dim=1)

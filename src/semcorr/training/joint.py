@@ -21,8 +21,8 @@ from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import correlation_channels, cosine_correlation
 from semcorr.features import FeatureExtractor, join_stages
 from semcorr.features.adapter import Adapter
+from semcorr.features.efficientnet_lite import EfficientNetLite, trainable
 from semcorr.features.pointwise import with_pointwise
-from semcorr.features.stem import later_stages, stem_blocks
 from semcorr.geometry import Size, cells_to_sampling
 from semcorr.training.losses import cross_entropy, target_probability
 from semcorr.training.proxy import Example
@@ -57,7 +57,7 @@ class JointModel(nn.Module):
         pairs: Pairs of a group that are scored, drawn at random.
 
     Raises:
-        ModelError: If the backbone is not one of blocks.
+        ModelError: If the backbone cannot be trained.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class JointModel(nn.Module):
         super().__init__()
         self.frozen, self.contrast, self.keypoints, self.pairs = frozen, contrast, keypoints, pairs
         self.scoring, self.adapter = scoring, adapter
-        self.backbone = None
+        self.backbone: EfficientNetLite | None = None
         if frozen is not None:
-            self.backbone = with_pointwise(extractor.network)
-            for block in stem_blocks(self.backbone)[frozen:]:
-                block.requires_grad_(True)
+            self.backbone = trainable(extractor.network)
+            with_pointwise(self.backbone)
+            self.backbone.blocks[frozen:].requires_grad_(True)
         self.scale = nn.Parameter(torch.tensor(3.0))  # logarithm of what multiplies the cosines
 
     def features(self, stem: Tensor, grid: Size) -> Tensor:
@@ -86,7 +86,7 @@ class JointModel(nn.Module):
             return cast(Tensor, self.adapter(stem[None]))
         with torch.autocast(stem.device.type, enabled=False):  # depthwise gradients in bfloat16 take thrice the time
             values = stem[None].contiguous(memory_format=torch.channels_last)
-            features = join_stages(later_stages(self.backbone, values, self.frozen), grid)
+            features = join_stages(self.backbone.later_stages(values, self.frozen), grid)
         return cast(Tensor, self.adapter(features))
 
     def forward(self, groups: Sequence[Sequence[Pictured]], rng: np.random.Generator) -> Tensor:

@@ -1,0 +1,1 @@
+"""``semcorr benchmark``: what every method costs on grids of many sizes, and what it is worth."""

@@ -1,0 +1,62 @@
+"""The package's own EfficientNet-Lite against timm's."""
+
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from semcorr.errors import ModelError
+from semcorr.features import FeatureExtractor, FeatureOptions
+from semcorr.features.efficientnet_lite import DEVIATION, MEAN, SCALES, EfficientNetLite, trainable
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_timms_weights_fit_and_give_timms_features(name):
+    torch.manual_seed(0)
+    theirs = timm.create_model(name, features_only=True).eval()
+    for module in theirs.modules():
+        if isinstance(module, _BatchNorm):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    ours = EfficientNetLite(name).eval()
+    ours.load_state_dict(theirs.state_dict())
+    pixels = torch.randn(2, 3, 75, 96)  # odd sizes: padding differs on both sides
+    with torch.no_grad():
+        for a, b in zip(ours(pixels), theirs(pixels), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-4 * float(b.abs().max()), rtol=1e-4)
+    assert ours.feature_info.channels() == theirs.feature_info.channels()
+    assert ours.feature_info.reduction() == theirs.feature_info.reduction()
+    known = timm.get_pretrained_cfg(name)
+    assert (known.mean, known.std) == (MEAN, DEVIATION)
+
+
+def test_what_is_not_put_out_is_not_built():
+    network = EfficientNetLite("tf_efficientnet_lite0", (2, 3)).eval()
+    assert [stage.shape for stage in network(torch.zeros(1, 3, 64, 32))] == [(1, 40, 8, 4), (1, 112, 4, 2)]
+    assert len(network.blocks) == 5
+
+
+def test_the_default_model_needs_no_timm():
+    code = "import sys, semcorr; semcorr.load(); print('timm' in sys.modules, 'torchvision' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("blocks", [0, 3, 5])
+def test_both_parts_make_what_the_whole_network_makes(blocks):
+    network = FeatureExtractor(FeatureOptions()).network
+    pixels = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        parts = network.later_stages(network.stem(pixels, blocks), blocks)
+        whole = network(pixels)[1 if blocks == 5 else 0 :]
+        for part, expected in zip(parts, whole, strict=True):
+            torch.testing.assert_close(part, expected)
+
+
+def test_other_networks_cannot_be_trained():
+    network = FeatureExtractor(FeatureOptions(backbone="resnet18", weights="random")).network
+    with pytest.raises(ModelError, match="only the backbones tf_efficientnet_lite0"):
+        trainable(network)
