@@ -101,6 +101,27 @@ def test_a_batch_of_like_pairs_is_what_each_is_alone(pmnc, cat):
         assert far.mean() < 0.01
 
 
+def test_one_against_many(pmnc, cat, cheetah_path, lion_path):
+    exemplar, threads = pmnc.encode(cat), torch.get_num_threads()
+    targets = [cheetah_path, pmnc.encode(lion_path), cat, lion_path, cheetah_path]
+    torch.set_num_threads(2)
+    try:
+        found = list(pmnc.match_each(exemplar, iter(targets)))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    for match, target in zip(found, targets, strict=True):
+        np.testing.assert_allclose(match.forward.points, pmnc.match(cat, target).forward.points, atol=0.5)
+    assert list(pmnc.match_each(cat, [])) == []
+
+
+def test_one_against_many_stops_at_a_missing_picture(pmnc, cat, tmp_path):
+    answers = pmnc.match_each(cat, [cat, tmp_path / "none.jpg"])
+    assert next(answers).target_size == cat.shape[:2]
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
+        next(answers)
+
+
 def test_a_batch_does_not_change_the_grid_of_a_picture(cat):
     model = semcorr.load(image_size=64)
     pictures = [np.ascontiguousarray(cat[:, :width]) for width in (300, 320)]

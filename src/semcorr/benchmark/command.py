@@ -162,18 +162,19 @@ def _applies(what: What, case: Case) -> bool:
 
 def _too_much(what: What, case: Case, rows: dict[Case, Row], settings: Settings, limit: float) -> str | None:
     """Estimate time and memory from the same method on a coarser grid; return why it is left out, or None."""
-    coarser = [
-        grid
-        for grid in sorted({known.grid for known in rows})
-        if grid < case.grid and "matching" in rows.get(replace(case, grid=grid), {})
-    ]
     if what == "precision":
         return _over(settings.pairs * rows[case]["total"], limit)
-    if not coarser:
+    key = "seconds" if what == "optimum" else "matching"
+    coarser = [known for known in rows if replace(known, grid=case.grid) == case and known.grid < case.grid]
+    if any(what in rows[known].get("left_out", {}) for known in coarser):
+        return "left out, as on a coarser grid"
+    measured = [known for known in coarser if key in rows[known]]
+    if not measured:
         return None
-    row, factor = rows[replace(case, grid=coarser[-1])], (case.grid / coarser[-1]) ** _STEEPEST
+    nearest = max(measured, key=lambda known: known.grid)
+    row, factor = rows[nearest], (case.grid / nearest.grid) ** _STEEPEST
     if what == "optimum":
-        return _over(row["seconds"] * factor, limit) if "seconds" in row else "left out at the grid before"
+        return _over(row["seconds"] * factor, limit)
     megabytes = (row["megabytes"] or 0) * factor
     if megabytes > _MEMORY_SHARE * (_memory(settings) or float("inf")):
         return f"would need about {megabytes / 1000:.0f} GB"
