@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import ModuleType
 
 from torch import Tensor, nn
@@ -15,20 +15,22 @@ from semcorr.decode import ScoredPairs
 from semcorr.features.feature_map import FeatureMap
 from semcorr.geometry import Size
 from semcorr.patchmatch import SearchOptions, exhaustive_search, search
+from semcorr.patchmatch.coarse import Plan, coarse_to_fine
+from semcorr.patchmatch.search import search_banded
 
 
 @lru_cache(maxsize=1)
 def compiled_search() -> ModuleType | None:
-    """Return `semcorr.patchmatch.compiled`, or None, with one line on stderr, where Numba is missing or broken."""
+    """Return `semcorr.patchmatch.banded`, which has both searches; None, with one line on stderr, without Numba."""
     try:
-        from semcorr.patchmatch import compiled
+        from semcorr.patchmatch import banded
     except (ImportError, OSError, AttributeError) as error:
         logging.getLogger("semcorr").warning(
             "semcorr: the search runs in plain torch, which is slower: Numba cannot be used here (%s)",
             (str(error) or type(error).__name__).splitlines()[0],
         )
         return None
-    return compiled
+    return banded
 
 
 class PMNC(nn.Module):
@@ -62,14 +64,30 @@ class PMNC(nn.Module):
     def forward(self, source: FeatureMap, target: FeatureMap) -> Tensor | ScoredPairs:
         """Return the table of scores ``(B, hs, ws, ht, wt)``, or, from the compiled search, only what was scored."""
         dilation = self.dilation(source.grid, target.grid)
-        if self.compiled and not self.exhaustive and source.tensor.device.type == "cpu" and self.scoring.channels == 2:
-            fast = compiled_search()
-            if fast is not None:
-                scores: Tensor = fast.search_compiled(
-                    source.tensor, target.tensor, self.scoring, self.options, dilation
-                )
-                return scores
-        maps = correlation_channels(cosine_correlation(source.tensor, target.tensor))
+        features = source.tensor, target.tensor
+        side = math.prod(source.grid + target.grid) ** 0.25
+        if not self.exhaustive and side > self.options.largest and dilation > 1:
+            return coarse_to_fine(
+                *features, dilation, partial(self._match_whole, dilation=1), partial(self._match_cells, factor=dilation)
+            )
+        return self._match_whole(*features, dilation)
+
+    def _compiled(self, source: Tensor) -> ModuleType | None:
+        usable = self.compiled and source.device.type == "cpu" and self.scoring.channels == 2
+        return compiled_search() if usable else None
+
+    def _match_whole(self, source: Tensor, target: Tensor, dilation: int) -> Tensor | ScoredPairs:
         if self.exhaustive:
-            return exhaustive_search(maps, self.scoring, dilation)
+            return exhaustive_search(correlation_channels(cosine_correlation(source, target)), self.scoring, dilation)
+        fast = self._compiled(source)
+        if fast is not None:
+            scores: ScoredPairs = fast.search_compiled(source, target, self.scoring, self.options, dilation)
+            return scores
+        maps = correlation_channels(cosine_correlation(source, target))
         return search(maps, self.scoring, self.options, dilation)
+
+    def _match_cells(self, source: Tensor, target: Tensor, made: Plan, factor: int) -> ScoredPairs:
+        fast = self._compiled(source)
+        run = search_banded if fast is None else fast.search_banded_compiled
+        scores: ScoredPairs = run(source, target, made, self.scoring, self.options, factor)
+        return scores
