@@ -8,6 +8,7 @@ others, in one buffer that fits the cache.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from semcorr.correlation import EPS
 from semcorr.decode import ScoredPairs
 from semcorr.patchmatch.coarse import Plan
 from semcorr.patchmatch.compiled import Layers, improve, layers_of, score_pairs, search_compiled
-from semcorr.patchmatch.kernel import SLACK
+from semcorr.patchmatch.kernel import LANES, ROWS, SLACK, multiply_add
 from semcorr.patchmatch.listing import Floats, Integers, compile_once
 from semcorr.patchmatch.search import SearchOptions
 
@@ -63,31 +64,33 @@ def search_banded_compiled(
     grid = (hs, ws, ht, wt)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for a, b, near, initial in zip(source, target, made.near, made.initial, strict=True):
-            bands = correlate_bands(a.detach().float(), b.detach().float(), near, factor, scoring.radius)
+            bands = correlate_bands(a.detach().float(), b.detach().float(), near, factor, scoring.radius, pool)
             first = initial.unique().numpy()
             found.append(_search_one(bands, first, grid, factor, (layers, scoring.radius), options, pool))
     pairs, scores = ([torch.from_numpy(part) for part in parts] for parts in zip(*found, strict=True))
     return ScoredPairs(tuple(pairs), tuple(scores), grid)
 
 
-def correlate_bands(source: Tensor, target: Tensor, near: Tensor, factor: int, radius: int) -> Bands:
+def correlate_bands(
+    source: Tensor, target: Tensor, near: Tensor, factor: int, radius: int, pool: ThreadPoolExecutor
+) -> Bands:
     """Correlate two feature maps ``(C, hs, ws)`` and ``(C, ht, wt)`` of whole tiles."""
     phases, (rows, columns) = factor**2, near.shape[2:]
     near = near.flatten(2).flatten(0, 1)  # (P, Q)
-    one, other = _by_tile(source, factor), _by_tile(target, factor)  # (P, K, C), (Q, K, C)
-    means = one.mean(1) @ other.mean(1).T  # (P, Q)
+    one, other = _by_tile(source, factor), _by_tile(target, factor)  # (P, C, K), (Q, C, K)
+    means = one.mean(2) @ other.mean(2).T  # (P, Q)
     p, q = near.nonzero().unbind(1)  # (N,)
-    values = torch.empty(phases, phases, len(p))
-    highest = means.new_empty(phases, len(one))
-    done = 0
-    for tile, listed in enumerate(q.split(near.sum(1).tolist())):
-        products = one[tile] @ other[listed].flatten(0, 1).T  # (K, n · K)
-        values[:, :, done : done + len(listed)] = products.view(phases, -1, phases).transpose(1, 2)
-        highest[:, tile] = products.amax(1) if len(listed) else 0
-        done += len(listed)
+    ends = np.concatenate([[0], near.sum(1).cumsum(0).numpy()])
+    rows_of = F.pad(one.transpose(1, 2), (0, 0, 0, -phases % ROWS)).contiguous().numpy()
+    lanes_of = F.pad(other, (0, -phases % LANES)).contiguous().numpy()
+    values = torch.empty(phases**2, len(p))
+    highest = torch.zeros(len(one), phases)
+    arguments = rows_of, lanes_of, q.numpy(), ends, values.numpy(), highest.numpy()
+    in_threads(correlate_tiles, np.linspace(0, len(one), torch.get_num_threads() + 1).astype(np.int64), arguments, pool)
     far = means.masked_fill(near, 0)
-    of_source = highest.maximum(far.amax(1))
-    of_target = far.amax(0).expand(phases, -1).scatter_reduce(1, q.expand(phases, -1), values.amax(0), "amax")
+    of_source = highest.T.maximum(far.amax(1))
+    of_column = values.view(phases, phases, -1).amax(0)  # (K, N)
+    of_target = far.amax(0).expand(phases, -1).scatter_reduce(1, q.expand(phases, -1), of_column, "amax")
     margin, wide = (radius,) * 4, columns + 2 * radius
     places = torch.arange((rows + 2 * radius) * wide).view(-1, wide)
     inside = places[radius : radius + rows, radius : radius + columns].flatten()
@@ -96,7 +99,7 @@ def correlate_bands(source: Tensor, target: Tensor, near: Tensor, factor: int, r
     return Bands(
         F.pad(padded.flatten(), (0, SLACK)).numpy(),
         (p * places.numel() + inside[q]).numpy(),
-        values.flatten(0, 1).numpy(),
+        values.numpy(),
         (1 / (of_source.clamp(min=0) + EPS)).numpy(),
         F.pad(weights.flatten(1), (0, SLACK)).numpy(),
         places[:rows, :columns].flatten().numpy(),
@@ -106,9 +109,18 @@ def correlate_bands(source: Tensor, target: Tensor, near: Tensor, factor: int, r
 
 
 def _by_tile(features: Tensor, factor: int) -> Tensor:
-    """Bring ``(C, h, w)`` to ``(tiles, factor², C)``."""
+    """Bring ``(C, h, w)`` to ``(tiles, C, factor²)``."""
     by_channel = F.pixel_unshuffle(features, factor).flatten(1).T  # (tiles, C · factor²)
-    return by_channel.unflatten(1, (len(features), -1)).transpose(1, 2).contiguous()
+    return by_channel.reshape(len(by_channel), len(features), -1)
+
+
+def in_threads(run: Callable[..., None], cuts: Integers, arguments: tuple[Any, ...], pool: ThreadPoolExecutor) -> None:
+    """Call ``run(cuts[i], cuts[i + 1], *arguments)`` for all i at once, except where there is nothing to do."""
+    shares = [(begin, end) for begin, end in pairwise(cuts) if begin < end]
+    running = [pool.submit(run, *share, *arguments) for share in shares[1:]]
+    run(*shares[0], *arguments)
+    for share in running:
+        share.result()
 
 
 def _search_one(
@@ -135,14 +147,45 @@ def _search_one(
         count = torch.get_num_threads()
         cuts = np.searchsorted(bounds, np.linspace(0, len(keys), count + 1)[1:-1])
         cuts = np.concatenate([[0], cuts, [phases]])
-        shares = [(begin, end) for begin, end in pairwise(cuts) if begin < end]
-        running = [pool.submit(score_phases, *share, bounds, keys, scores, *arguments) for share in shares[1:]]
-        score_phases(*shares[0], bounds, keys, scores, *arguments)
-        for share in running:
-            share.result()
+        in_threads(score_phases, cuts, (bounds, keys, scores, *arguments), pool)
         return from_phase(keys, grid, factor), scores
 
     return improve(first, tried, score, grid, options)
+
+
+@compile_once
+def correlate_tiles(
+    begin: int, end: int, one: Floats, other: Floats, q: Integers, ends: Integers, values: Floats, highest: Floats
+) -> None:
+    """Correlate the cells of source tiles with those of the target tiles that are near.
+
+    Args:
+        begin: First source tile.
+        end: After the last.
+        one: ``(P, K, C)``, K rounded up to whole `ROWS`.
+        other: ``(Q, C, K)``, K rounded up to whole `LANES`.
+        q: The near target tiles of each source tile, one behind the other: ``(N,)``.
+        ends: Where those of each source tile begin, and where the last end: ``(P + 1,)``.
+        values: ``(K · K, N)``, written.
+        highest: The highest of each source cell, ``(P, K)``, raised.
+    """
+    phases, channels, wide = highest.shape[1], one.shape[2], other.shape[2]
+    block = np.empty((one.shape[1], wide), np.float32)
+    for p in range(begin, end):
+        for n in range(ends[p], ends[p + 1]):
+            for row in range(len(block)):
+                for lane in range(wide):
+                    block[row, lane] = 0
+            for row in range(0, len(block), ROWS):
+                rows = one.ctypes.data + 4 * (p * len(block) + row) * channels
+                for lane in range(0, wide, LANES):
+                    lanes = other.ctypes.data + 4 * (q[n] * channels * wide + lane)
+                    into = block.ctypes.data + 4 * (row * wide + lane)
+                    multiply_add(into, wide, rows, channels, lanes, wide, channels)
+            for a in range(phases):
+                for b in range(phases):
+                    values[a * phases + b, n] = block[a, b]
+                    highest[p, a] = max(highest[p, a], block[a, b])
 
 
 @compile_once
