@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from semcorr.consensus.scoring import ScoringFunction
-from semcorr.correlation import filter_weights
+from semcorr.correlation import filter_weights, quick_products
 from semcorr.decode import ScoredPairs
 from semcorr.patchmatch.kernel import LANES, ROWS, SLACK, copy_window, multiply_add, read_window
 from semcorr.patchmatch.listing import (
@@ -145,7 +145,8 @@ def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Map
     memory = torch.empty(hs * ws * inverse.numel() + SLACK)
     memory[-SLACK:] = 0
     flat = memory[:-SLACK].view(hs * ws, -1)
-    torch.matmul(source.float().flatten(1).T, padded.float().flatten(1), out=flat)
+    with quick_products():
+        torch.matmul(source.float().flatten(1).T, padded.float().flatten(1), out=flat)
     weights = filter_weights(flat[None])
     of_target = torch.nn.functional.pad(weights[1][0], (0, SLACK))
     begins = inverse[:ht, :wt].flatten().numpy()
