@@ -7,6 +7,7 @@ import math
 from functools import lru_cache, partial
 from types import ModuleType
 
+import torch
 from torch import Tensor, nn
 
 from semcorr.consensus.scoring import ScoringFunction
@@ -61,25 +62,35 @@ class PMNC(nn.Module):
         side = math.sqrt(math.sqrt(math.prod(source_grid) * math.prod(target_grid)))
         return max(1, round(side / self.trained_grid))
 
+    def bytes_per_pair(self, source_grid: Size, target_grid: Size, device: torch.device) -> float:
+        """Return the peak bytes for each pair of cells, as measured; see `semcorr.memory`."""
+        whole = self._is_whole(source_grid, target_grid)
+        if self._compiled(device) is not None and not self.exhaustive:
+            return 9.0 if whole else 3.0
+        return 45.0 if whole else 60.0
+
+    def _is_whole(self, source_grid: Size, target_grid: Size) -> bool:
+        side = math.prod(source_grid + target_grid) ** 0.25
+        return self.exhaustive or side <= self.options.largest or self.dilation(source_grid, target_grid) == 1
+
     def forward(self, source: FeatureMap, target: FeatureMap) -> Tensor | ScoredPairs:
         """Return the table of scores ``(B, hs, ws, ht, wt)``, or, from the compiled search, only what was scored."""
         dilation = self.dilation(source.grid, target.grid)
         features = source.tensor, target.tensor
-        side = math.prod(source.grid + target.grid) ** 0.25
-        if not self.exhaustive and side > self.options.largest and dilation > 1:
+        if not self._is_whole(source.grid, target.grid):
             return coarse_to_fine(
                 *features, dilation, partial(self._match_whole, dilation=1), partial(self._match_cells, factor=dilation)
             )
         return self._match_whole(*features, dilation)
 
-    def _compiled(self, source: Tensor) -> ModuleType | None:
-        usable = self.compiled and source.device.type == "cpu" and self.scoring.channels == 2
+    def _compiled(self, device: torch.device) -> ModuleType | None:
+        usable = self.compiled and device.type == "cpu" and self.scoring.channels == 2
         return compiled_search() if usable else None
 
     def _match_whole(self, source: Tensor, target: Tensor, dilation: int) -> Tensor | ScoredPairs:
         if self.exhaustive:
             return exhaustive_search(correlation_channels(cosine_correlation(source, target)), self.scoring, dilation)
-        fast = self._compiled(source)
+        fast = self._compiled(source.device)
         if fast is not None:
             scores: ScoredPairs = fast.search_compiled(source, target, self.scoring, self.options, dilation)
             return scores
@@ -87,7 +98,7 @@ class PMNC(nn.Module):
         return search(maps, self.scoring, self.options, dilation)
 
     def _match_cells(self, source: Tensor, target: Tensor, made: Plan, factor: int) -> ScoredPairs:
-        fast = self._compiled(source)
+        fast = self._compiled(source.device)
         run = search_banded if fast is None else fast.search_banded_compiled
         scores: ScoredPairs = run(source, target, made, self.scoring, self.options, factor)
         return scores

@@ -16,10 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semcorr.correlation import cosine_correlation
-from semcorr.decode import ScoredPairs, decode
+from semcorr.decode import ScoredPairs, decode, soft_argmax
 
-BAND = 3
+BAND = 2
 """Tiles around a tile's match between which cells are correlated."""
+
+MODES = 2
+"""Matches of every tile from which its cells begin: the best, and the next best that is apart from it."""
+
+DECODED = 2
+"""Tiles around the best-scored one that a tile's match is decoded from."""
 
 
 class Plan(NamedTuple):
@@ -76,15 +82,18 @@ def plan(scores: Tensor | ScoredPairs, factor: int) -> Plan:
         scores: Of pairs of tiles, a table or a list, as a matcher returns them.
         factor: Cells to a side of a tile.
     """
-    forward, backward = decode(scores, radius=2)
-    (hs, ws), (ht, wt) = forward.confidence.shape[1:], backward.confidence.shape[1:]
-    tiles_near = _near(forward.cells, (ht, wt)) | _near(backward.cells, (hs, ws)).permute(0, 3, 4, 1, 2)
-    there, back = _follow(forward.cells, (ht, wt), factor), _follow(backward.cells, (hs, ws), factor)  # (B, P), (B, Q)
+    forward, backward = decode(scores, radius=DECODED)
+    table = scores.table() if isinstance(scores, ScoredPairs) else scores
+    hs, ws, ht, wt = table.shape[1:]
     targets = ht * wt * factor**2
-    p, q = (torch.arange(cells.shape[1], device=cells.device) for cells in (there, back))
-    initial = torch.cat([p * targets + there, back * targets + q], dim=1)
-    spread = (_enlarge(matches.confidence, factor) for matches in (forward, backward))
-    return Plan(tiles_near, initial, (next(spread), next(spread)))
+    near, initial = torch.zeros_like(table, dtype=torch.bool), []
+    for there, back in zip(_modes(table), _modes(table.permute(0, 3, 4, 1, 2)), strict=True):
+        near |= _near(there, (ht, wt)) | _near(back, (hs, ws)).permute(0, 3, 4, 1, 2)
+        forth, home = _follow(there, (ht, wt), factor), _follow(back, (hs, ws), factor)  # (B, P), (B, Q)
+        p, q = (torch.arange(cells.shape[1], device=cells.device) for cells in (forth, home))
+        initial += [p * targets + forth, home * targets + q]
+    certainty = _enlarge(forward.confidence, factor), _enlarge(backward.confidence, factor)
+    return Plan(near, torch.cat(initial, dim=1), certainty)
 
 
 def banded_correlation(source: Tensor, target: Tensor, near: Tensor, factor: int) -> Tensor:
@@ -119,6 +128,21 @@ def _crop(found: ScoredPairs, shape: tuple[int, ...], certainty: tuple[Tensor, T
         kept_scores.append(scores)
     cropped = certainty[0][:, :hs, :ws], certainty[1][:, :ht, :wt]
     return ScoredPairs(tuple(kept_pairs), tuple(kept_scores), (hs, ws, ht, wt), cropped)
+
+
+def _modes(table: Tensor) -> list[Tensor]:
+    """Decode the best match of every tile, and the next best apart from it: each ``(B, h, w, 2)``."""
+    batch, rows, columns, height, width = table.shape
+    flat = table.flatten(0, 2).clone()  # (N, height, width)
+    y, x = torch.arange(height, device=table.device), torch.arange(width, device=table.device)
+    found: list[Tensor] = []
+    for _ in range(MODES):
+        cells = soft_argmax(flat, DECODED)[0]
+        found.append(torch.where(cells.isfinite(), cells, found[0]) if found else cells)
+        best = flat.flatten(1).argmax(1)[:, None]
+        around = ((y - best // width).abs() <= DECODED)[:, :, None] & ((x - best % width).abs() <= DECODED)[:, None]
+        flat.masked_fill_(around, -torch.inf)
+    return [cells.view(batch, rows, columns, 2) for cells in found]
 
 
 def _near(matches: Tensor, grid: tuple[int, int]) -> Tensor:
