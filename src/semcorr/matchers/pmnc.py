@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from types import ModuleType
 
 import torch
@@ -17,7 +18,7 @@ from semcorr.features.feature_map import FeatureMap
 from semcorr.geometry import Size
 from semcorr.patchmatch import SearchOptions, exhaustive_search, search
 from semcorr.patchmatch.coarse import Plan, coarse_to_fine
-from semcorr.patchmatch.search import search_banded
+from semcorr.patchmatch.search import Search, search_banded
 
 
 @lru_cache(maxsize=1)
@@ -42,7 +43,8 @@ class PMNC(nn.Module):
         trained_grid: Cells to a side of the grid that it was trained on; finer grids dilate its window.
         options: How to search.
         exhaustive: Score all pairs instead of searching: the oracle, for measurements.
-        compiled: Search in compiled code where that can be had, on the CPU; otherwise, and with False, in plain torch.
+        compiled: Search in compiled code where that can be had: by Numba on the CPU, by Triton on CUDA; otherwise, and
+            with False, in plain torch.
     """
 
     def __init__(
@@ -87,6 +89,13 @@ class PMNC(nn.Module):
         usable = self.compiled and device.type == "cpu" and self.scoring.channels == 2
         return compiled_search() if usable else None
 
+    def _plain(self, device: torch.device) -> Search:
+        if self.compiled and device.type == "cuda" and find_spec("triton") is not None:
+            from semcorr.patchmatch.triton_search import search_triton
+
+            return search_triton
+        return search
+
     def _match_whole(self, source: Tensor, target: Tensor, dilation: int) -> Tensor | ScoredPairs:
         if self.exhaustive:
             return exhaustive_search(correlation_channels(cosine_correlation(source, target)), self.scoring, dilation)
@@ -95,10 +104,11 @@ class PMNC(nn.Module):
             scores: ScoredPairs = fast.search_compiled(source, target, self.scoring, self.options, dilation)
             return scores
         maps = correlation_channels(cosine_correlation(source, target))
-        return search(maps, self.scoring, self.options, dilation)
+        return self._plain(source.device)(maps, self.scoring, self.options, dilation, None)
 
     def _match_cells(self, source: Tensor, target: Tensor, made: Plan, factor: int) -> ScoredPairs:
         fast = self._compiled(source.device)
-        run = search_banded if fast is None else fast.search_banded_compiled
+        run = partial(search_banded, run=self._plain(source.device))
+        run = run if fast is None else fast.search_banded_compiled
         scores: ScoredPairs = run(source, target, made, self.scoring, self.options, factor)
         return scores

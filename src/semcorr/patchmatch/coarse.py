@@ -21,8 +21,8 @@ from semcorr.decode import ScoredPairs, decode, soft_argmax
 BAND = 2
 """Tiles around a tile's match between which cells are correlated."""
 
-MODES = 2
-"""Matches of every tile from which its cells begin: the best, and the next best that is apart from it."""
+MODES = 3
+"""Matches of every tile from which its cells begin: the best, and the next best ones that are apart from it."""
 
 DECODED = 2
 """Tiles around the best-scored one that a tile's match is decoded from."""
@@ -131,7 +131,7 @@ def _crop(found: ScoredPairs, shape: tuple[int, ...], certainty: tuple[Tensor, T
 
 
 def _modes(table: Tensor) -> list[Tensor]:
-    """Decode the best match of every tile, and the next best apart from it: each ``(B, h, w, 2)``."""
+    """Decode the best match of every tile, and the next best ones apart from it: each ``(B, h, w, 2)``."""
     batch, rows, columns, height, width = table.shape
     flat = table.flatten(0, 2).clone()  # (N, height, width)
     y, x = torch.arange(height, device=table.device), torch.arange(width, device=table.device)

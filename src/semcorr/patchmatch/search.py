@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,9 @@ from semcorr.patchmatch.candidates import NEAREST, Offsets, best_pairs, initiali
 from semcorr.patchmatch.coarse import Plan, banded_correlation
 
 _CHUNK = 8192  # pairs gathered at once: 8192 windows of 2 × 625 float32 are 41 MB
+
+
+Search = Callable[[Tensor, ScoringFunction, "SearchOptions", int, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,13 @@ def search(
 
 
 def search_banded(
-    source: Tensor, target: Tensor, made: Plan, scoring: ScoringFunction, options: SearchOptions, factor: int
+    source: Tensor,
+    target: Tensor,
+    made: Plan,
+    scoring: ScoringFunction,
+    options: SearchOptions,
+    factor: int,
+    run: Search = search,
 ) -> ScoredPairs:
     """Search the cells of tiles that were matched already, in a banded map that is held whole.
 
@@ -86,6 +96,7 @@ def search_banded(
         scoring: The scoring function.
         options: How to search.
         factor: Cells to a side of a tile, and the spacing of the scoring window's cells.
+        run: `search`, or another with the same arguments and the same result.
 
     Returns:
         The pairs that were scored.
@@ -93,7 +104,7 @@ def search_banded(
     maps = correlation_channels(banded_correlation(source, target, made.near, factor).float())
     initial = torch.zeros_like(maps[:, 0], dtype=torch.bool)
     initial.flatten(1).scatter_(1, made.initial, True)
-    return list_scored(search(maps, scoring, options, factor, initial))
+    return list_scored(run(maps, scoring, options, factor, initial))
 
 
 def pad_maps(maps: Tensor, reach: int) -> Tensor:
