@@ -42,6 +42,7 @@ from semcorr.features import FeatureMap
 from semcorr.matchers.ancnet import ANCNet
 from semcorr.matchers.ncnet import NCNet
 from semcorr.matchers.pmnc import PMNC
+from semcorr.patchmatch import SearchOptions
 
 CONSENSUS: dict[str, Callable[[], nn.Module]] = {
     "NC-Net 5-5-5, 16-16-1": lambda: NCNet(NeighbourhoodConsensus((5, 5, 5), (16, 16, 1))),
@@ -77,9 +78,10 @@ def features(grid: int, channels: int) -> tuple[FeatureMap, FeatureMap]:
     return first, second
 
 
-def stages(methods: list[str], grid: int, radius: int, channels: int) -> dict[str, Stage]:
-    source, target = features(grid, channels)
+def stages(methods: list[str], grid: int, radius: int, arguments: argparse.Namespace) -> dict[str, Stage]:
+    source, target = features(grid, arguments.channels)
     shipped = semcorr.load("pmnc").score
+    options = replace(shipped.options, candidates=arguments.candidates)
     torch.manual_seed(0)
     function = (
         shipped.scoring if radius == shipped.scoring.radius else ScoringFunction(radius, 16).requires_grad_(False)
@@ -87,7 +89,7 @@ def stages(methods: list[str], grid: int, radius: int, channels: int) -> dict[st
     found: dict[str, Stage] = {}
     for name in methods:
         if name.startswith("pmnc"):
-            score = PMNC(function, options=shipped.options, compiled=name == "pmnc")
+            score = PMNC(function, options=options, compiled=name == "pmnc")
         else:
             consensus = CONSENSUS[name.removesuffix(", loop")]().eval().requires_grad_(False)
             score = partial(with_loop, consensus) if name.endswith(", loop") else consensus
@@ -95,14 +97,14 @@ def stages(methods: list[str], grid: int, radius: int, channels: int) -> dict[st
     return found
 
 
-def optimum(grid: int, channels: int) -> tuple[float, float]:
+def optimum(grid: int, arguments: argparse.Namespace) -> tuple[float, float]:
     """Return the share of cells that reach the best score of all, and the share of pairs that the search scores."""
-    source, target = features(grid, channels)
+    source, target = features(grid, arguments.channels)
     shipped = semcorr.load("pmnc").score
     table, oracle = (
         PMNC(shipped.scoring, options=options)(source, target).table()
         for options in (
-            replace(shipped.options, decode_radius=0),
+            replace(shipped.options, candidates=arguments.candidates, decode_radius=0),
             replace(shipped.options, candidates=10**9, iterations=0),
         )
     )
@@ -129,7 +131,14 @@ def peak_megabytes(stage: Stage) -> float:
 
 def memory(method: str, arguments: argparse.Namespace, grid: int, radius: int) -> float:
     command = [sys.executable, __file__, "--only", method, "--grids", str(grid), "--radii", str(radius)]
-    command += ["--channels", str(arguments.channels), "--threads", str(arguments.threads)]
+    command += [
+        "--channels",
+        str(arguments.channels),
+        "--threads",
+        str(arguments.threads),
+        "--candidates",
+        str(arguments.candidates),
+    ]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(json.loads(run.stdout))
 
@@ -149,6 +158,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--largest", type=int, default=50, help="largest grid for all methods but the first")
     parser.add_argument("--channels", type=int, default=1024)
+    parser.add_argument("--candidates", type=int, default=SearchOptions().candidates, help="of each cell, for pmnc")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--memory", action="store_true", help="also peak memory, each in a process of its own")
     parser.add_argument("--optimum", action="store_true", help="also the share of the exhaustive optimum, at r = 2")
@@ -157,7 +167,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.only:
-        stage = stages([arguments.only], arguments.grids[0], arguments.radii[0], arguments.channels)[arguments.only]
+        stage = stages([arguments.only], arguments.grids[0], arguments.radii[0], arguments)[arguments.only]
         stage()
         print(json.dumps(peak_megabytes(stage)))
         return
@@ -166,7 +176,7 @@ def main() -> None:
     for radius in arguments.radii:
         for grid in arguments.grids:
             methods = arguments.methods if grid <= arguments.largest else arguments.methods[:1]
-            running = stages(methods, grid, radius, arguments.channels)
+            running = stages(methods, grid, radius, arguments)
             running[methods[0]]()  # compiles it
             turns = [{name: clock(stage) for name, stage in running.items()} for _ in range(arguments.runs)]
             for name in methods:
@@ -177,7 +187,7 @@ def main() -> None:
                 if arguments.memory:
                     line += f", {memory(name, arguments, grid, radius):7.1f} MB"
                 if arguments.optimum and name == methods[0] and radius == 2 and grid <= arguments.largest:
-                    reached, scored = optimum(grid, arguments.channels)
+                    reached, scored = optimum(grid, arguments)
                     line += f", optimum in {100 * reached:.1f} % of cells, {100 * scored:.2f} % of pairs scored"
                 print(line, flush=True)
                 times.setdefault(f"{name}, r = {radius}", {})[grid] = processor

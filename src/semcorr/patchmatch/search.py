@@ -34,7 +34,7 @@ class SearchOptions:
             are searched from coarse to fine.
     """
 
-    candidates: int = 15
+    candidates: int = 10
     iterations: int = 8
     offsets: Offsets = NEAREST
     decode_radius: int = 2
