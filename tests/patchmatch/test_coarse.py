@@ -48,11 +48,11 @@ def test_whole_tiles_repeat_the_last_cells():
 
 def test_the_plan_begins_where_the_tiles_went():
     made = plan(diagonal(2, 3), factor=2)
-    assert made.initial.shape == (1, 48)
+    assert made.initial.unique().numel() == 24
     assert torch.equal(made.initial // 24, made.initial % 24)  # every cell to the same cell
     assert made.certainty[0].shape == (1, 4, 6)
     made = plan(diagonal(1, 12), factor=2)
-    assert made.near[0, 0, 0, 0].tolist() == [True] * 4 + [False] * 8
+    assert made.near[0, 0, 0, 0].tolist() == [True] * 3 + [False] * 9
 
 
 def test_the_band_holds_cells_and_all_else_the_mean_of_their_tiles():
