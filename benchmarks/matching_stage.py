@@ -5,8 +5,8 @@
 The features are those of two photographs, turned into ``--channels`` dimensions by a rotation, which leaves every
 correlation as it is. Methods are timed in turns, so that a busy machine slows all of them; every figure is a median.
 Memory (Linux) is the peak of a process of its own that matches for the second time, above what it held before. NC-Net
-here is the plain definition, a loop of 3-D convolutions, as a yardstick that does not depend on this library; its
-weights are random.
+and ANC-Net are run twice: with the usual loop of 3-D convolutions, as a yardstick, and with this library's 4-D
+convolution; their weights are random.
 """
 
 from __future__ import annotations
@@ -23,50 +23,43 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from conv4d import loop_of_conv3d
 from skimage import data
-from torch import Tensor
+from torch import Tensor, nn
 
 import semcorr
+from semcorr.consensus import conv4d as convolution
+from semcorr.consensus.ancnet import AdaptiveConsensus
+from semcorr.consensus.ncnet import NeighbourhoodConsensus
 from semcorr.consensus.scoring import ScoringFunction
-from semcorr.correlation import cosine_correlation, soft_mutual_filter
+from semcorr.consensus.self_similarity import SelfSimilarity
 from semcorr.decode import decode
 from semcorr.features import FeatureMap
+from semcorr.matchers.ancnet import ANCNet
+from semcorr.matchers.ncnet import NCNet
 from semcorr.matchers.pmnc import PMNC
+from semcorr.patchmatch import SearchOptions
 
-NCNETS = {"NC-Net 5-5-5, 16-16-1": (5, (1, 16, 16, 1)), "NC-Net 3-3-3, 10-10-1": (3, (1, 10, 10, 1))}
+CONSENSUS: dict[str, Callable[[], nn.Module]] = {
+    "NC-Net 5-5-5, 16-16-1": lambda: NCNet(NeighbourhoodConsensus((5, 5, 5), (16, 16, 1))),
+    "NC-Net 3-3-3, 10-10-1": lambda: NCNet(NeighbourhoodConsensus((3, 3, 3), (10, 10, 1))),
+    "ANC-Net": lambda: ANCNet(AdaptiveConsensus(), SelfSimilarity()),
+}
+METHODS = ["pmnc", "pmnc, plain torch", *(f"{name}{how}" for name in CONSENSUS for how in (", loop", ""))]
 Stage = Callable[[], object]
 
 
-def conv4d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolve ``(B, C, h, w, d, t)`` with ``(k, O, C, k, k, k)``: a 3-D convolution for each row and kernel row."""
-    kernel = weight.shape[0]
-    padded = F.pad(x, (0, 0, 0, 0, 0, 0, kernel // 2, kernel // 2))
-    rows = []
-    for row in range(x.shape[2]):
-        parts = [
-            F.conv3d(padded[:, :, row + k], weight[k], bias if k == 0 else None, padding=kernel // 2)
-            for k in range(kernel)
-        ]
-        rows.append(torch.stack(parts).sum(0))
-    return torch.stack(rows, dim=2)
-
-
-def ncnet(source: Tensor, target: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Compute M(NC(M(C))) with NC symmetric in the two pictures (Rocco et al., NeurIPS 2018, section 3)."""
-    maps = soft_mutual_filter(cosine_correlation(source, target))[:, None]
-    total = torch.zeros_like(maps)
-    for order in ((0, 1, 2, 3, 4, 5), (0, 1, 4, 5, 2, 3)):
-        x = maps.permute(order)
-        for weight, bias in layers:
-            x = F.relu(conv4d(x, weight, bias))
-        total += x.permute(order)
-    return soft_mutual_filter(total[:, 0])
+def with_loop(matcher: nn.Module, source: FeatureMap, target: FeatureMap) -> Tensor:
+    """Run a matcher with every 4-D convolution as the usual loop of 3-D ones."""
+    folded, convolution.conv4d = convolution.conv4d, loop_of_conv3d
+    try:
+        return matcher(source, target)
+    finally:
+        convolution.conv4d = folded
 
 
 def features(grid: int, channels: int) -> tuple[FeatureMap, FeatureMap]:
@@ -85,36 +78,33 @@ def features(grid: int, channels: int) -> tuple[FeatureMap, FeatureMap]:
     return first, second
 
 
-def stages(methods: list[str], grid: int, radius: int, channels: int) -> dict[str, Stage]:
-    source, target = features(grid, channels)
+def stages(methods: list[str], grid: int, radius: int, arguments: argparse.Namespace) -> dict[str, Stage]:
+    source, target = features(grid, arguments.channels)
     shipped = semcorr.load("pmnc").score
+    options = replace(shipped.options, candidates=arguments.candidates)
     torch.manual_seed(0)
     function = (
         shipped.scoring if radius == shipped.scoring.radius else ScoringFunction(radius, 16).requires_grad_(False)
     )
     found: dict[str, Stage] = {}
     for name in methods:
-        if name in NCNETS:
-            kernel, widths = NCNETS[name]
-            layers = [
-                (torch.randn(kernel, o, i, kernel, kernel, kernel) / (i * kernel**4) ** 0.5, torch.zeros(o))
-                for i, o in pairwise(widths)
-            ]
-            found[name] = partial(lambda layers: decode(ncnet(source.tensor, target.tensor, layers), 2), layers)
+        if name.startswith("pmnc"):
+            score = PMNC(function, options=options, compiled=name == "pmnc")
         else:
-            matcher = PMNC(function, options=shipped.options, compiled=name == "pmnc")
-            found[name] = partial(lambda matcher: decode(matcher(source, target), 2), matcher)
+            consensus = CONSENSUS[name.removesuffix(", loop")]().eval().requires_grad_(False)
+            score = partial(with_loop, consensus) if name.endswith(", loop") else consensus
+        found[name] = partial(lambda score: decode(score(source, target), 2), score)
     return found
 
 
-def optimum(grid: int, channels: int) -> tuple[float, float]:
+def optimum(grid: int, arguments: argparse.Namespace) -> tuple[float, float]:
     """Return the share of cells that reach the best score of all, and the share of pairs that the search scores."""
-    source, target = features(grid, channels)
+    source, target = features(grid, arguments.channels)
     shipped = semcorr.load("pmnc").score
     table, oracle = (
         PMNC(shipped.scoring, options=options)(source, target).table()
         for options in (
-            replace(shipped.options, decode_radius=0),
+            replace(shipped.options, candidates=arguments.candidates, decode_radius=0),
             replace(shipped.options, candidates=10**9, iterations=0),
         )
     )
@@ -141,7 +131,14 @@ def peak_megabytes(stage: Stage) -> float:
 
 def memory(method: str, arguments: argparse.Namespace, grid: int, radius: int) -> float:
     command = [sys.executable, __file__, "--only", method, "--grids", str(grid), "--radii", str(radius)]
-    command += ["--channels", str(arguments.channels), "--threads", str(arguments.threads)]
+    command += [
+        "--channels",
+        str(arguments.channels),
+        "--threads",
+        str(arguments.threads),
+        "--candidates",
+        str(arguments.candidates),
+    ]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(json.loads(run.stdout))
 
@@ -158,9 +155,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--grids", type=int, nargs="+", default=[16, 25, 32, 50, 64])
     parser.add_argument("--radii", type=int, nargs="+", default=[2])
-    parser.add_argument("--methods", nargs="+", default=["pmnc", "pmnc, plain torch", *NCNETS])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--largest", type=int, default=50, help="largest grid for all methods but the first")
     parser.add_argument("--channels", type=int, default=1024)
+    parser.add_argument("--candidates", type=int, default=SearchOptions().candidates, help="of each cell, for pmnc")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--memory", action="store_true", help="also peak memory, each in a process of its own")
     parser.add_argument("--optimum", action="store_true", help="also the share of the exhaustive optimum, at r = 2")
@@ -169,7 +167,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.only:
-        stage = stages([arguments.only], arguments.grids[0], arguments.radii[0], arguments.channels)[arguments.only]
+        stage = stages([arguments.only], arguments.grids[0], arguments.radii[0], arguments)[arguments.only]
         stage()
         print(json.dumps(peak_megabytes(stage)))
         return
@@ -178,18 +176,18 @@ def main() -> None:
     for radius in arguments.radii:
         for grid in arguments.grids:
             methods = arguments.methods if grid <= arguments.largest else arguments.methods[:1]
-            running = stages(methods, grid, radius, arguments.channels)
+            running = stages(methods, grid, radius, arguments)
             running[methods[0]]()  # compiles it
             turns = [{name: clock(stage) for name, stage in running.items()} for _ in range(arguments.runs)]
             for name in methods:
                 wall, processor = (1000 * statistics.median(turn[name][i] for turn in turns) for i in (0, 1))
                 ratios = [[turn[name][i] / turn[methods[0]][i] for turn in turns] for i in (0, 1)]
-                line = f"r {radius} grid {grid:3} {name:22} {wall:9.1f} ms, {processor:9.1f} ms of processor"
+                line = f"r {radius} grid {grid:3} {name:28} {wall:9.1f} ms, {processor:9.1f} ms of processor"
                 line += f", {statistics.median(ratios[0]):6.1f} / {statistics.median(ratios[1]):6.1f} times the first"
                 if arguments.memory:
                     line += f", {memory(name, arguments, grid, radius):7.1f} MB"
                 if arguments.optimum and name == methods[0] and radius == 2 and grid <= arguments.largest:
-                    reached, scored = optimum(grid, arguments.channels)
+                    reached, scored = optimum(grid, arguments)
                     line += f", optimum in {100 * reached:.1f} % of cells, {100 * scored:.2f} % of pairs scored"
                 print(line, flush=True)
                 times.setdefault(f"{name}, r = {radius}", {})[grid] = processor

@@ -8,7 +8,7 @@ import torch
 import semcorr
 from semcorr.cli import main
 from semcorr.errors import SemcorrError
-from semcorr.memory import BYTES_PER_PAIR, check_memory, memory_of
+from semcorr.memory import DENSE, bytes_per_pair, check_memory, memory_of
 
 CPU = torch.device("cpu")
 
@@ -18,7 +18,7 @@ def test_the_memory_of_this_machine():
 
 
 def test_what_fits_is_not_refused_and_what_does_not_is():
-    most = memory_of(CPU) // BYTES_PER_PAIR
+    most = int(memory_of(CPU) // DENSE)
     check_memory(most, CPU)
     with pytest.raises(SemcorrError, match=r"needs about \d+ GB, and cpu has \d+ GB: choose a smaller grid"):
         check_memory(most + most // 10, CPU)
@@ -39,9 +39,19 @@ def test_too_many_at_once_are_refused(cat):
     model = semcorr.load("nearest")
     encoded = model.encode(cat)
     cells = np.prod(encoded.features.grid)
-    count = int(memory_of(CPU) // BYTES_PER_PAIR // cells**2) + 1
+    count = int(memory_of(CPU) // DENSE // cells**2) + 1
     with pytest.raises(SemcorrError, match="or fewer at once"):
         model.match_many([(encoded, encoded)] * count)
+
+
+def test_each_matcher_says_what_it_needs():
+    small, large = (25, 25), (100, 100)
+    nearest, pmnc, ncnet = (semcorr.load(name).score for name in ("nearest", "pmnc", "ncnet"))
+    assert bytes_per_pair(nearest, small, small, CPU) == DENSE
+    assert bytes_per_pair(ncnet, small, small, CPU) > 10 * bytes_per_pair(pmnc, small, small, CPU)
+    assert bytes_per_pair(pmnc, large, large, CPU) < bytes_per_pair(pmnc, small, small, CPU)
+    pmnc.compiled = False
+    assert bytes_per_pair(pmnc, small, small, CPU) == 45
 
 
 RUNS_OUT = """

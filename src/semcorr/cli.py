@@ -95,8 +95,8 @@ def match(
     grid: Annotated[
         int | None,
         typer.Option(
-            help="Cells to a side of a square picture (default 25). Memory and time grow about with its fourth power: "
-            "100 needs some 4.5 GB."
+            help="Cells to a side of a square picture (default 25). Matching by pmnc takes 130 MB at 64 and 220 MB at "
+            "100, which is matched from coarse to fine; other models take far more."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")] = "cpu",

@@ -5,6 +5,9 @@ Shapes: ``B`` pairs, ``C`` channels, ``hs × ws`` source cells, ``ht × wt`` tar
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -32,6 +35,24 @@ def cosine_correlation(source: Tensor, target: Tensor) -> Tensor:
         )
     flat = source.flatten(2).transpose(1, 2) @ target.flatten(2)  # (B, hs·ws, ht·wt)
     return flat.reshape(source.shape[0], *source.shape[2:], *target.shape[2:])
+
+
+@contextmanager
+def quick_products() -> Iterator[None]:
+    """Let oneDNN multiply float32 matrices on the CPU, and round factors to bfloat16 where that is quicker.
+
+    Sums and results stay float32. Processors with AMX round; on others this is the same arithmetic as ever, in a
+    library that is quicker there than the one that is asked by default.
+    """
+    settings = getattr(torch.backends.mkldnn, "matmul", None)  # from torch 2.9 on
+    if settings is None:
+        yield
+        return
+    before, settings.fp32_precision = settings.fp32_precision, "bf16"
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before
 
 
 EPS = 1e-5  # from the authors' code

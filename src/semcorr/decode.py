@@ -32,19 +32,30 @@ class ScoredPairs:
         pairs: For each of B pairs of pictures, ``p · Q + q`` of each pair of cells that was scored, int64, each once.
         scores: Their scores, float32.
         shape: Rows and columns of the source, rows and columns of the target.
+        certainty: Where the search looked only around matches of a coarser grid: how sure those were, for each source
+            cell ``(B, hs, ws)`` and each target cell ``(B, ht, wt)``.
     """
 
     pairs: tuple[Tensor, ...]
     scores: tuple[Tensor, ...]
     shape: tuple[int, int, int, int]
+    certainty: tuple[Tensor, Tensor] | None = None
 
     def table(self) -> Tensor:
         """Return the scores as a table ``(B, hs, ws, ht, wt)``, -inf where a pair was not scored."""
         hs, ws, ht, wt = self.shape
-        table = torch.full((len(self.pairs), hs * ws * ht * wt), -torch.inf)
+        table = torch.full((len(self.pairs), hs * ws * ht * wt), -torch.inf, device=self.scores[0].device)
         for row, pairs, scores in zip(table, self.pairs, self.scores, strict=True):
             row[pairs] = scores
         return table.view(-1, *self.shape)
+
+
+def list_scored(table: Tensor) -> ScoredPairs:
+    """List the pairs of a table ``(B, hs, ws, ht, wt)`` that were scored: those that are not -inf."""
+    pairs = [row.flatten().isfinite().nonzero()[:, 0] for row in table]
+    scores = [row.flatten()[listed] for row, listed in zip(table, pairs, strict=True)]
+    hs, ws, ht, wt = table.shape[1:]
+    return ScoredPairs(tuple(pairs), tuple(scores), (hs, ws, ht, wt))
 
 
 def decode(scores: Tensor | ScoredPairs, radius: int = 2, agreement: float = 1.0) -> tuple[CellMatches, CellMatches]:
@@ -115,6 +126,11 @@ def _peaks_of_pairs(scored: ScoredPairs, radius: int) -> tuple[CellMatches, Cell
     there, back = (
         CellMatches(*(torch.stack(tensors) for tensors in zip(*each, strict=True))) for each in (forward, backward)
     )
+    if scored.certainty is not None:
+        there, back = (
+            CellMatches(matches.cells, matches.confidence * certainty)
+            for matches, certainty in zip((there, back), scored.certainty, strict=True)
+        )
     return there, back
 
 

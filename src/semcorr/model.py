@@ -19,7 +19,7 @@ from semcorr.geometry import cells_to_pixels
 from semcorr.image import ImageLike, is_blank, load_image
 from semcorr.match import Field, Match
 from semcorr.matchers import ScoreCells
-from semcorr.memory import check_memory, within_memory
+from semcorr.memory import bytes_per_pair, check_memory, within_memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,8 @@ class Matcher:
         encoded: dict[int, Encoded] = {}
         sizes = [array.shape[:2] for array in arrays]
         for size in sizes:  # not even its features fit, if a match with a picture like it does not
-            check_memory(math.prod(self.features.grid(size)) ** 2, self.device)
+            grid = self.features.grid(size)
+            check_memory(math.prod(grid) ** 2, self.device, bytes_per_pair(self.score, grid, grid, self.device))
         for indices in _groups([(self.features.input_size(size), self.features.grid(size)) for size in sizes]):
             batch = self.features.encode([arrays[index] for index in indices])
             for row, index in enumerate(indices):
@@ -158,7 +159,8 @@ class Matcher:
         grids = [(a.features.grid, b.features.grid) for a, b in zip(sources, targets, strict=True)]
         for indices in _groups(grids):
             source, target = grids[indices[0]]
-            with within_memory(len(indices) * math.prod(source) * math.prod(target), self.device):
+            per_pair = bytes_per_pair(self.score, source, target, self.device)
+            with within_memory(len(indices) * math.prod(source) * math.prod(target), self.device, per_pair):
                 batch = self._match_batch([sources[index] for index in indices], [targets[index] for index in indices])
             matches |= zip(indices, batch, strict=True)
         return [matches[index] for index in range(len(pairs))]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from semcorr.correlation import cosine_correlation
 from semcorr.features.feature_map import FeatureMap
-from semcorr.matchers.ncnet import filtered_consensus
+from semcorr.matchers.ncnet import filtered_consensus, widest
 
 _NEVER = 1e-9  # what a pair of no support counts, so that every score is finite
 
@@ -22,6 +22,10 @@ class ANCNet(nn.Module):
     def __init__(self, consensus: nn.Module, describe: nn.Module) -> None:
         super().__init__()
         self.consensus, self.describe = consensus, describe
+
+    def bytes_per_pair(self, *_: object) -> float:
+        """Return the peak bytes for each pair of cells, as measured; see `semcorr.memory`."""
+        return 32.0 * widest(self.consensus)
 
     def consensus_map(self, source: Tensor, target: Tensor) -> Tensor:
         """Return the averaged map ``(B, hs, ws, ht, wt)`` of L2-normalised features ``(B, C, h, w)``."""

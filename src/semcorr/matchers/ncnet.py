@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from semcorr.consensus.conv4d import Conv4d
 from semcorr.correlation import cosine_correlation, soft_mutual_filter
 from semcorr.features.feature_map import FeatureMap
 
@@ -21,6 +22,11 @@ def filtered_consensus(consensus: nn.Module, correlation: Tensor) -> Tensor:
     return soft_mutual_filter(consensus(soft_mutual_filter(correlation)[:, None])[:, 0])
 
 
+def widest(consensus: nn.Module) -> int:
+    """Return the largest number of channels of a network's 4-D convolutions; 1 if it has none."""
+    return max((layer.weight.shape[0] for layer in consensus.modules() if isinstance(layer, Conv4d)), default=1)
+
+
 class NCNet(nn.Module):
     """Correlate, filter, convolve in 4-D, and filter again.
 
@@ -31,6 +37,10 @@ class NCNet(nn.Module):
     def __init__(self, consensus: nn.Module) -> None:
         super().__init__()
         self.consensus = consensus
+
+    def bytes_per_pair(self, *_: object) -> float:
+        """Return the peak bytes for each pair of cells, as measured; see `semcorr.memory`."""
+        return 25.0 * widest(self.consensus)
 
     def consensus_map(self, source: Tensor, target: Tensor) -> Tensor:
         """Return the filtered map ``(B, hs, ws, ht, wt)`` of L2-normalised features ``(B, C, h, w)``."""

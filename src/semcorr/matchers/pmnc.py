@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
+from importlib.util import find_spec
 from types import ModuleType
 
+import torch
 from torch import Tensor, nn
 
 from semcorr.consensus.scoring import ScoringFunction
@@ -15,20 +17,22 @@ from semcorr.decode import ScoredPairs
 from semcorr.features.feature_map import FeatureMap
 from semcorr.geometry import Size
 from semcorr.patchmatch import SearchOptions, exhaustive_search, search
+from semcorr.patchmatch.coarse import Plan, coarse_to_fine
+from semcorr.patchmatch.search import Search, search_banded
 
 
 @lru_cache(maxsize=1)
 def compiled_search() -> ModuleType | None:
-    """Return `semcorr.patchmatch.compiled`, or None, with one line on stderr, where Numba is missing or broken."""
+    """Return `semcorr.patchmatch.banded`, which has both searches; None, with one line on stderr, without Numba."""
     try:
-        from semcorr.patchmatch import compiled
+        from semcorr.patchmatch import banded
     except (ImportError, OSError, AttributeError) as error:
         logging.getLogger("semcorr").warning(
             "semcorr: the search runs in plain torch, which is slower: Numba cannot be used here (%s)",
             (str(error) or type(error).__name__).splitlines()[0],
         )
         return None
-    return compiled
+    return banded
 
 
 class PMNC(nn.Module):
@@ -39,7 +43,8 @@ class PMNC(nn.Module):
         trained_grid: Cells to a side of the grid that it was trained on; finer grids dilate its window.
         options: How to search.
         exhaustive: Score all pairs instead of searching: the oracle, for measurements.
-        compiled: Search in compiled code where that can be had, on the CPU; otherwise, and with False, in plain torch.
+        compiled: Search in compiled code where that can be had: by Numba on the CPU, by Triton on CUDA; otherwise, and
+            with False, in plain torch.
     """
 
     def __init__(
@@ -59,17 +64,51 @@ class PMNC(nn.Module):
         side = math.sqrt(math.sqrt(math.prod(source_grid) * math.prod(target_grid)))
         return max(1, round(side / self.trained_grid))
 
+    def bytes_per_pair(self, source_grid: Size, target_grid: Size, device: torch.device) -> float:
+        """Return the peak bytes for each pair of cells, as measured; see `semcorr.memory`."""
+        whole = self._is_whole(source_grid, target_grid)
+        if self._compiled(device) is not None and not self.exhaustive:
+            return 9.0 if whole else 3.0
+        return 45.0 if whole else 60.0
+
+    def _is_whole(self, source_grid: Size, target_grid: Size) -> bool:
+        side = math.prod(source_grid + target_grid) ** 0.25
+        return self.exhaustive or side <= self.options.largest or self.dilation(source_grid, target_grid) == 1
+
     def forward(self, source: FeatureMap, target: FeatureMap) -> Tensor | ScoredPairs:
         """Return the table of scores ``(B, hs, ws, ht, wt)``, or, from the compiled search, only what was scored."""
         dilation = self.dilation(source.grid, target.grid)
-        if self.compiled and not self.exhaustive and source.tensor.device.type == "cpu" and self.scoring.channels == 2:
-            fast = compiled_search()
-            if fast is not None:
-                scores: Tensor = fast.search_compiled(
-                    source.tensor, target.tensor, self.scoring, self.options, dilation
-                )
-                return scores
-        maps = correlation_channels(cosine_correlation(source.tensor, target.tensor))
+        features = source.tensor, target.tensor
+        if not self._is_whole(source.grid, target.grid):
+            return coarse_to_fine(
+                *features, dilation, partial(self._match_whole, dilation=1), partial(self._match_cells, factor=dilation)
+            )
+        return self._match_whole(*features, dilation)
+
+    def _compiled(self, device: torch.device) -> ModuleType | None:
+        usable = self.compiled and device.type == "cpu" and self.scoring.channels == 2
+        return compiled_search() if usable else None
+
+    def _plain(self, device: torch.device) -> Search:
+        if self.compiled and device.type == "cuda" and find_spec("triton") is not None:
+            from semcorr.patchmatch.triton_search import search_triton
+
+            return search_triton
+        return search
+
+    def _match_whole(self, source: Tensor, target: Tensor, dilation: int) -> Tensor | ScoredPairs:
         if self.exhaustive:
-            return exhaustive_search(maps, self.scoring, dilation)
-        return search(maps, self.scoring, self.options, dilation)
+            return exhaustive_search(correlation_channels(cosine_correlation(source, target)), self.scoring, dilation)
+        fast = self._compiled(source.device)
+        if fast is not None:
+            scores: ScoredPairs = fast.search_compiled(source, target, self.scoring, self.options, dilation)
+            return scores
+        maps = correlation_channels(cosine_correlation(source, target))
+        return self._plain(source.device)(maps, self.scoring, self.options, dilation, None)
+
+    def _match_cells(self, source: Tensor, target: Tensor, made: Plan, factor: int) -> ScoredPairs:
+        fast = self._compiled(source.device)
+        run = partial(search_banded, run=self._plain(source.device))
+        run = run if fast is None else fast.search_banded_compiled
+        scores: ScoredPairs = run(source, target, made, self.scoring, self.options, factor)
+        return scores

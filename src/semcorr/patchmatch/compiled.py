@@ -9,37 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
-from numpy.typing import NDArray
 from torch import Tensor
 
 from semcorr.consensus.scoring import ScoringFunction
-from semcorr.correlation import filter_weights
+from semcorr.correlation import filter_weights, quick_products
 from semcorr.decode import ScoredPairs
 from semcorr.patchmatch.kernel import LANES, ROWS, SLACK, copy_window, multiply_add, read_window
+from semcorr.patchmatch.listing import (
+    Booleans,
+    Floats,
+    Integers,
+    compile_once,
+    first_candidates,
+    next_candidates,
+    surroundings,
+    update_best,
+)
 from semcorr.patchmatch.search import SearchOptions
-
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
-Booleans = NDArray[np.bool_]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 _BLOCK = 8 * ROWS  # pairs scored at once: their windows at one source offset fit the first cache
 _LEAST = 384  # pairs that are worth a thread
-
-
-def _compile(function: Function) -> Function:
-    """Compile on first use, and keep the code on disk: beside the package, or in the user's cache, where it can be."""
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        compiled = njit(cache=True, **options)(function)
-    except RuntimeError:  # Numba finds no folder that it may write to
-        compiled = njit(**options)(function)
-    return cast(Function, compiled)
 
 
 class Layers(NamedTuple):
@@ -152,7 +145,8 @@ def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Map
     memory = torch.empty(hs * ws * inverse.numel() + SLACK)
     memory[-SLACK:] = 0
     flat = memory[:-SLACK].view(hs * ws, -1)
-    torch.matmul(source.float().flatten(1).T, padded.float().flatten(1), out=flat)
+    with quick_products():
+        torch.matmul(source.float().flatten(1).T, padded.float().flatten(1), out=flat)
     weights = filter_weights(flat[None])
     of_target = torch.nn.functional.pad(weights[1][0], (0, SLACK))
     begins = inverse[:ht, :wt].flatten().numpy()
@@ -167,14 +161,9 @@ def _search_one(
     """Return the pairs that were scored, as ``p · Q + q``, and their scores."""
     hs, ws, ht, wt = maps.grid
     tried = np.zeros(hs * ws * ht * wt, dtype=np.bool_)
-    best = np.full(hs * ws + ht * wt, -1, dtype=np.int64)  # the match of each source cell, then of each target cell
-    highest = np.full(len(best), -np.inf, dtype=np.float32)
-    proposed = best.copy()
-    steps = np.array(options.offsets, dtype=np.int64).reshape(-1, 2)
     arguments: tuple[Any, ...] = (*maps[:6], hs, ws, *window, *layers)
-    rounds: list[tuple[Integers, Floats]] = []
 
-    def score(pairs: Integers) -> None:
+    def score(pairs: Integers) -> tuple[Integers, Floats]:
         pairs.sort()  # windows of neighbouring cells are read one after the other
         scores = np.empty(len(pairs), np.float32)
         count = min(torch.get_num_threads(), len(pairs) // _LEAST + 1)
@@ -183,103 +172,49 @@ def _search_one(
         score_pairs(*parts[0], *arguments)
         for other in others:
             other.result()
-        update_best(pairs, scores, best, highest, hs * ws, ht * wt)
-        rounds.append((pairs, scores))
+        return pairs, scores
 
-    score(first_candidates(*maps[:3], maps.centres, options.candidates, tried))
+    first = first_candidates(*maps[:3], maps.centres, options.candidates, tried)
+    return improve(first, tried, score, maps.grid, options)
+
+
+def improve(
+    first: Integers,
+    tried: Booleans,
+    score: Callable[[Integers], tuple[Integers, Floats]],
+    grid: tuple[int, int, int, int],
+    options: SearchOptions,
+) -> tuple[Integers, Floats]:
+    """Search on from the first candidates, as `semcorr.patchmatch.search.search` does.
+
+    Args:
+        first: Pairs as ``p · Q + q``, each marked in ``tried``.
+        tried: All pairs, ``(P · Q,)``, changed in place.
+        score: Returns pairs, in any order, and their scores.
+        grid: Rows and columns of the source, rows and columns of the target.
+        options: How to search.
+
+    Returns:
+        All pairs that were scored, and their scores.
+    """
+    hs, ws, ht, wt = grid
+    best = np.full(hs * ws + ht * wt, -1, dtype=np.int64)  # the match of each source cell, then of each target cell
+    highest = np.full(len(best), -np.inf, dtype=np.float32)
+    proposed = best.copy()
+    steps = np.array(options.offsets, dtype=np.int64).reshape(-1, 2)
+    rounds = [score(first)]
+    update_best(*rounds[-1], best, highest, hs * ws, ht * wt)
     for _ in range(options.iterations):
         pairs = next_candidates(best, proposed, steps, hs, ws, ht, wt, tried)
         if not len(pairs):
             break
-        score(pairs)
-    score(surroundings(best, options.decode_radius, hs, ws, ht, wt, tried))
+        rounds.append(score(pairs))
+        update_best(*rounds[-1], best, highest, hs * ws, ht * wt)
+    rounds.append(score(surroundings(best, options.decode_radius, hs, ws, ht, wt, tried)))
     return np.concatenate([pairs for pairs, _ in rounds]), np.concatenate([scores for _, scores in rounds])
 
 
-@_compile
-def first_candidates(
-    one: Floats, of_source: Floats, of_target: Floats, centres: Integers, count: int, tried: Booleans
-) -> Integers:
-    """List the ``count`` highest filtered correlations of every source cell and of every target cell, each pair once.
-
-    A pair (p, q) is listed as ``p · Q + q``, and marked in ``tried``, here and below.
-    """
-    sources, targets = len(one), len(centres)
-    by_row, by_column = min(count, targets), min(count, sources)
-    # the highest of each target cell, ascending, then those of the source cell that is looked at
-    highest = np.full((targets + 1, max(by_row, by_column)), np.float32(-1))
-    lowest = np.full(targets + 1, np.float32(-1))
-    places = np.zeros(highest.shape, np.int64)
-    pairs, listed = np.empty(sources * by_row + targets * by_column, np.int64), 0
-    for p in range(sources):
-        for i in range(by_row):
-            highest[targets, i] = -1
-        lowest[targets] = -1
-        for q in range(targets):
-            value = max(one[p, centres[q]], np.float32(0))
-            value = value * value * value * of_source[p] * of_target[centres[q]]
-            if value > lowest[targets]:
-                _insert(value, q, targets, by_row, highest, places)
-                lowest[targets] = highest[targets, 0]
-            if value > lowest[q]:
-                _insert(value, p, q, by_column, highest, places)
-                lowest[q] = highest[q, 0]
-        for i in range(by_row):
-            listed = _list(p * targets + places[targets, i], pairs, listed, tried)
-    for q in range(targets):
-        for i in range(by_column):
-            listed = _list(places[q, i] * targets + q, pairs, listed, tried)
-    return pairs[:listed]
-
-
-@_compile
-def next_candidates(
-    best: Integers, proposed: Integers, steps: Integers, hs: int, ws: int, ht: int, wt: int, tried: Booleans
-) -> Integers:
-    """List what `propagate` and `refine` mark, for the matches that are new since the last call."""
-    sources, targets = hs * ws, ht * wt
-    pairs, listed = np.empty(len(best) * (len(steps) + 18), np.int64), 0
-    for index in range(len(best)):
-        if best[index] == proposed[index]:
-            continue
-        proposed[index] = best[index]
-        p, q = index, best[index]
-        if index >= sources:
-            p, q = q, index - sources
-        py, px, qy, qx = p // ws, p % ws, q // wt, q % wt
-        for step in range(len(steps)):
-            dy, dx = steps[step, 0], steps[step, 1]
-            if 0 <= py + dy < hs and 0 <= px + dx < ws and 0 <= qy + dy < ht and 0 <= qx + dx < wt:
-                listed = _list((p + dy * ws + dx) * targets + q + dy * wt + dx, pairs, listed, tried)
-        listed = _list_around(qy, qx, 1, ht, wt, p * targets, 1, pairs, listed, tried)
-        listed = _list_around(py, px, 1, hs, ws, q, targets, pairs, listed, tried)
-    return pairs[:listed]
-
-
-@_compile
-def surroundings(best: Integers, radius: int, hs: int, ws: int, ht: int, wt: int, tried: Booleans) -> Integers:
-    """List the cells around the match of every source cell and of every target cell."""
-    sources, targets = hs * ws, ht * wt
-    pairs, listed = np.empty(len(best) * (2 * radius + 1) ** 2, np.int64), 0
-    for p in range(sources):
-        listed = _list_around(best[p] // wt, best[p] % wt, radius, ht, wt, p * targets, 1, pairs, listed, tried)
-    for q in range(targets):
-        p = best[sources + q]
-        listed = _list_around(p // ws, p % ws, radius, hs, ws, q, targets, pairs, listed, tried)
-    return pairs[:listed]
-
-
-@_compile
-def update_best(pairs: Integers, scores: Floats, best: Integers, highest: Floats, sources: int, targets: int) -> None:
-    """Take new scores into account: the first of equal ones wins, as with argmax."""
-    for index in range(len(pairs)):
-        p, q, score = pairs[index] // targets, pairs[index] % targets, scores[index]
-        for cell, match in ((p, q), (sources + q, p)):
-            if score > highest[cell] or (score == highest[cell] and match < best[cell]):
-                best[cell], highest[cell] = match, score
-
-
-@_compile
+@compile_once
 def score_pairs(
     pairs: Integers,
     scores: Floats,
@@ -345,48 +280,10 @@ def score_pairs(
             scores[begin + row] = score
 
 
-@_compile
+@compile_once
 def _product(into: int, width: int, rows: int, stride: int, columns: int, inner: int, count: int) -> None:
     """Add ``rows (count, inner) @ columns (inner, width)`` to ``into``; all are addresses."""
     for row in range(0, count, ROWS):
         for column in range(0, width, LANES):
             block = into + 4 * (row * width + column)
             multiply_add(block, width, rows + 4 * row * stride, stride, columns + 4 * column, width, inner)
-
-
-@_compile
-def _insert(value: np.float32, place: int, row: int, count: int, values: Floats, places: Integers) -> None:
-    """Put a value into an ascending list in place of its first, the lowest."""
-    i = 0
-    while i + 1 < count and values[row, i + 1] < value:
-        values[row, i], places[row, i] = values[row, i + 1], places[row, i + 1]
-        i += 1
-    values[row, i], places[row, i] = value, place
-
-
-@_compile
-def _list(pair: int, pairs: Integers, listed: int, tried: Booleans) -> int:
-    if tried[pair]:
-        return listed
-    tried[pair] = True
-    pairs[listed] = pair
-    return listed + 1
-
-
-@_compile
-def _list_around(
-    y: int,
-    x: int,
-    radius: int,
-    height: int,
-    width: int,
-    begin: int,
-    stride: int,
-    pairs: Integers,
-    listed: int,
-    tried: Booleans,
-) -> int:
-    for i in range(max(0, y - radius), min(height, y + radius + 1)):
-        for j in range(max(0, x - radius), min(width, x + radius + 1)):
-            listed = _list(begin + (i * width + j) * stride, pairs, listed, tried)
-    return listed

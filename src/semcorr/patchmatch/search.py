@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from semcorr.consensus.scoring import ScoringFunction, sample_rows
+from semcorr.correlation import correlation_channels
+from semcorr.decode import ScoredPairs, list_scored
 from semcorr.geometry import cell_centres
 from semcorr.patchmatch.candidates import NEAREST, Offsets, best_pairs, initialise, propagate, refine, surround
+from semcorr.patchmatch.coarse import Plan, banded_correlation
 
 _CHUNK = 8192  # pairs gathered at once: 8192 windows of 2 × 625 float32 are 41 MB
+
+
+Search = Callable[[Tensor, ScoringFunction, "SearchOptions", int, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -23,16 +30,23 @@ class SearchOptions:
         iterations: Rounds of propagation and refinement at most; the search ends early once nothing new is proposed.
         offsets: From which neighbours matches are propagated, (dy, dx) in cells.
         decode_radius: Radius in cells around each final match that is scored for sub-cell decoding.
+        largest: Cells to a side, in the mean of both pictures, of the largest grid that is searched whole; larger ones
+            are searched from coarse to fine.
     """
 
-    candidates: int = 15
+    candidates: int = 10
     iterations: int = 8
     offsets: Offsets = NEAREST
     decode_radius: int = 2
+    largest: int = 64
 
 
 def search(
-    maps: Tensor, scoring: ScoringFunction, options: SearchOptions = SearchOptions(), dilation: int = 1
+    maps: Tensor,
+    scoring: ScoringFunction,
+    options: SearchOptions = SearchOptions(),
+    dilation: int = 1,
+    initial: Tensor | None = None,
 ) -> Tensor:
     """Search both directions at once for the best-scored correspondence of every cell.
 
@@ -41,6 +55,7 @@ def search(
         scoring: The scoring function.
         options: How to search.
         dilation: Spacing of the scoring window's cells.
+        initial: The candidates to begin with, a mask ``(B, hs, ws, ht, wt)``, in place of those of the filtered map.
 
     Returns:
         Scores ``(B, hs, ws, ht, wt)`` of all pairs that were tried; -inf elsewhere. The argmax over the last two
@@ -48,7 +63,8 @@ def search(
     """
     scores = torch.full_like(maps[:, 0], -torch.inf)
     padded = pad_maps(maps, scoring.radius * dilation)
-    fill_scores(scores, initialise(maps[:, -1], options.candidates), padded, scoring, dilation)
+    first = initialise(maps[:, -1], options.candidates) if initial is None else initial
+    fill_scores(scores, first, padded, scoring, dilation)
     for _ in range(options.iterations):
         candidates = torch.zeros_like(scores, dtype=torch.bool)
         pairs = best_pairs(scores)
@@ -60,6 +76,35 @@ def search(
     surround(best_pairs(scores), scores[0, :, :, 0, 0].numel(), surroundings, options.decode_radius)
     fill_scores(scores, surroundings, padded, scoring, dilation)
     return scores
+
+
+def search_banded(
+    source: Tensor,
+    target: Tensor,
+    made: Plan,
+    scoring: ScoringFunction,
+    options: SearchOptions,
+    factor: int,
+    run: Search = search,
+) -> ScoredPairs:
+    """Search the cells of tiles that were matched already, in a banded map that is held whole.
+
+    Args:
+        source: L2-normalised features ``(B, C, hs, ws)`` of whole tiles.
+        target: Likewise, ``(B, C, ht, wt)``.
+        made: The plan.
+        scoring: The scoring function.
+        options: How to search.
+        factor: Cells to a side of a tile, and the spacing of the scoring window's cells.
+        run: `search`, or another with the same arguments and the same result.
+
+    Returns:
+        The pairs that were scored.
+    """
+    maps = correlation_channels(banded_correlation(source, target, made.near, factor).float())
+    initial = torch.zeros_like(maps[:, 0], dtype=torch.bool)
+    initial.flatten(1).scatter_(1, made.initial, True)
+    return list_scored(run(maps, scoring, options, factor, initial))
 
 
 def pad_maps(maps: Tensor, reach: int) -> Tensor:

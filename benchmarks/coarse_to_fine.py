@@ -1,0 +1,80 @@
+"""The search from coarse to fine beside the whole one, on the same features: PCK, agreement and processor time.
+
+    python benchmarks/coarse_to_fine.py FOLDER --grid 70 --pairs 10
+
+A match counts as near where it is within half a tile of the whole search's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.progress import track
+
+import semcorr
+from semcorr.data.keypoints import load_pairs
+from semcorr.match import Match
+from semcorr.model import Matcher
+from semcorr.patchmatch import coarse
+
+ALPHAS = (0.1, 0.05, 0.03, 0.01)
+WAYS = {"whole": None, "band 2, 1 match": (2, 1), "band 2, 2 matches": (2, 2), "band 2, 3 matches": (2, 3)}
+WAYS |= {"band 3, 2 matches": (3, 2)}
+
+
+def models(grid: int) -> dict[str, Matcher]:
+    found = {name: semcorr.load("pmnc", grid=grid) for name in WAYS}
+    found["whole"].score.options = replace(found["whole"].score.options, largest=10**9)
+    return found
+
+
+def errors_of(match: Match, points: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    return (torch.from_numpy(match.transfer(points.numpy())[0]) - truth).norm(dim=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--grid", type=int, default=70)
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--split", default="val")
+    arguments = parser.parse_args()
+    listed = list(load_pairs(arguments.folder, arguments.split))
+    pairs = listed[:: max(1, len(listed) // arguments.pairs)][: arguments.pairs]
+    contenders, small = models(arguments.grid), semcorr.load("pmnc")
+    errors: dict[str, list[torch.Tensor]] = {name: [] for name in (*contenders, "grid 25")}
+    near: dict[str, list[float]] = {name: [] for name in contenders}
+    taken = dict.fromkeys(contenders, 0.0)
+    for pair in track(pairs, "matching"):
+        points, truth = pair.points()
+        size = torch.tensor([pair.source.size[1], pair.source.size[0]])
+        points = torch.minimum(points.clamp(min=0), size)
+        longer = max(pair.target.size)
+        source, target = (contenders["whole"].encode(photo.path) for photo in (pair.source, pair.target))
+        errors["grid 25"].append(errors_of(small.match(source.image, target.image), points, truth) / longer)
+        score = contenders["whole"].score
+        tile = score.dilation(source.features.grid, target.features.grid) * longer / arguments.grid
+        for name, model in contenders.items():
+            if WAYS[name] is not None:
+                coarse.BAND, coarse.MODES = WAYS[name]
+            start = time.process_time()
+            match = model.match(source, target)
+            taken[name] += time.process_time() - start
+            errors[name].append(errors_of(match, points, truth) / longer)
+            if name == "whole":
+                whole = match.forward.points
+            apart = torch.from_numpy(match.forward.points - whole).norm(dim=2)
+            near[name].append(float((apart <= tile / 2).float().mean()))
+    print(f"{len(pairs)} pairs of {arguments.split}, grid {arguments.grid}; PCK per image at α = {ALPHAS}")
+    for name, found in errors.items():
+        pck = " / ".join(f"{100 * sum(float((e <= a).float().mean()) for e in found) / len(found):.1f}" for a in ALPHAS)
+        more = f", near {100 * sum(near[name]) / len(pairs):.1f} %, {1000 * taken[name] / len(pairs):.0f} ms"
+        print(f"{name:18} {pck}{more if name in near else ''}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The search on CUDA: gathering windows and scoring them is one Triton kernel, and nothing waits for the device.
+
+Candidates are lists of fixed length, in which pairs that leave a picture, that were scored before or that stand there
+twice cost next to nothing. So the host never has to know how many there are, as it does in `semcorr.patchmatch.search`,
+whose results these are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from semcorr.consensus.scoring import ScoringFunction
+from semcorr.patchmatch.candidates import best_pairs, initialise
+from semcorr.patchmatch.search import SearchOptions, pad_maps
+
+_PAIRS, _INNER = 32, 32  # of one program: pairs, and window values that are multiplied at once
+
+
+def search_triton(
+    maps: Tensor,
+    scoring: ScoringFunction,
+    options: SearchOptions,
+    dilation: int = 1,
+    initial: Tensor | None = None,
+) -> Tensor:
+    """Do as `semcorr.patchmatch.search.search`, on CUDA, or anywhere under Triton's interpreter."""
+    scores = torch.full_like(maps[:, 0], -torch.inf)
+    score = _scorer(maps, scores, scoring, dilation)
+    score((initialise(maps[:, -1], options.candidates) if initial is None else initial).flatten().nonzero()[:, 0])
+    steps, (still, around) = _steps(options.offsets, maps.device), _around(1, maps.device)
+    moves = torch.cat([torch.cat([steps, steps], 1), torch.cat([still, around], 1), torch.cat([around, still], 1)])
+    for _ in range(options.iterations):
+        score(_moved(best_pairs(scores), moves, scores.shape))
+    still, around = _around(options.decode_radius, maps.device)
+    pairs = best_pairs(scores).view(len(maps), -1, 5)
+    sources = maps[0, 0, :, :, 0, 0].numel()
+    score(_moved(pairs[:, :sources].flatten(0, 1), torch.cat([still, around], 1), scores.shape))
+    score(_moved(pairs[:, sources:].flatten(0, 1), torch.cat([around, still], 1), scores.shape))
+    return scores
+
+
+def _steps(offsets: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+    return torch.tensor(offsets, dtype=torch.long, device=device).view(-1, 2)
+
+
+def _around(radius: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    steps = torch.arange(-radius, radius + 1, device=device)
+    around = torch.cartesian_prod(steps, steps).view(-1, 2)
+    return torch.zeros_like(around), around
+
+
+def _moved(pairs: Tensor, moves: Tensor, shape: torch.Size) -> Tensor:
+    """Move pairs ``(N, 5)`` by each of ``(M, 4)``; return places in the flat table, -1 outside of it: ``(N · M,)``."""
+    moved = pairs[:, None] + F.pad(moves, (1, 0))  # (N, M, 5)
+    place, inside = torch.zeros_like(moved[..., 0]), torch.ones_like(moved[..., 0], dtype=torch.bool)
+    for axis, size in enumerate(shape):
+        place = place * size + moved[..., axis]
+        inside &= (moved[..., axis] >= 0) & (moved[..., axis] < size)
+    return torch.where(inside, place, -1).flatten()
+
+
+def _scorer(maps: Tensor, scores: Tensor, scoring: ScoringFunction, dilation: int) -> Any:
+    """Return a function that scores the listed places of the flat table that have no score yet."""
+    side, channels, hidden = 2 * scoring.radius + 1, maps.shape[1], scoring.hidden
+    padded, device = pad_maps(maps.float(), scoring.radius * dilation), maps.device
+    steps = torch.arange(side, device=device) * dilation
+    offsets = torch.arange(channels, device=device)  # of a window's values from its first, in the order of the weights
+    for stride in reversed(padded.stride()[1:5]):
+        offsets = (steps[:, None] * stride + offsets).flatten()
+    wide = max(16, triton.next_power_of_2(hidden))
+    inner = -len(offsets) % _INNER
+
+    def widened(tensor: Tensor, *more: int) -> Tensor:
+        return F.pad(tensor.detach().float(), more).contiguous()
+
+    both = scoring.both_orders()[0].movedim(1, 3).flatten(1).view(2, hidden, -1).transpose(1, 2)  # (2, S·S·ch, hidden)
+    weights = widened(both, 0, wide - hidden, 0, inner)
+    mix = widened(scoring.mix.weight.T, 0, wide - hidden, 0, wide - hidden)
+    bias, mix_bias, out = (
+        widened(v, 0, wide - hidden) for v in (scoring.bias, scoring.mix.bias, scoring.out.weight[0])
+    )
+    centre = scoring.centre.detach().float().contiguous()
+    last = (2 * scoring.out.bias).detach().float().contiguous()
+    begins, middle = F.pad(offsets, (0, inner)), int(sum(s * scoring.radius * dilation for s in padded.stride()[1:5]))
+    parameters = (weights, bias, mix, mix_bias, out, centre, last)
+    sizes, strides = scores.shape[1:], padded.stride()
+
+    def score(places: Tensor) -> None:
+        if len(places):
+            grid = (triton.cdiv(len(places), _PAIRS),)
+            _score_places[grid](
+                places, len(places), scores, padded, begins, *parameters, *sizes, *strides[:5],
+                middle, len(begins), channels, wide, _PAIRS, _INNER,
+            )  # fmt: skip
+
+    return score
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _score_places(  # type: ignore[no-untyped-def]
+    places, count, scores, padded, begins, weights, bias, mix, mix_bias, out, centre, last,
+    hs, ws, ht, wt, s0, s1, s2, s3, s4,
+    middle, inner, channels: tl.constexpr, wide: tl.constexpr, pairs: tl.constexpr, chunk: tl.constexpr,
+):  # fmt: skip
+    index = tl.program_id(0) * pairs + tl.arange(0, pairs)
+    place = tl.load(places + index, mask=index < count, other=-1)
+    new = tl.load(scores + place, mask=place >= 0, other=0.0) == float("-inf")
+    if tl.max(new.to(tl.int32), 0) > 0:
+        qx, rest = place % wt, place // wt
+        qy, rest = rest % ht, rest // ht
+        px, rest = rest % ws, rest // ws
+        corner = padded + (rest // hs) * s0 + (rest % hs) * s1 + px * s2 + qy * s3 + qx * s4
+        lanes, steps = tl.arange(0, wide), tl.arange(0, chunk)
+        one = tl.zeros((pairs, wide), tl.float32) + tl.load(bias + lanes)[None, :]
+        other = one
+        for k in range(0, inner, chunk):
+            step = tl.load(begins + k + steps)
+            values = tl.load(corner[:, None] + step[None, :], mask=new[:, None], other=0.0)
+            weight = weights + (k + steps)[:, None] * wide + lanes[None, :]
+            one = tl.dot(values, tl.load(weight), one, input_precision="ieee")
+            other = tl.dot(values, tl.load(weight + inner * wide), other, input_precision="ieee")
+        mixing = tl.load(mix + lanes[:, None] * wide + lanes[None, :])
+        second = tl.load(mix_bias + lanes)[None, :]
+        one = tl.maximum(tl.dot(tl.maximum(one, 0.0), mixing, input_precision="ieee") + second, 0.0)
+        other = tl.maximum(tl.dot(tl.maximum(other, 0.0), mixing, input_precision="ieee") + second, 0.0)
+        score = tl.sum((one + other) * tl.load(out + lanes)[None, :], 1) + tl.load(last)
+        for channel in tl.static_range(channels):
+            score += tl.load(centre + channel) * tl.load(corner + middle + channel, mask=new, other=0.0)
+        tl.store(scores + place, score, mask=new)
