@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 
+from semcorr.decode import Decoding
 from semcorr.errors import ModelError, did_you_mean
 from semcorr.features import FeatureExtractor
 from semcorr.matchers import ScoreCells
@@ -65,7 +66,7 @@ def load(
     image_size: int | None = None,
     backbone_weights: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
-    decoding: Literal["soft-argmax", "argmax"] = "soft-argmax",
+    decoding: Decoding = "soft-argmax",
     device: torch.device | str = "cpu",
 ) -> Matcher:
     """Load a model, ready to match.
@@ -122,7 +123,7 @@ def load(
         raise ModelError(
             f"{name!r} was trained together with the features of {own[0]!r}: for other features choose 'pmnc-universal'"
         )
-    if decoding not in ("soft-argmax", "argmax"):
+    if decoding not in get_args(Decoding):
         raise ValueError(f"decoding must be 'soft-argmax' or 'argmax'; got {decoding!r}")
     plain = decoding == "argmax"
     return Matcher(

@@ -167,7 +167,7 @@ def test_compare_needs_models_that_there_are(run, folder, models, says):
 
 def test_predictions_of_other_pairs_are_refused_until_fresh(run, folder):
     assert run("evaluate", folder, *NEAREST, "--limit", 2)[0] == 0
-    home = Path("runs/evaluate/keypoints-test-first-2")  # a folder of its own: all pairs may come later
+    home = Path("runs/evaluate/keypoints-test-2-pairs")  # a folder of its own: all pairs may come later
     code, _, err = run("evaluate", folder, *NEAREST, "--limit", 3, "--out", home)
     assert (code, len(err.strip().splitlines())) == (2, 1)
     assert "--fresh" in err
