@@ -98,5 +98,5 @@ MODELS: dict[str, Embedded] = {
     "pmnc-universal": Embedded(
         "pmnc-universal.safetensors", "40248cfabe0629cbe37db317522769880b0ad36edff0521667b9e6a14dc18daf"
     ),
-    "ncnet": Embedded("ncnet.safetensors", "a3de4429a88bcecb94e0f0bedc0c3ef5586fd2c650ddad8304ed932687bf9610"),
+    "ncnet": Embedded("ncnet.safetensors", "71979492929f6c5340a64fa40ca5759fcf88f8ee708f06324cedbd4b851a246d"),
 }
