@@ -235,12 +235,11 @@ def check(
 def _check_models(names: list[str], weights: Path | None) -> None:
     """Refuse what no model can be loaded from, before the first of them is matched for an hour."""
     _need_extra()
-    from semcorr.weights import MODELS
     from semcorr.zoo import check_name
 
     for name in names:
         check_name(name)
-    if weights is not None and not set(names) & set(MODELS):
+    if weights is not None and set(names) == {"nearest"}:
         raise ModelError(f"{' and '.join(names)} has no weights of its own: leave --weights out, or choose 'pmnc'")
     if weights is not None and not weights.is_file():
         raise ModelError(f"{weights} is no file: give --weights a file that `semcorr train` wrote")
@@ -325,7 +324,7 @@ def _evaluate(name: str, protocol: _Protocol, running: _Running, known: Features
 
     checksums = sorted(embedded.sha256 for embedded in (*BACKBONES.values(), *MODELS.values()))
     settings = {"model": name, **running.keywords, "semcorr": semcorr.__version__, "weights": checksums}
-    own = running.weights if name in MODELS else None
+    own = running.weights if name != "nearest" else None
     if own is not None:
         settings["trained"] = hashlib.sha256(own.read_bytes()).hexdigest()
     arguments = {"name": name, "weights": own and str(own), **running.keywords}
