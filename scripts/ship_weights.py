@@ -1,12 +1,13 @@
 """Put trained weights into the package and print the line that names their checksum.
 
 python scripts/ship_weights.py runs/pmnc/pmnc.safetensors pmnc
+python scripts/ship_weights.py runs/ancnet/ancnet.safetensors ancnet --grid 25
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,16 +18,27 @@ from semcorr.weights import FOLDER, Weights, read_weights, write_weights
 
 def main() -> None:
     """Check, copy, print."""
-    stored = read_weights(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--grid", type=int, help="the grid that is used, where it is not the one of the training")
+    arguments = parser.parse_args()
+    stored = read_weights(arguments.file)
     build(stored)
-    path = FOLDER / f"{sys.argv[2]}.safetensors"
+    path = FOLDER / f"{arguments.name}.safetensors"
     small = {key: value.half() if key.startswith("adapter.") else value for key, value in stored.tensors.items()}
     model = dict(stored.recipe["model"])
     if "search" in model:  # training does not depend on it: the package's own way
         model["search"] = asdict(SearchOptions())
-    write_weights(path, Weights(small, stored.recipe | {"model": model}))
+    training = dict(stored.recipe["training"])
+    if arguments.grid is not None:
+        if model["kind"] == "pmnc":
+            parser.error("--grid: the window of pmnc is dilated by the grid of its training")
+        training["grid"] = model["features"]["grid"]
+        model["features"] = model["features"] | {"grid": arguments.grid}
+    write_weights(path, Weights(small, {"model": model, "training": training}))
     path.chmod(0o644)
-    print(stored.recipe["training"])
+    print(training)
     print(f'Embedded("{path.name}", "{hashlib.sha256(path.read_bytes()).hexdigest()}")')
 
 

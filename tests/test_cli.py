@@ -1,6 +1,7 @@
 """The command as a user runs it: a process of its own, its exit code, stdout and stderr."""
 
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from semcorr.cli import main
+from semcorr.weights import MODELS
 
 
 @pytest.fixture
@@ -94,7 +96,11 @@ def test_json_and_picture_together(run, pictures, tmp_path):
 
 
 def test_models_and_version_and_help(run):
-    assert "pmnc" in run("models")[1]
+    listed = run("models")[1]
+    for name, embedded in MODELS.items():
+        line = rf"^{name} .*\n +trained: .*seed 0.*; validation PCK@0.1 \d\d\.\d$"
+        assert re.search(line, listed, re.MULTILINE), name
+        assert embedded.load().trained() in listed
     assert run("--version")[1].strip() == "0.1.0"
     for command in ([], ["match"], ["train"], ["models"]):
         code, out, _ = run(*command, "--help")

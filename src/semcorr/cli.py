@@ -189,12 +189,14 @@ def _report(result: Match, source: Path, target: Path, wanted: list[tuple[float,
 
 @app.command()
 def models() -> None:
-    """List the models."""
-    from semcorr.zoo import MODEL_NAMES, list_models
+    """List the models, how their weights were trained, and what they were worth on the validation pairs."""
+    from semcorr.weights import MODELS
+    from semcorr.zoo import MODEL_NAMES
 
-    there = list_models()
     for name, text in MODEL_NAMES.items():
-        typer.echo(f"{name:16} {text}" + ("" if name in there else "; needs --weights"))
+        typer.echo(f"{name:16} {text}")
+        if name in MODELS:
+            typer.echo(f"{'':16} {MODELS[name].load().trained()}")
 
 
 @app.command()
@@ -207,6 +209,7 @@ def train(
     photographs: Annotated[
         Path | None, typer.Option(help="Folder of photographs without keypoints, in place of the recipe's.")
     ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed, in place of the recipe's.")] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew, though there is a checkpoint to go on from.")
     ] = False,
@@ -220,7 +223,7 @@ def train(
         ) from None
     from semcorr.training.recipe import read_recipe
 
-    weights = run(read_recipe(recipe, data, out, photographs), fresh=fresh)
+    weights = run(read_recipe(recipe, data, out, photographs, seed), fresh=fresh)
     typer.echo(str(weights))
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from semcorr.geometry import Size, cell_centres, cells_to_sampling
+
+Decoding = Literal["soft-argmax", "argmax"]
+"""Between the cells around the best one; or the centre of the best one, as NC-Net and ANC-Net are evaluated."""
 
 
 class CellMatches(NamedTuple):

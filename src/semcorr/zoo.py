@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 
+from semcorr.decode import Decoding
 from semcorr.errors import ModelError, did_you_mean
 from semcorr.features import FeatureExtractor, Precision
 from semcorr.matchers import ScoreCells
@@ -65,7 +66,7 @@ def load(
     image_size: int | None = None,
     backbone_weights: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
-    decoding: Literal["soft-argmax", "argmax"] = "soft-argmax",
+    decoding: Decoding = "soft-argmax",
     device: torch.device | str = "cpu",
     precision: Precision = "float32",
 ) -> Matcher:
@@ -129,7 +130,7 @@ def load(
         raise ModelError(
             f"{name!r} has trained its own backbone: leave backbone_weights out, or choose 'pmnc-universal'"
         )
-    if decoding not in ("soft-argmax", "argmax"):
+    if decoding not in get_args(Decoding):
         raise ValueError(f"decoding must be 'soft-argmax' or 'argmax'; got {decoding!r}")
     plain = decoding == "argmax"
     return Matcher(

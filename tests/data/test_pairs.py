@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from semcorr.data.pairs import Pair, PairSet, Photo, draw_pairs, gather, mirrored_name
+from semcorr.data.pairs import Pair, PairSet, Photo, draw_pairs, gather, mirrored_name, spread
 from semcorr.errors import DataError
 
 
@@ -118,3 +118,10 @@ def test_gather_raises_or_names_what_is_broken():
     skipped: list[DataError] = []
     assert gather([1, 2, 3], read, skipped) == [10, 30]
     assert [str(error) for error in skipped] == ["two is broken"]
+
+
+def test_few_pairs_come_from_all_over_the_list():
+    photos = [Photo(Path(f"{i}.jpg"), (10, 10), {"nose": (1, 1)}, None, "cat") for i in range(10)]
+    pairs = [Pair(photo, photo) for photo in photos]
+    assert spread(pairs, 4) == [pairs[i] for i in (0, 2, 5, 7)]
+    assert spread(pairs, 10) == spread(pairs, 99) == pairs

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import layouts
 import pytest
+from PIL import Image
 
 from semcorr.evaluation.run import FILE
 from semcorr.weights import FOLDER
@@ -81,12 +82,28 @@ def test_compare_takes_up_what_evaluate_left(run, folder):
     assert "matching with pmnc" in err
     assert "matching with nearest" not in err
     assert "| pmnc − nearest | 0.1 |" in out
+    with Image.open("out/figure.png") as figure:
+        assert figure.width == 1430
+    assert str(Path("out/figure.png")) in err
     report = json.loads(Path("out/report.json").read_text())
     assert [method["model"] for method in report["methods"]] == ["nearest", "pmnc"]
     gain = report["differences"][0]
     values = [method["per_image"]["0.1"] for method in report["methods"]]
     assert gain["mean"] == pytest.approx(values[1] - values[0], abs=2e-3)
     assert gain["low"] <= gain["mean"] <= gain["high"]
+
+
+def test_decoding_is_part_of_a_run(run, folder):
+    arguments = ("compare", folder, "--models", "pmnc,pmnc-universal", *PMNC, "--limit", 3)
+    code, _, err = run(*arguments, "--decoding", "argmax", "--out", "out")
+    assert code == 0, err
+    code, _, err = run(*arguments, "--out", "out")
+    assert (code, "other settings or pairs" in err) == (2, True)
+    assert run(*arguments, "--out", "soft")[0] == 0
+    rounded, soft = (json.loads(Path(name, "report.json").read_text()) for name in ("out", "soft"))
+    for one, other in zip(rounded["methods"], soft["methods"], strict=True):
+        assert (one["settings"]["decoding"], other["settings"]["decoding"]) == ("argmax", "soft-argmax")
+        assert one["curve"] != other["curve"]
 
 
 def test_time_and_memory_in_a_process_of_its_own(run, folder):
@@ -144,6 +161,7 @@ def test_any_coco_file(run, built):
         (["FOLDER", "--model", "nearest", "--weights", "x.safetensors"], "nearest has no weights of its own"),
         (["FOLDER", "--weights", "x.safetensors"], "x.safetensors is no file"),
         (["FOLDER", "--weights", "FOLDER/test.json"], "not a readable safetensors file"),
+        (["FOLDER", "--decoding", "argmin"], "--decoding must be soft-argmax or argmax; got 'argmin'"),
         (["FOLDER", "--device", "abacus"], "device 'abacus' cannot be used"),
         (["FOLDER", "--images", "somewhere"], "--images goes with the data set coco"),
     ],
@@ -167,7 +185,7 @@ def test_compare_needs_models_that_there_are(run, folder, models, says):
 
 def test_predictions_of_other_pairs_are_refused_until_fresh(run, folder):
     assert run("evaluate", folder, *NEAREST, "--limit", 2)[0] == 0
-    home = Path("runs/evaluate/keypoints-test-first-2")  # a folder of its own: all pairs may come later
+    home = Path("runs/evaluate/keypoints-test-2-pairs")  # a folder of its own: all pairs may come later
     code, _, err = run("evaluate", folder, *NEAREST, "--limit", 3, "--out", home)
     assert (code, len(err.strip().splitlines())) == (2, 1)
     assert "--fresh" in err

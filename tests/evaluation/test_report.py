@@ -119,7 +119,7 @@ def test_reports_are_the_same_every_time(evaluations, report, tmp_path):
     again = write_report(evaluations, tmp_path, differences(evaluations[1], evaluations[0]))
     for kind, path in report.items():
         assert again[kind].read_bytes() == path.read_bytes(), kind
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json", "report.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.png", "report.html", "report.json", "report.md"]
 
 
 def test_pictures_that_are_gone_are_left_out(evaluations, tmp_path):

@@ -132,6 +132,12 @@ def make_pair(source: Photo, target: Photo, nuisances: dict[str, str], where: st
     return pair
 
 
+def spread(pairs: Sequence[Pair], count: int) -> list[Pair]:
+    """Take so many pairs from all over a list, or all if there are no more, so that every category is there."""
+    count = min(count, len(pairs))
+    return [pairs[index * len(pairs) // count] for index in range(count)]
+
+
 def mirrored_name(name: str) -> str:
     """Return what a keypoint is called once its picture is mirrored: left and right change places.
 

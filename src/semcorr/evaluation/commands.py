@@ -50,7 +50,15 @@ Alphas = Annotated[
 Out = Annotated[
     Path | None, typer.Option(help="Folder for predictions and reports; by default runs/evaluate/DATASET-SPLIT.")
 ]
-Limit = Annotated[int | None, typer.Option(help="Only so many pairs.", min=1)]
+Limit = Annotated[int | None, typer.Option(help="Only so many pairs, spread evenly over the list.", min=1)]
+DecodingName = Annotated[
+    str,
+    typer.Option(
+        "--decoding",
+        metavar="soft-argmax|argmax",
+        help="Between cells, or the best cell's centre, as NC-Net and ANC-Net are evaluated by their authors.",
+    ),
+]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave broken entries out, and count them.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Match anew, though there are predictions.")]
 Backbone = Annotated[str | None, typer.Option(help="A timm backbone in place of the model's own.")]
@@ -112,6 +120,7 @@ def evaluate(
     backbone_weights: BackboneWeights = None,
     grid: Grid = None,
     weights: WeightsFile = None,
+    decoding: DecodingName = "soft-argmax",
     device: Device = "cpu",
     batch: Batch = 8,
     workers: Workers = 2,
@@ -126,7 +135,7 @@ def evaluate(
     _check_models([model], weights)
     files = {"annotations": annotations, "images": images}
     protocol = _protocol(dataset, root, split, threshold, space, alpha, out, limit, skip_broken, files)
-    keywords = {"backbone": backbone, "backbone_weights": backbone_weights, "grid": grid, "device": device}
+    keywords = _keywords(backbone, backbone_weights, grid, decoding, device)
     running = _Running(keywords, weights, batch, workers, fresh, skip_broken, cost)
     _report([_evaluate(model, protocol, running, OrderedDict())], protocol.out)
 
@@ -147,6 +156,7 @@ def compare(
     backbone_weights: BackboneWeights = None,
     grid: Grid = None,
     weights: WeightsFile = None,
+    decoding: DecodingName = "soft-argmax",
     device: Device = "cpu",
     batch: Batch = 8,
     workers: Workers = 2,
@@ -161,7 +171,7 @@ def compare(
     _check_models(names, weights)
     files = {"annotations": annotations, "images": images}
     protocol = _protocol(dataset, root, split, threshold, space, alpha, out, limit, skip_broken, files)
-    keywords = {"backbone": backbone, "backbone_weights": backbone_weights, "grid": grid, "device": device}
+    keywords = _keywords(backbone, backbone_weights, grid, decoding, device)
     running = _Running(keywords, weights, batch, workers, fresh, skip_broken, cost)
     known: Features = OrderedDict()
     _report([_evaluate(name, protocol, running, known) for name in names], protocol.out)
@@ -225,15 +235,24 @@ def check(
 def _check_models(names: list[str], weights: Path | None) -> None:
     """Refuse what no model can be loaded from, before the first of them is matched for an hour."""
     _need_extra()
-    from semcorr.weights import MODELS
     from semcorr.zoo import check_name
 
     for name in names:
         check_name(name)
-    if weights is not None and not set(names) & set(MODELS):
+    if weights is not None and set(names) == {"nearest"}:
         raise ModelError(f"{' and '.join(names)} has no weights of its own: leave --weights out, or choose 'pmnc'")
     if weights is not None and not weights.is_file():
         raise ModelError(f"{weights} is no file: give --weights a file that `semcorr train` wrote")
+
+
+def _keywords(
+    backbone: str | None, backbone_weights: str | None, grid: int | None, decoding: str, device: str
+) -> dict[str, Any]:
+    """Return the arguments of `semcorr.load` that all models of a run share."""
+    from semcorr.decode import Decoding
+
+    chosen = {"backbone": backbone, "backbone_weights": backbone_weights, "grid": grid, "device": device}
+    return chosen | {"decoding": _one_of(decoding, get_args(Decoding), "--decoding")}
 
 
 def _protocol(
@@ -250,6 +269,7 @@ def _protocol(
 ) -> _Protocol:
     """Load the pairs, and make sure before anything is matched that they can be scored as is wanted."""
     from semcorr import metrics
+    from semcorr.data.pairs import spread
     from semcorr.data.registry import DATASETS, load_dataset
 
     given = {key: value for key, value in files.items() if value is not None}
@@ -262,11 +282,12 @@ def _protocol(
         raise DataError(f"--alpha must be above 0 and at most 1; got {', '.join(f'{a:g}' for a in fractions)}")
     split = split or known.splits[-1]
     pairs = load_dataset(name, root, split, skip_broken=skip_broken, **given)
-    pairs = replace(pairs, pairs=pairs.pairs[:limit])
+    if limit is not None:
+        pairs = replace(pairs, pairs=spread(pairs.pairs, limit))
     for pair in pairs:
         metrics.reference_length(pair, by, within)
-    first = f"-first-{limit}" if limit else ""
-    return _Protocol(pairs, by, within, fractions, out or Path("runs", "evaluate", f"{name}-{split}{first}"))
+    few = f"-{limit}-pairs" if limit else ""
+    return _Protocol(pairs, by, within, fractions, out or Path("runs", "evaluate", f"{name}-{split}{few}"))
 
 
 def _find(dataset: str, root: Path | None, files: dict[str, Path]) -> tuple[str, Path]:
@@ -303,7 +324,7 @@ def _evaluate(name: str, protocol: _Protocol, running: _Running, known: Features
 
     checksums = sorted(embedded.sha256 for embedded in (*BACKBONES.values(), *MODELS.values()))
     settings = {"model": name, **running.keywords, "semcorr": semcorr.__version__, "weights": checksums}
-    own = running.weights if name in MODELS else None
+    own = running.weights if name != "nearest" else None
     if own is not None:
         settings["trained"] = hashlib.sha256(own.read_bytes()).hexdigest()
     arguments = {"name": name, "weights": own and str(own), **running.keywords}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ def to_html(evaluations: Sequence[Evaluation], differences: Sequence[Difference]
 
 def galleries(evaluations: Sequence[Evaluation], alpha: float) -> list[dict[str, Any]]:
     """Choose pairs to show: the best and the worst of the last method, and those that divide the methods most."""
-    rates = np.array([[np.mean(np.array(errors) <= alpha) for errors in e.errors] for e in evaluations])
+    rates = _rates(evaluations, alpha)
     means = np.array([np.mean(np.minimum(errors, 1.0)) for errors in evaluations[-1].errors])
     order = np.lexsort((means, -rates[-1]))  # best first; ties by the mean error
     chosen = {
@@ -48,12 +49,29 @@ def galleries(evaluations: Sequence[Evaluation], alpha: float) -> list[dict[str,
         f"worst pairs of {evaluations[-1].model}": order[::-1][:GALLERY],
     }
     if len(evaluations) > 1:
-        divided = np.argsort(-np.ptp(rates, axis=0), kind="stable")[:GALLERY]
-        chosen = {"pairs that divide the methods most": divided, **chosen}
+        apart = np.array(divided(evaluations, alpha, GALLERY))
+        chosen = {"pairs that divide the methods most": apart, **chosen}
     return [
         {"title": title, "rows": [_row(evaluations, int(index), alpha, rates) for index in indices]}
         for title, indices in chosen.items()
     ]
+
+
+def divided(evaluations: Sequence[Evaluation], alpha: float, count: int) -> list[int]:
+    """Choose the pairs that divide the methods most; each category's first comes before any category's second."""
+    order = np.argsort(-np.ptp(_rates(evaluations, alpha), axis=0), kind="stable").tolist()
+    seen: Counter[str] = Counter()
+    turns = {}
+    for index in order:
+        category = evaluations[0].pairs[index].target.category
+        turns[index] = seen[category]
+        seen[category] += 1
+    return sorted(order, key=turns.__getitem__)[:count]
+
+
+def _rates(evaluations: Sequence[Evaluation], alpha: float) -> np.ndarray[Any, Any]:
+    """Return the share of right points, ``(methods, pairs)``."""
+    return np.array([[np.mean(np.array(errors) <= alpha) for errors in e.errors] for e in evaluations])
 
 
 def _row(evaluations: Sequence[Evaluation], index: int, alpha: float, rates: np.ndarray[Any, Any]) -> dict[str, Any]:

@@ -14,6 +14,9 @@ from semcorr.evaluation.results import Difference, Evaluation
 from semcorr.evaluation.tables import AVERAGES, counted
 from semcorr.metrics import CURVE, Scores
 
+FIGURE_ROWS = 5
+"""Pairs in the figure."""
+
 LENGTHS = {
     "image": "the longer side of the target picture",
     "bbox": "the longer side of the target's box",
@@ -28,10 +31,11 @@ SPACES = {"native": "native pixels", "square": "pixels after squashing both pict
 def write_report(
     evaluations: Sequence[Evaluation], out: Path, differences: Sequence[Difference] = ()
 ) -> dict[str, Path]:
-    """Write ``report.md``, ``report.json`` and ``report.html`` into a folder, each in one step.
+    """Write ``report.md``, ``report.json`` and ``report.html`` into a folder, and of several methods ``figure.png``.
 
-    The same evaluations give the same bytes. Photographs are read again for the page's galleries; where one is gone,
-    the page says so in its place.
+    Each is written in one step, and the same evaluations give the same bytes. The figure shows the source and every
+    method's answer for pairs that divide the methods most. Photographs are read again for it and for the page's
+    galleries; where one is gone, the page says so in its place.
 
     Args:
         evaluations: One for each method, on the same pairs and by the same protocol.
@@ -39,24 +43,29 @@ def write_report(
         differences: What `semcorr.evaluation.score.differences` found between the methods.
 
     Returns:
-        Their paths, by ``"md"``, ``"json"`` and ``"html"``.
+        Their paths, by ``"md"``, ``"json"``, ``"html"`` and ``"png"``.
 
     Raises:
         DataError: If there is no evaluation, or they are not alike in pairs and protocol, or two have the same name.
     """
-    from semcorr.evaluation.page import to_html
+    from semcorr.evaluation.figures import side_by_side
+    from semcorr.evaluation.page import divided, to_html
 
     contents = {
         "md": to_markdown(evaluations, differences),
         "json": json.dumps(to_json(evaluations, differences), indent=1, allow_nan=False) + "\n",
         "html": to_html(evaluations, differences),
     }
+    files = {kind: (f"report.{kind}", content.encode()) for kind, content in contents.items()}
+    if len(evaluations) > 1:
+        alpha = max(evaluations[0].scores.per_image)
+        files["png"] = "figure.png", side_by_side(evaluations, divided(evaluations, alpha, FIGURE_ROWS), alpha)
     out.mkdir(parents=True, exist_ok=True)
     paths = {}
-    for kind, content in contents.items():
-        paths[kind] = out / f"report.{kind}"
-        part = out / f".report.{kind}.part"
-        part.write_text(content, encoding="utf-8")
+    for kind, (name, data) in files.items():
+        paths[kind] = out / name
+        part = out / f".{name}.part"
+        part.write_bytes(data)
         part.replace(paths[kind])
     return paths
 

@@ -29,7 +29,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from semcorr.data.annotation import Sizes
 from semcorr.data.keypoints import load_pairs, load_photos
-from semcorr.data.pairs import Pair, Photo
+from semcorr.data.pairs import Pair, Photo, spread
 from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
 from semcorr.metrics import ALPHAS
@@ -237,12 +237,10 @@ def _warps(recipe: TrainingRecipe, points: int) -> WarpSampler:
 
 
 def _validation_pairs(recipe: TrainingRecipe) -> list[Pair]:
-    """Take pairs from all over the list, so that every category is there."""
     pairs = list(load_pairs(recipe.data, "val"))
     if not pairs:
         raise DataError(f"{recipe.data / 'val_pairs.json'} lists no pairs: training needs one at least to validate on")
-    count = min(recipe.validation_pairs, len(pairs))
-    return [pairs[index * len(pairs) // count] for index in range(count)]
+    return spread(pairs, recipe.validation_pairs)
 
 
 def _fingerprint(recipe: TrainingRecipe) -> str:

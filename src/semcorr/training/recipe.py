@@ -132,7 +132,11 @@ class TrainingRecipe:
 
 
 def read_recipe(
-    path: Path, data: Path | None = None, out: Path | None = None, photographs: Path | None = None
+    path: Path,
+    data: Path | None = None,
+    out: Path | None = None,
+    photographs: Path | None = None,
+    seed: int | None = None,
 ) -> TrainingRecipe:
     """Read and check a recipe.
 
@@ -141,6 +145,7 @@ def read_recipe(
         data: Takes the place of its ``data``.
         out: Takes the place of its ``out``.
         photographs: Takes the place of its ``photographs``.
+        seed: Takes the place of its ``seed``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -152,7 +157,7 @@ def read_recipe(
         raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise DataError(f"{path} must hold keys and values, such as those of configs/pmnc.yaml")
-    given = {"data": data, "out": out, "photographs": photographs}
+    given = {"data": data, "out": out, "photographs": photographs, "seed": seed}
     values |= {key: value for key, value in given.items() if value is not None}
     try:
         return TypeAdapter(TrainingRecipe).validate_python(values)

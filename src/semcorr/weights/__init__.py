@@ -21,6 +21,18 @@ class Weights(NamedTuple):
     tensors: dict[str, Tensor]
     recipe: dict[str, Any]
 
+    def trained(self) -> str:
+        """Say in one line how they were trained, and their PCK per image on the validation pairs of that training.
+
+        >>> Weights({}, {"training": {"seed": 0, "step": 10, "loss": "weak", "validation PCK@0.1": 51.2}}).trained()
+        'trained: seed 0, step 10, loss weak; validation PCK@0.1 51.2'
+        """
+        known = {key: value for key, value in self.recipe.get("training", {}).items() if key != "fingerprint"}
+        figures = {key: value for key, value in known.items() if key.startswith("validation")}
+        said = ", ".join(f"{key} {value}" for key, value in known.items() if key not in figures)
+        first = max(figures, default=None)
+        return f"trained: {said}" + (f"; {first} {figures[first]:.1f}" if first else "")
+
 
 def read_weights(path: Path, sha256: str | None = None) -> Weights:
     """Read a safetensors file; nothing in it is ever executed.
@@ -86,5 +98,5 @@ MODELS: dict[str, Embedded] = {
     "pmnc-universal": Embedded(
         "pmnc-universal.safetensors", "40248cfabe0629cbe37db317522769880b0ad36edff0521667b9e6a14dc18daf"
     ),
-    "ncnet": Embedded("ncnet.safetensors", "a3de4429a88bcecb94e0f0bedc0c3ef5586fd2c650ddad8304ed932687bf9610"),
+    "ncnet": Embedded("ncnet.safetensors", "71979492929f6c5340a64fa40ca5759fcf88f8ee708f06324cedbd4b851a246d"),
 }
