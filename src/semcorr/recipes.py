@@ -88,6 +88,7 @@ class ANCNetRecipe:
         large: Every other kernel size.
         channels: Of the first and the second 4-D layer.
         descriptor: Channels of the self-similarity descriptor's two convolutions.
+        normalised: Whether descriptors have norm 1; the authors' have not.
     """
 
     features: FeatureOptions = field(default_factory=FeatureOptions)
@@ -95,13 +96,15 @@ class ANCNetRecipe:
     large: int = 5
     channels: int = 16
     descriptor: tuple[int, int] = (64, 32)
+    normalised: bool = False
     kind: Literal["ancnet"] = "ancnet"
     decode_radius: ClassVar[int] = 2
 
     def build(self) -> ANCNet:
         """Return the matcher with untrained weights."""
         return ANCNet(
-            AdaptiveConsensus(self.small, self.large, self.channels), SelfSimilarity(channels=self.descriptor)
+            AdaptiveConsensus(self.small, self.large, self.channels),
+            SelfSimilarity(channels=self.descriptor, normalised=self.normalised),
         )
 
 

@@ -34,16 +34,19 @@ class SelfSimilarity(nn.Module):
     Args:
         radius: Of the window, in cells.
         channels: Of the two 3×3 convolutions.
+        normalised: Give descriptors of norm 1, whose correlations are of the size of the features' and do not drown
+            them at the start of training; the authors' are as they come.
     """
 
-    def __init__(self, radius: int = 2, channels: tuple[int, int] = (64, 32)) -> None:
+    def __init__(self, radius: int = 2, channels: tuple[int, int] = (64, 32), normalised: bool = False) -> None:
         super().__init__()
-        self.radius = radius
+        self.radius, self.normalised = radius, normalised
         self.first = nn.Conv2d((2 * radius + 1) ** 2, channels[0], 3, padding=1)
         self.second = nn.Conv2d(channels[0], channels[1], 3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map L2-normalised features ``(B, C, h, w)`` to descriptors ``(B, 25 + 64 + 32, h, w)``, not normalised."""
+        """Map L2-normalised features ``(B, C, h, w)`` to descriptors ``(B, 25 + 64 + 32, h, w)``."""
         local = self_similarity(features, self.radius)
         wider = self.first(local).relu()
-        return torch.cat([local, wider, self.second(wider).relu()], dim=1)
+        descriptors = torch.cat([local, wider, self.second(wider).relu()], dim=1)
+        return F.normalize(descriptors, dim=1) if self.normalised else descriptors
