@@ -100,6 +100,8 @@ def draw(figures: dict[int, list[list[float]]], costs: dict[int, float], path: P
     left.legend(frameon=False, ncols=2, fontsize=8)
     right.plot(radii, [costs[radius] for radius in radii], color="#333333", marker="o")
     right.set(xlabel="radius r", ylabel="ms a point, dense, one thread", xticks=radii, yscale="log")
+    right.set_yticks([0.2, 0.5, 1, 2, 5], labels=["0.2", "0.5", "1", "2", "5"], minor=False)
+    right.set_yticks([], minor=True)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
