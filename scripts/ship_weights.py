@@ -15,6 +15,8 @@ from semcorr.patchmatch import SearchOptions
 from semcorr.recipes import build
 from semcorr.weights import FOLDER, Weights, read_weights, write_weights
 
+HALVED = ("adapter.", "backbone.")  # whose weights are many, and lose nothing by it
+
 
 def main() -> None:
     """Check, copy, print."""
@@ -26,7 +28,7 @@ def main() -> None:
     stored = read_weights(arguments.file)
     build(stored)
     path = FOLDER / f"{arguments.name}.safetensors"
-    small = {key: value.half() if key.startswith("adapter.") else value for key, value in stored.tensors.items()}
+    small = {key: value.half() if key.startswith(HALVED) else value for key, value in stored.tensors.items()}
     model = dict(stored.recipe["model"])
     if "search" in model:  # training does not depend on it: the package's own way
         model["search"] = asdict(SearchOptions())

@@ -94,7 +94,7 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "bd31762c9955cdfd17412d11fef4bafc76fe7520e230860d0ed4f141521d7d40"),
+    "pmnc": Embedded("pmnc.safetensors", "d361cd9cb61ca8e8f16ee1532699556789ed02ec4961ec6d5b9e2ebf086b1cbc"),
     "pmnc-universal": Embedded(
         "pmnc-universal.safetensors", "40248cfabe0629cbe37db317522769880b0ad36edff0521667b9e6a14dc18daf"
     ),
