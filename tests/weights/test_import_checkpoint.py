@@ -147,7 +147,7 @@ def test_what_is_converted_computes_what_their_layout_defines(tmp_path, resnet, 
     tensors = state()
     path = save(tmp_path / f"{kind}.pth.tar", tensors, resnet, prefix, _use_new_zipfile_serialization=not old)
     imported = import_checkpoint(kind, path)
-    recipe, matcher, _ = build(imported.model)
+    recipe, matcher, *_ = build(imported.model)
     images = torch.rand(2, 3, 96, 80)
     normalised = (images - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor(
         [0.229, 0.224, 0.225]

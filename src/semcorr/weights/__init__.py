@@ -96,7 +96,7 @@ BACKBONES: dict[str, Embedded] = {
 MODELS: dict[str, Embedded] = {
     "pmnc": Embedded("pmnc.safetensors", "d361cd9cb61ca8e8f16ee1532699556789ed02ec4961ec6d5b9e2ebf086b1cbc"),
     "pmnc-universal": Embedded(
-        "pmnc-universal.safetensors", "40248cfabe0629cbe37db317522769880b0ad36edff0521667b9e6a14dc18daf"
+        "pmnc-universal.safetensors", "fb069fbf790c7066a910d767bfede51b544ec4517ce602dd8ee370d3aa1397f7"
     ),
     "ncnet": Embedded("ncnet.safetensors", "71979492929f6c5340a64fa40ca5759fcf88f8ee708f06324cedbd4b851a246d"),
 }
