@@ -183,7 +183,10 @@ class Match:
         cell = np.array([self.source_size[1] / grid[1], self.source_size[0] / grid[0]], dtype=np.float32)
         confidence = self.forward.confidence.reshape(-1)
         mutual = (np.abs(back - centres) <= cell).all(axis=1) & (confidence > 0)
-        worth = np.where(mutual, confidence, -1.0)
+        sure = (
+            confidence - confidence.min() + _FAINT
+        )  # than the least sure: a rescaled confidence never comes near zero
+        worth = np.where(mutual, sure, -1.0)
         spacing = 0.5 * np.sqrt(self.source_size[0] * self.source_size[1] / count)
         chosen: list[int] = []
         for _ in range(min(count, int(mutual.sum()))):

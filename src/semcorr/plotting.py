@@ -36,7 +36,7 @@ _PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85}
 _CORNERS = np.array([[[0.99, 0.85, 0.10], [0.92, 0.22, 0.20]], [[0.10, 0.78, 0.70], [0.22, 0.20, 0.75]]])
 _MAX_ASPECT = 40  # more elongated pictures are drawn squeezed
 _NUMBERED = 60  # more points than these are drawn small, without numbers and lines
-_SURE = 0.5  # from this confidence on, the warped target is shown in full
+_SURE = 0.5  # half way from the least confidence to one, the warped target is shown in full
 
 
 class _Box(NamedTuple):
@@ -85,7 +85,9 @@ def plot_match(match: Match, path: str | os.PathLike[str] | None = None, points:
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
     figure.set_layout_engine("none")  # whatever the user's style sheet says
     FigureCanvasAgg(figure)
-    kept = 0.12 + 0.88 * np.clip(drawn.confidence / _SURE, 0, 1)[..., None]  # pale, so that nonsense does not look sure
+    least = min(float(drawn.forward.confidence.min()), _SURE)  # a rescaled confidence never comes near zero
+    sure = np.clip((drawn.confidence - least) / (_SURE * (1 - least)), 0, 1)[..., None]
+    kept = 0.12 + 0.88 * sure  # pale, so that nonsense does not look sure
     warped = np.rint(255 - (255 - drawn.warp().astype(np.float32)) * kept).astype(np.uint8)
     pictures = drawn.source, drawn.target, warped, _veil(drawn.source, drawn.confidence)
     for name, picture in zip("STWC", pictures, strict=True):
