@@ -72,8 +72,12 @@ def main() -> None:
     print(f"{len(pairs)} pairs of {arguments.split}, grid {arguments.grid}; PCK per image at α = {ALPHAS}")
     for name, found in errors.items():
         pck = " / ".join(f"{100 * sum(float((e <= a).float().mean()) for e in found) / len(found):.1f}" for a in ALPHAS)
-        more = f", near {100 * sum(near[name]) / len(pairs):.1f} %, {1000 * taken[name] / len(pairs):.0f} ms"
-        print(f"{name:18} {pck}{more if name in near else ''}")
+        print(f"{name:18} {pck}", end="")
+        if name in near:
+            print(
+                f", near {100 * sum(near[name]) / len(pairs):.1f} %, {1000 * taken[name] / len(pairs):.0f} ms", end=""
+            )
+        print()
 
 
 if __name__ == "__main__":

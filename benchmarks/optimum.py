@@ -1,6 +1,7 @@
 """How often the PatchMatch search reaches the best score of the exhaustive search, and how many pairs it scores.
 
 python benchmarks/optimum.py FOLDER --pairs 50 --grid 25
+python benchmarks/optimum.py FOLDER --pairs 200 --precision      # PCK of the search against the exhaustive one
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from rich.progress import track
 
 import semcorr
 from semcorr.data.keypoints import load_pairs
+from semcorr.data.pairs import Pair
+from semcorr.metrics import ALPHAS, pck_distances
 from semcorr.patchmatch import SearchOptions
 from semcorr.patchmatch.candidates import NEAREST, PROTOTYPE
 from semcorr.patchmatch.compiled import search_compiled
@@ -30,10 +33,14 @@ def main() -> None:
     parser.add_argument("--grid", type=int, default=25)
     parser.add_argument("--split", default="val")
     parser.add_argument("--counts", type=int, nargs="+", default=[4, 8, 12, 15, 16])
+    parser.add_argument("--precision", action="store_true", help="PCK, and nothing else")
     arguments = parser.parse_args()
     model = semcorr.load("pmnc", grid=arguments.grid)
     listed = list(load_pairs(arguments.folder, arguments.split))
     pairs = listed[:: max(1, len(listed) // arguments.pairs)][: arguments.pairs]
+    if arguments.precision:
+        compare_precision(model, pairs)
+        return
     patterns = {"4 nearest": NEAREST, "prototype": PROTOTYPE}
     contenders = {
         (name, count): SearchOptions(count, offsets=patterns[name]) for name in patterns for count in arguments.counts
@@ -62,6 +69,21 @@ def main() -> None:
             f"{100 * reached[name, count] / cells:5.2f} % of cells reach the optimum; "
             f"{100 * scored[name, count] / pairs_of_cells:5.2f} % of all pairs scored"
         )
+
+
+def compare_precision(model: semcorr.Matcher, pairs: list[Pair]) -> None:
+    """Print PCK per image of the search and of the exhaustive search, on the same features."""
+    found: dict[bool, list[list[float]]] = {False: [], True: []}
+    for pair in track(pairs, "matching"):
+        source, target = (model.encode(photo.path) for photo in (pair.source, pair.target))
+        for exhaustive, values in found.items():
+            model.score.exhaustive = exhaustive
+            moved = torch.from_numpy(model.match(source, target).transfer(pair.points()[0]).points)
+            errors = pck_distances(moved, pair)
+            values.append([100 * (errors <= alpha).float().mean().item() for alpha in ALPHAS])
+    for exhaustive, values in found.items():
+        figures = " / ".join(f"{sum(column) / len(pairs):.2f}" for column in zip(*values, strict=True))
+        print(f"{'exhaustive' if exhaustive else 'search':10} {figures}")
 
 
 if __name__ == "__main__":
