@@ -9,7 +9,7 @@ product a pair, so that the time of a step is that of the backbone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -25,7 +25,7 @@ from semcorr.features.efficientnet_lite import EfficientNetLite, trainable
 from semcorr.features.pointwise import with_pointwise
 from semcorr.geometry import Size, cells_to_sampling
 from semcorr.training.losses import cross_entropy, target_probability
-from semcorr.training.proxy import Example
+from semcorr.training.proxy import Example, proxy_loss
 
 MIN_SHARED = 3
 
@@ -121,21 +121,15 @@ class JointModel(nn.Module):
     def _scored(self, group: Sequence[Pictured], features: list[Tensor], rng: np.random.Generator) -> Iterator[Tensor]:
         pairs = [
             (first, second, names)
-            for first, second in permutations(range(len(group)), 2)
-            if first < second and len(names := _shared(group[first], group[second])) >= MIN_SHARED
+            for first, second in combinations(range(len(group)), 2)
+            if len(names := _shared(group[first], group[second])) >= MIN_SHARED
         ]
         for index in rng.permutation(len(pairs))[: self.pairs]:
             first, second, names = pairs[index]
             names = [names[i] for i in rng.permutation(len(names))[: self.keypoints]]
             maps = correlation_channels(cosine_correlation(features[first], features[second]))[0]
             there, here = _points(group[first], names, maps), _points(group[second], names, maps)
-            yield (
-                self._cross_entropy(maps, there, here) + self._cross_entropy(maps.permute(0, 3, 4, 1, 2), here, there)
-            ) / 2
-
-    def _cross_entropy(self, maps: Tensor, known: Tensor, wanted: Tensor) -> Tensor:
-        scores = self.scoring.score_points(maps, known)  # (K, rows, columns)
-        return cross_entropy(scores, target_probability(wanted, (scores.shape[1], scores.shape[2])))
+            yield proxy_loss(self.scoring, maps, there, here)
 
     def _contrast(self, group: Sequence[Pictured], features: list[Tensor]) -> Tensor:
         """Return the mean cross-entropy of all pairs, each keypoint's cosines against all cells of the other."""

@@ -89,17 +89,17 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
     model, optimizer = fabric.setup(objective, optimizer)
     average = average.to(fabric.device)
     known = [photo for photo in photos if photo.category not in recipe.leave_out]
-    draw, draw_group = (None, _groups(recipe, known)) if recipe.joint else (_pairs(recipe, known), None)
+    find_gradients = (
+        partial(_joint_step, fabric, model, banks[0], _groups(recipe, known), recipe)
+        if recipe.joint
+        else partial(_step, fabric, model, banks, _pairs(recipe, known), recipe)
+    )
     console = Console(stderr=True)
     with _progress_bar(console, fabric.is_global_zero) as bar:
         task = bar.add_task("training", total=recipe.steps, completed=progress["step"], loss=math.nan)
         for step in range(progress["step"], recipe.steps):
             _set_rates(optimizer, recipe, step)
-            if draw_group is not None:
-                loss = _joint_step(fabric, model, banks[0], draw_group, recipe, step)
-            else:
-                assert draw is not None
-                loss = _step(fabric, model, banks, draw, recipe, step)
+            loss = find_gradients(step)
             fabric.clip_gradients(model, optimizer, max_norm=_MAX_NORM)
             optimizer.step()
             optimizer.zero_grad()

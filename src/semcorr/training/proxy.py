@@ -57,9 +57,7 @@ class ProxyModel(nn.Module):
     def forward(self, example: Example) -> Tensor:
         """Return the mean cross-entropy over the keypoints and both directions, a scalar."""
         maps = self.maps(example.source, example.target)
-        there = self._cross_entropy(maps, example.source_cells, example.target_cells)
-        back = self._cross_entropy(maps.permute(0, 3, 4, 1, 2), example.target_cells, example.source_cells)
-        return (there + back) / 2
+        return proxy_loss(self.scoring, maps, example.source_cells, example.target_cells, self.dilation)
 
     def score_points(self, example: Example) -> Tensor:
         """Score the source's keypoints against every target cell: ``(K, ht, wt)``."""
@@ -70,6 +68,22 @@ class ProxyModel(nn.Module):
         """Return what a weights file holds."""
         return dict(self.state_dict())
 
-    def _cross_entropy(self, maps: Tensor, known: Tensor, wanted: Tensor) -> Tensor:
-        scores = self.scoring.score_points(maps, known, self.dilation)  # (K, rows, columns)
-        return cross_entropy(scores, target_probability(wanted, (scores.shape[1], scores.shape[2])))
+
+def proxy_loss(
+    scoring: ScoringFunction, maps: Tensor, source_cells: Tensor, target_cells: Tensor, dilation: int = 1
+) -> Tensor:
+    """Return the mean cross-entropy over keypoints and both directions, a scalar.
+
+    Args:
+        scoring: The function that learns.
+        maps: One pair's correlation channels ``(channels, hs, ws, ht, wt)``.
+        source_cells: Keypoints ``(K, 2)`` (x, y) in cell coordinates of the source's grid.
+        target_cells: The same keypoints in the target's grid.
+        dilation: Spacing of the window's cells.
+    """
+    total = maps.new_zeros(())
+    ways = ((maps, source_cells, target_cells), (maps.permute(0, 3, 4, 1, 2), target_cells, source_cells))
+    for values, known, wanted in ways:
+        scores = scoring.score_points(values, known, dilation)  # (K, rows, columns)
+        total = total + cross_entropy(scores, target_probability(wanted, (scores.shape[1], scores.shape[2])))
+    return total / 2
