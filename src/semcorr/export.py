@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcorr.calibration import rescale
+from semcorr.consensus.voting import vote
 from semcorr.correlation import correlation_channels, cosine_correlation
 from semcorr.decode import CellMatches, decode
 from semcorr.errors import ModelError, SemcorrError
@@ -76,7 +77,10 @@ class MatchGraph(nn.Module):
         maps = correlation_channels(cosine_correlation(source, target))[0]  # (2, hs, ws, ht, wt)
         cells = cell_centres((source.shape[2], source.shape[3])).flatten(0, 1)  # (hs·ws, 2)
         scores = self.score.scoring.score_points(maps, cells, self.score.dilation(self.grid, self.grid))
-        return scores.reshape(1, *maps.shape[1:])
+        scores = scores.reshape(maps.shape[1:])
+        if self.score.votes:
+            scores = scores + self.score.votes * vote(maps[1])
+        return scores[None]
 
     def _finish(self, matches: CellMatches, other: Tensor) -> tuple[Tensor, Tensor]:
         x, y = matches.cells.unbind(3)

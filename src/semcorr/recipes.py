@@ -29,6 +29,7 @@ class PMNCRecipe:
         features: The features that it was trained on.
         radius: The scoring window's radius in cells of the training grid.
         hidden: Width of the scoring function.
+        votes: Weight of the votes of the whole picture beside the scoring function; see `semcorr.consensus.voting`.
         adapter: Width of the adapter that was trained on the features; 0 is none.
         search: How PatchMatch searches.
         rescaling: Coefficients for `semcorr.calibration.rescale`, found on validation pairs; None leaves the
@@ -38,6 +39,7 @@ class PMNCRecipe:
     features: FeatureOptions = field(default_factory=FeatureOptions)
     radius: int = 2
     hidden: int = 16
+    votes: float = 0.0
     adapter: int = 0
     search: SearchOptions = field(default_factory=SearchOptions)
     rescaling: tuple[float, ...] | None = None
@@ -50,7 +52,7 @@ class PMNCRecipe:
 
     def build(self) -> PMNC:
         """Return the matcher with untrained weights."""
-        return PMNC(ScoringFunction(self.radius, self.hidden), self.features.grid, self.search)
+        return PMNC(ScoringFunction(self.radius, self.hidden), self.features.grid, self.search, self.votes)
 
     def build_adapter(self, channels: int) -> Adapter | None:
         """Return the untrained adapter for features of so many channels, if there is one."""

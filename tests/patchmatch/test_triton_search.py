@@ -17,16 +17,22 @@ pytest.importorskip("triton", reason="Triton is not installed")
 
 
 def compare(source, target, radius, hidden, dilation, device="cpu", **options):
-    from semcorr.patchmatch.triton_search import search_triton
-
     torch.manual_seed(0)
     function = ScoringFunction(radius, hidden).requires_grad_(False)
     torch.nn.init.normal_(function.window, std=0.5)
     torch.nn.init.normal_(function.bias)
     features = (F.normalize(torch.randn(2, 8, *grid) + 0.5, dim=1) for grid in (source, target))
     maps = correlation_channels(cosine_correlation(*features))
-    plain = search(maps, function, SearchOptions(**options), dilation)
-    fast = search_triton(maps.to(device), function.to(device), SearchOptions(**options), dilation).cpu()
+    for votes in (None, torch.randn_like(maps[:, 0])):
+        assert_same(maps, function, SearchOptions(**options), dilation, votes, device)
+
+
+def assert_same(maps, function, options, dilation, votes, device):
+    from semcorr.patchmatch.triton_search import search_triton
+
+    plain = search(maps, function.cpu(), options, dilation, votes=votes)
+    there = None if votes is None else votes.to(device)
+    fast = search_triton(maps.to(device), function.to(device), options, dilation, votes=there).cpu()
     both = plain.isfinite() & fast.isfinite()
     assert (plain.isfinite() != fast.isfinite()).sum() <= 1e-2 * both.sum()
     torch.testing.assert_close(fast[both], plain[both], atol=2e-4, rtol=2e-4)

@@ -9,15 +9,17 @@ from importlib.util import find_spec
 from types import ModuleType
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcorr.consensus.scoring import ScoringFunction
-from semcorr.correlation import correlation_channels, cosine_correlation
+from semcorr.consensus.voting import vote
+from semcorr.correlation import correlation_channels, cosine_correlation, soft_mutual_filter
 from semcorr.decode import ScoredPairs
 from semcorr.features.feature_map import FeatureMap
 from semcorr.geometry import Size
 from semcorr.patchmatch import SearchOptions, exhaustive_search, search
-from semcorr.patchmatch.coarse import Plan, coarse_to_fine
+from semcorr.patchmatch.coarse import Plan, coarse_to_fine, whole_tiles
 from semcorr.patchmatch.search import Search, search_banded
 
 
@@ -42,6 +44,7 @@ class PMNC(nn.Module):
         scoring: The learned local 4-D scoring function.
         trained_grid: Cells to a side of the grid that it was trained on; finer grids dilate its window.
         options: How to search.
+        votes: Weight of the votes of the whole picture beside the scoring function; 0 is without.
         exhaustive: Score all pairs instead of searching: the oracle, for measurements.
         compiled: Search in compiled code where that can be had: by Numba on the CPU, by Triton on CUDA; otherwise, and
             with False, in plain torch.
@@ -52,11 +55,13 @@ class PMNC(nn.Module):
         scoring: ScoringFunction,
         trained_grid: int = 25,
         options: SearchOptions | None = None,
+        votes: float = 0.0,
         exhaustive: bool = False,
         compiled: bool = True,
     ) -> None:
         super().__init__()
         self.scoring, self.trained_grid = scoring, trained_grid
+        self.votes = votes
         self.options, self.exhaustive, self.compiled = options or SearchOptions(), exhaustive, compiled
 
     def dilation(self, source_grid: Size, target_grid: Size) -> int:
@@ -97,14 +102,26 @@ class PMNC(nn.Module):
         return search
 
     def _match_whole(self, source: Tensor, target: Tensor, dilation: int) -> Tensor | ScoredPairs:
+        votes = self._votes(source, target, dilation)
         if self.exhaustive:
-            return exhaustive_search(correlation_channels(cosine_correlation(source, target)), self.scoring, dilation)
+            maps = correlation_channels(cosine_correlation(source, target))
+            return exhaustive_search(maps, self.scoring, dilation, votes)
         fast = self._compiled(source.device)
         if fast is not None:
-            scores: ScoredPairs = fast.search_compiled(source, target, self.scoring, self.options, dilation)
+            scores: ScoredPairs = fast.search_compiled(source, target, self.scoring, self.options, dilation, votes)
             return scores
         maps = correlation_channels(cosine_correlation(source, target))
-        return self._plain(source.device)(maps, self.scoring, self.options, dilation, None)
+        return self._plain(source.device)(maps, self.scoring, self.options, dilation, None, votes)
+
+    def _votes(self, source: Tensor, target: Tensor, dilation: int) -> Tensor | None:
+        """Return the weighted votes ``(B, hs, ws, ht, wt)``; where the window is dilated, those of tiles."""
+        if not self.votes:
+            return None
+        if dilation > 1:
+            tiles = (F.normalize(F.avg_pool2d(whole_tiles(x, dilation), dilation), dim=1) for x in (source, target))
+        filtered = soft_mutual_filter(cosine_correlation(*(tiles if dilation > 1 else (source, target))))
+        votes = self.votes * torch.stack([vote(one) for one in filtered])
+        return votes if dilation == 1 else _enlarge(votes, dilation, (*source.shape[2:], *target.shape[2:]))
 
     def _match_cells(self, source: Tensor, target: Tensor, made: Plan, factor: int) -> ScoredPairs:
         fast = self._compiled(source.device)
@@ -112,3 +129,12 @@ class PMNC(nn.Module):
         run = run if fast is None else fast.search_banded_compiled
         scores: ScoredPairs = run(source, target, made, self.scoring, self.options, factor)
         return scores
+
+
+def _enlarge(votes: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
+    """Interpolate votes of tiles ``(B, Hs, Ws, Ht, Wt)`` bilinearly, in both pictures, for cells."""
+    batch, *tiles = votes.shape
+    there = F.interpolate(votes.flatten(1, 2), scale_factor=factor, mode="bilinear")  # (B, Hs·Ws, ht, wt)
+    there = there[..., : shape[2], : shape[3]].flatten(2).transpose(1, 2).reshape(batch, -1, *tiles[:2])
+    here = F.interpolate(there, scale_factor=factor, mode="bilinear")[..., : shape[0], : shape[1]]
+    return here.flatten(2).transpose(1, 2).reshape(batch, *shape)

@@ -80,6 +80,7 @@ def search_compiled(
     scoring: ScoringFunction,
     options: SearchOptions,
     dilation: int = 1,
+    votes: Tensor | None = None,
 ) -> ScoredPairs:
     """Correlate, filter and search as `semcorr.patchmatch.search.search` does, in compiled code.
 
@@ -89,15 +90,17 @@ def search_compiled(
         scoring: The scoring function, of two channels.
         options: How to search.
         dilation: Spacing of the scoring window's cells.
+        votes: Are added to the scores, ``(B, hs, ws, ht, wt)``.
 
     Returns:
         The scores of all pairs that were tried; their ``table()`` is what the plain search returns.
     """
     layers, found = layers_of(scoring), []
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for a, b in zip(source, target, strict=True):
+        for index, (a, b) in enumerate(zip(source, target, strict=True)):
+            added = None if votes is None else votes[index].float().flatten().numpy()
             maps = correlate(a.detach(), b.detach(), scoring.radius, dilation)
-            found.append(_search_one(maps, layers, (scoring.radius, dilation), options, pool))
+            found.append(_search_one(maps, layers, (scoring.radius, dilation), options, pool, added))
     pairs, scores = ([torch.from_numpy(part) for part in parts] for parts in zip(*found, strict=True))
     (hs, ws), (ht, wt) = source.shape[2:], target.shape[2:]
     return ScoredPairs(tuple(pairs), tuple(scores), (hs, ws, ht, wt))
@@ -156,7 +159,12 @@ def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Map
 
 
 def _search_one(
-    maps: Maps, layers: Layers, window: tuple[int, int], options: SearchOptions, pool: ThreadPoolExecutor
+    maps: Maps,
+    layers: Layers,
+    window: tuple[int, int],
+    options: SearchOptions,
+    pool: ThreadPoolExecutor,
+    votes: Floats | None,
 ) -> tuple[Integers, Floats]:
     """Return the pairs that were scored, as ``p · Q + q``, and their scores."""
     hs, ws, ht, wt = maps.grid
@@ -172,6 +180,8 @@ def _search_one(
         score_pairs(*parts[0], *arguments)
         for other in others:
             other.result()
+        if votes is not None:
+            scores += votes[pairs]
         return pairs, scores
 
     first = first_candidates(*maps[:3], maps.centres, options.candidates, tried)

@@ -18,7 +18,7 @@ from semcorr.patchmatch.coarse import Plan, banded_correlation
 _CHUNK = 8192  # pairs gathered at once: 8192 windows of 2 × 625 float32 are 41 MB
 
 
-Search = Callable[[Tensor, ScoringFunction, "SearchOptions", int, Tensor | None], Tensor]
+Search = Callable[[Tensor, ScoringFunction, "SearchOptions", int, Tensor | None, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def search(
     options: SearchOptions = SearchOptions(),
     dilation: int = 1,
     initial: Tensor | None = None,
+    votes: Tensor | None = None,
 ) -> Tensor:
     """Search both directions at once for the best-scored correspondence of every cell.
 
@@ -56,6 +57,7 @@ def search(
         options: How to search.
         dilation: Spacing of the scoring window's cells.
         initial: The candidates to begin with, a mask ``(B, hs, ws, ht, wt)``, in place of those of the filtered map.
+        votes: Are added to the scores, ``(B, hs, ws, ht, wt)``.
 
     Returns:
         Scores ``(B, hs, ws, ht, wt)`` of all pairs that were tried; -inf elsewhere. The argmax over the last two
@@ -64,17 +66,17 @@ def search(
     scores = torch.full_like(maps[:, 0], -torch.inf)
     padded = pad_maps(maps, scoring.radius * dilation)
     first = initialise(maps[:, -1], options.candidates) if initial is None else initial
-    fill_scores(scores, first, padded, scoring, dilation)
+    fill_scores(scores, first, padded, scoring, dilation, votes)
     for _ in range(options.iterations):
         candidates = torch.zeros_like(scores, dtype=torch.bool)
         pairs = best_pairs(scores)
         propagate(pairs, candidates, options.offsets)
         refine(pairs, candidates)
-        if not fill_scores(scores, candidates, padded, scoring, dilation):
+        if not fill_scores(scores, candidates, padded, scoring, dilation, votes):
             break
     surroundings = torch.zeros_like(scores, dtype=torch.bool)
     surround(best_pairs(scores), scores[0, :, :, 0, 0].numel(), surroundings, options.decode_radius)
-    fill_scores(scores, surroundings, padded, scoring, dilation)
+    fill_scores(scores, surroundings, padded, scoring, dilation, votes)
     return scores
 
 
@@ -104,7 +106,7 @@ def search_banded(
     maps = correlation_channels(banded_correlation(source, target, made.near, factor).float())
     initial = torch.zeros_like(maps[:, 0], dtype=torch.bool)
     initial.flatten(1).scatter_(1, made.initial, True)
-    return list_scored(run(maps, scoring, options, factor, initial))
+    return list_scored(run(maps, scoring, options, factor, initial, None))
 
 
 def pad_maps(maps: Tensor, reach: int) -> Tensor:
@@ -120,7 +122,14 @@ def pad_maps(maps: Tensor, reach: int) -> Tensor:
     return torch.nn.functional.pad(maps, (reach,) * 8).movedim(1, -1).contiguous()
 
 
-def fill_scores(scores: Tensor, candidates: Tensor, padded: Tensor, scoring: ScoringFunction, dilation: int) -> int:
+def fill_scores(
+    scores: Tensor,
+    candidates: Tensor,
+    padded: Tensor,
+    scoring: ScoringFunction,
+    dilation: int,
+    votes: Tensor | None = None,
+) -> int:
     """Score the candidates that have no score yet, in place.
 
     Args:
@@ -129,13 +138,15 @@ def fill_scores(scores: Tensor, candidates: Tensor, padded: Tensor, scoring: Sco
         padded: The correlation channels, from `pad_maps` with the reach of the window.
         scoring: The scoring function.
         dilation: Spacing of the window's cells.
+        votes: Are added to the scores, of the shape of these.
 
     Returns:
         The number of pairs that were scored.
     """
     pairs = (candidates & scores.isneginf()).nonzero()  # (N, 5)
     for part in torch.split(pairs, _CHUNK):
-        scores[tuple(part.T)] = scoring.score_windows(cut_windows(padded, part, scoring.radius, dilation))
+        found = scoring.score_windows(cut_windows(padded, part, scoring.radius, dilation))
+        scores[tuple(part.T)] = found if votes is None else found + votes[tuple(part.T)]
     return len(pairs)
 
 
@@ -161,7 +172,7 @@ def cut_windows(padded: Tensor, pairs: Tensor, radius: int, dilation: int) -> Te
     return windows[corners].flatten(3, 4).flatten(1, 2)
 
 
-def exhaustive_search(maps: Tensor, scoring: ScoringFunction, dilation: int = 1) -> Tensor:
+def exhaustive_search(maps: Tensor, scoring: ScoringFunction, dilation: int = 1, votes: Tensor | None = None) -> Tensor:
     """Score every pair of cells: the oracle of `search`, with the same arguments and the same kind of table."""
     cells = cell_centres((maps.shape[2], maps.shape[3]), maps.device).flatten(0, 1)
     tables = []
@@ -171,4 +182,4 @@ def exhaustive_search(maps: Tensor, scoring: ScoringFunction, dilation: int = 1)
             for part in torch.split(cells, 64)
         ]
         tables.append(torch.cat(parts).reshape(one.shape[1:]))
-    return torch.stack(tables)
+    return torch.stack(tables) if votes is None else torch.stack(tables) + votes

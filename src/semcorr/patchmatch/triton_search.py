@@ -28,10 +28,12 @@ def search_triton(
     options: SearchOptions,
     dilation: int = 1,
     initial: Tensor | None = None,
+    votes: Tensor | None = None,
 ) -> Tensor:
     """Do as `semcorr.patchmatch.search.search`, on CUDA, or anywhere under Triton's interpreter."""
     scores = torch.full_like(maps[:, 0], -torch.inf)
-    score = _scorer(maps, scores, scoring, dilation)
+    added = torch.zeros((), device=maps.device) if votes is None else votes.float().contiguous()
+    score = _scorer(maps, scores, scoring, dilation, added)
     score((initialise(maps[:, -1], options.candidates) if initial is None else initial).flatten().nonzero()[:, 0])
     steps, (still, around) = _steps(options.offsets, maps.device), _around(1, maps.device)
     moves = torch.cat([torch.cat([steps, steps], 1), torch.cat([still, around], 1), torch.cat([around, still], 1)])
@@ -65,7 +67,7 @@ def _moved(pairs: Tensor, moves: Tensor, shape: torch.Size) -> Tensor:
     return torch.where(inside, place, -1).flatten()
 
 
-def _scorer(maps: Tensor, scores: Tensor, scoring: ScoringFunction, dilation: int) -> Any:
+def _scorer(maps: Tensor, scores: Tensor, scoring: ScoringFunction, dilation: int, votes: Tensor) -> Any:
     """Return a function that scores the listed places of the flat table that have no score yet."""
     side, channels, hidden = 2 * scoring.radius + 1, maps.shape[1], scoring.hidden
     padded, device = pad_maps(maps.float(), scoring.radius * dilation), maps.device
@@ -95,8 +97,8 @@ def _scorer(maps: Tensor, scores: Tensor, scoring: ScoringFunction, dilation: in
         if len(places):
             grid = (triton.cdiv(len(places), _PAIRS),)
             _score_places[grid](
-                places, len(places), scores, padded, begins, *parameters, *sizes, *strides[:5],
-                middle, len(begins), channels, wide, _PAIRS, _INNER,
+                places, len(places), scores, votes, padded, begins, *parameters, *sizes, *strides[:5],
+                middle, len(begins), channels, wide, _PAIRS, _INNER, votes.ndim > 0,
             )  # fmt: skip
 
     return score
@@ -104,9 +106,10 @@ def _scorer(maps: Tensor, scores: Tensor, scoring: ScoringFunction, dilation: in
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _score_places(  # type: ignore[no-untyped-def]
-    places, count, scores, padded, begins, weights, bias, mix, mix_bias, out, centre, last,
+    places, count, scores, votes, padded, begins, weights, bias, mix, mix_bias, out, centre, last,
     hs, ws, ht, wt, s0, s1, s2, s3, s4,
     middle, inner, channels: tl.constexpr, wide: tl.constexpr, pairs: tl.constexpr, chunk: tl.constexpr,
+    voted: tl.constexpr,
 ):  # fmt: skip
     index = tl.program_id(0) * pairs + tl.arange(0, pairs)
     place = tl.load(places + index, mask=index < count, other=-1)
@@ -132,4 +135,6 @@ def _score_places(  # type: ignore[no-untyped-def]
         score = tl.sum((one + other) * tl.load(out + lanes)[None, :], 1) + tl.load(last)
         for channel in tl.static_range(channels):
             score += tl.load(centre + channel) * tl.load(corner + middle + channel, mask=new, other=0.0)
+        if voted:
+            score += tl.load(votes + place, mask=new, other=0.0)
         tl.store(scores + place, score, mask=new)

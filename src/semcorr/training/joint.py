@@ -25,7 +25,7 @@ from semcorr.features.efficientnet_lite import EfficientNetLite, trainable
 from semcorr.features.pointwise import with_pointwise
 from semcorr.geometry import Size, cells_to_sampling
 from semcorr.training.losses import cross_entropy, target_probability
-from semcorr.training.proxy import Example, proxy_loss
+from semcorr.training.proxy import Example, proxy_loss, score_points
 
 MIN_SHARED = 3
 
@@ -55,6 +55,7 @@ class JointModel(nn.Module):
         contrast: Weight of the loss on the features alone.
         keypoints: Keypoints of a pair that are scored, drawn at random.
         pairs: Pairs of a group that are scored, drawn at random.
+        votes: Weight of the votes beside the scoring function.
 
     Raises:
         ModelError: If the backbone cannot be trained.
@@ -69,9 +70,11 @@ class JointModel(nn.Module):
         contrast: float,
         keypoints: int,
         pairs: int,
+        votes: float = 0.0,
     ) -> None:
         super().__init__()
         self.frozen, self.contrast, self.keypoints, self.pairs = frozen, contrast, keypoints, pairs
+        self.votes = votes
         self.scoring, self.adapter = scoring, adapter
         self.backbone: EfficientNetLite | None = None
         if frozen is not None:
@@ -112,7 +115,7 @@ class JointModel(nn.Module):
             for stem, grid in zip((example.source, example.target), example.grids, strict=True)
         )
         maps = correlation_channels(cosine_correlation(source, target))[0]
-        return self.scoring.score_points(maps, example.source_cells)
+        return score_points(self.scoring, maps, example.source_cells, self.votes)
 
     def learned(self) -> dict[str, Tensor]:
         """Return what a weights file holds: the whole backbone too, if it was trained."""
@@ -129,7 +132,7 @@ class JointModel(nn.Module):
             names = [names[i] for i in rng.permutation(len(names))[: self.keypoints]]
             maps = correlation_channels(cosine_correlation(features[first], features[second]))[0]
             there, here = _points(group[first], names, maps), _points(group[second], names, maps)
-            yield proxy_loss(self.scoring, maps, there, here)
+            yield proxy_loss(self.scoring, maps, there, here, self.votes)
 
     def _contrast(self, group: Sequence[Pictured], features: list[Tensor]) -> Tensor:
         """Return the mean cross-entropy of all pairs, each keypoint's cosines against all cells of the other."""

@@ -32,6 +32,7 @@ from semcorr.data.keypoints import load_pairs, load_photos
 from semcorr.data.pairs import Pair, Photo, spread
 from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
+from semcorr.geometry import Size
 from semcorr.metrics import ALPHAS
 from semcorr.recipes import PMNCRecipe, recipe_to_dict
 from semcorr.training.checkpoint import load_checkpoint, save_checkpoint
@@ -45,11 +46,12 @@ from semcorr.training.sampling import (
     GroupSampler,
     KeypointSampler,
     Picture,
+    PseudoLabelSampler,
     WarpSampler,
     group_of,
 )
 from semcorr.training.validation import validate
-from semcorr.weights import Weights, write_weights
+from semcorr.weights import MODELS, Weights, read_weights, write_weights
 
 _MAX_NORM = 5.0  # of the gradient of a step
 _WARP_POINTS = 40  # of a warp, for the loss on the features
@@ -77,6 +79,8 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
     extractors = [FeatureExtractor(kind).to(fabric.device) for kind in kinds]
     banks = [FeatureBank(extractor, recipe.cache, blocks=recipe.frozen_blocks) for extractor in extractors]
     objective = build_objective(recipe, extractors[0])
+    if recipe.start is not None:
+        begin_from(objective, recipe.start)
     average = AveragedModel(objective, avg_fn=partial(_average, recipe.average))
     averaged = cast(Objective, average.module)
     optimizer = _optimizer(objective, recipe)
@@ -136,8 +140,9 @@ def _joint_step(
     step: int,
 ) -> float:
     """Find the gradients of one step of a model whose features learn: groups of pictures, each device its own."""
-    first = fabric.global_rank * (1 + recipe.warps)
-    groups = [[bank.pictured(picture) for picture in draw(step, first + i)] for i in range(1 + recipe.warps)]
+    count = 1 + recipe.warps + recipe.pseudo
+    first = fabric.global_rank * count
+    groups = [[bank.pictured(picture) for picture in draw(step, first + i)] for i in range(count)]
     with _autocast(fabric, recipe):
         loss = model(groups, np.random.default_rng([recipe.seed, step, first, 1]))
     fabric.backward(loss)
@@ -179,10 +184,41 @@ def build_objective(recipe: TrainingRecipe, extractor: FeatureExtractor) -> Obje
         return ConsensusModel(recipe.model.build(), recipe.loss)
     scoring, adapter = recipe.model.build().scoring, recipe.model.build_adapter(extractor.channels)
     if adapter is None:
-        return ProxyModel(scoring)
+        return ProxyModel(scoring, recipe.model.votes)
     return JointModel(
-        scoring, adapter, extractor, recipe.frozen_blocks, recipe.contrast, recipe.keypoints, recipe.pairs
+        scoring,
+        adapter,
+        extractor,
+        recipe.frozen_blocks,
+        recipe.contrast,
+        recipe.keypoints,
+        recipe.pairs,
+        recipe.model.votes,
     )
+
+
+def begin_from(objective: Objective, start: str) -> None:
+    """Put in the weights of a trained model.
+
+    Args:
+        objective: What learns.
+        start: A model of the package by its name, or a file.
+
+    Raises:
+        ModelError: If there is no such file, or it is broken.
+        DataError: If the weights are of a model of another shape.
+    """
+    tensors = (MODELS[start].load() if start in MODELS else read_weights(Path(start))).tensors
+    learning = objective.matcher if isinstance(objective, ConsensusModel) else objective
+    try:
+        missing, unknown = learning.load_state_dict(tensors, strict=False)
+    except RuntimeError:
+        missing, unknown = ["of another shape"], []
+    if unknown or set(missing) - {"scale"}:
+        raise DataError(
+            f"start: the weights of {start} do not fit the recipe's model: give it the same adapter, radius, hidden, "
+            "stages and frozen_blocks"
+        )
 
 
 def _optimizer(objective: Objective, recipe: TrainingRecipe) -> torch.optim.AdamW:
@@ -219,21 +255,35 @@ def _pairs(recipe: TrainingRecipe, photos: list[Photo]) -> Callable[[int, int], 
 
 
 def _groups(recipe: TrainingRecipe, photos: list[Photo]) -> Callable[[int, int], tuple[Picture, ...]]:
-    """Return what draws group ``index`` of a step: one of pictures with keypoints, then the warps, and so on."""
+    """Return what draws group ``index`` of a step: pictures with keypoints, then warps, pseudo-labels, and so on."""
     keypoints = GroupSampler(photos, recipe.seed, recipe.views, recipe.pictures, recipe.together)
-    if not recipe.warps:
-        return keypoints.draw
-    warps, count = _warps(recipe, _WARP_POINTS), 1 + recipe.warps
-    return lambda step, index: group_of(warps.draw(step, index)) if index % count else keypoints.draw(step, index)
+    drawn: list[Callable[[int, int], Drawn]] = []
+    if recipe.warps:
+        drawn += [_warps(recipe, _WARP_POINTS).draw] * recipe.warps
+    if recipe.pseudo_labels is not None:
+        labels = PseudoLabelSampler(recipe.pseudo_labels, _photographs(recipe), recipe.seed, recipe.warp_views)
+        drawn += [labels.draw] * recipe.pseudo
+    count = 1 + len(drawn)
+
+    def draw(step: int, index: int) -> tuple[Picture, ...]:
+        if index % count == 0:
+            return keypoints.draw(step, index)
+        return group_of(drawn[index % count - 1](step, index))
+
+    return draw
 
 
 def _warps(recipe: TrainingRecipe, points: int) -> WarpSampler:
+    return WarpSampler(_photographs(recipe), recipe.seed, recipe.warp_views, points)
+
+
+def _photographs(recipe: TrainingRecipe) -> list[tuple[Path, Size]]:
     assert recipe.photographs is not None
     sizes = Sizes()
     files = [(path, sizes(path, str(path))) for path in sorted(recipe.photographs.glob("*/*.jpg"))]
     if not files:
-        raise DataError(f"{recipe.photographs} holds no photographs category/*.jpg: the warps need some")
-    return WarpSampler(files, recipe.seed, recipe.warp_views, points)
+        raise DataError(f"{recipe.photographs} holds no photographs category/*.jpg: warps and pseudo-labels need some")
+    return files
 
 
 def _validation_pairs(recipe: TrainingRecipe) -> list[Pair]:
@@ -249,8 +299,10 @@ def _fingerprint(recipe: TrainingRecipe) -> str:
     Where they lie is left out, and how many devices share the work: each takes as many pairs of a step.
     """
     values = RootModel[TrainingRecipe](recipe).model_dump(mode="json")
-    for key in ("data", "out", "photographs", "cache", "accelerator", "devices"):
+    for key in ("data", "out", "photographs", "pseudo_labels", "cache", "accelerator", "devices"):
         del values[key]
+    if recipe.pseudo_labels is not None:
+        values["pseudo_labels"] = hashlib.sha256(recipe.pseudo_labels.read_bytes()).hexdigest()
     for name in ("train.json", "val.json", "val_pairs.json"):
         values[name] = hashlib.sha256((recipe.data / name).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

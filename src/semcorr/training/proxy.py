@@ -13,6 +13,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from semcorr.consensus.scoring import ScoringFunction
+from semcorr.consensus.voting import votes_of_points
 from semcorr.correlation import correlation_channels, cosine_correlation
 from semcorr.geometry import Size
 from semcorr.training.losses import cross_entropy, target_probability
@@ -43,12 +44,12 @@ class ProxyModel(nn.Module):
 
     Args:
         scoring: The function that learns.
-        dilation: Spacing of the window's cells.
+        votes: Weight of `semcorr.consensus.voting.vote` beside it.
     """
 
-    def __init__(self, scoring: ScoringFunction, dilation: int = 1) -> None:
+    def __init__(self, scoring: ScoringFunction, votes: float = 0.0) -> None:
         super().__init__()
-        self.scoring, self.dilation = scoring, dilation
+        self.scoring, self.votes = scoring, votes
 
     def maps(self, source: Tensor, target: Tensor) -> Tensor:
         """Correlate two maps of features ``(C, h, w)`` as the scoring function sees them."""
@@ -57,20 +58,37 @@ class ProxyModel(nn.Module):
     def forward(self, example: Example) -> Tensor:
         """Return the mean cross-entropy over the keypoints and both directions, a scalar."""
         maps = self.maps(example.source, example.target)
-        return proxy_loss(self.scoring, maps, example.source_cells, example.target_cells, self.dilation)
+        return proxy_loss(self.scoring, maps, example.source_cells, example.target_cells, self.votes)
 
     def score_points(self, example: Example) -> Tensor:
         """Score the source's keypoints against every target cell: ``(K, ht, wt)``."""
         maps = self.maps(example.source, example.target)
-        return self.scoring.score_points(maps, example.source_cells, self.dilation)
+        return score_points(self.scoring, maps, example.source_cells, self.votes)
 
     def learned(self) -> dict[str, Tensor]:
         """Return what a weights file holds."""
         return dict(self.state_dict())
 
 
+def score_points(scoring: ScoringFunction, maps: Tensor, cells: Tensor, votes: float = 0.0) -> Tensor:
+    """Score continuous source points against every target cell, with votes: ``(N, ht, wt)``.
+
+    Args:
+        scoring: The scoring function.
+        maps: One pair's correlation channels ``(channels, hs, ws, ht, wt)``.
+        cells: Source points ``(N, 2)`` (x, y) in cell coordinates.
+        votes: Their weight; 0 is without.
+    """
+    scores = scoring.score_points(maps, cells)
+    return scores + votes * votes_of_points(maps[-1], cells) if votes else scores
+
+
 def proxy_loss(
-    scoring: ScoringFunction, maps: Tensor, source_cells: Tensor, target_cells: Tensor, dilation: int = 1
+    scoring: ScoringFunction,
+    maps: Tensor,
+    source_cells: Tensor,
+    target_cells: Tensor,
+    votes: float = 0.0,
 ) -> Tensor:
     """Return the mean cross-entropy over keypoints and both directions, a scalar.
 
@@ -79,11 +97,11 @@ def proxy_loss(
         maps: One pair's correlation channels ``(channels, hs, ws, ht, wt)``.
         source_cells: Keypoints ``(K, 2)`` (x, y) in cell coordinates of the source's grid.
         target_cells: The same keypoints in the target's grid.
-        dilation: Spacing of the window's cells.
+        votes: Weight of the votes.
     """
     total = maps.new_zeros(())
     ways = ((maps, source_cells, target_cells), (maps.permute(0, 3, 4, 1, 2), target_cells, source_cells))
     for values, known, wanted in ways:
-        scores = scoring.score_points(values, known, dilation)  # (K, rows, columns)
+        scores = score_points(scoring, values, known, votes)  # (K, rows, columns)
         total = total + cross_entropy(scores, target_probability(wanted, (scores.shape[1], scores.shape[2])))
     return total / 2

@@ -50,6 +50,10 @@ class TrainingRecipe:
             ones are trained with it. None trains none.
         contrast: Where the model has an adapter: weight of the loss on the features of all pairs of pictures.
         warps: Pairs in a step of a photograph and a bent, recoloured view of it.
+        pseudo_labels: File of points that earlier models matched on ``photographs``, from scripts/pseudo_labels.py.
+        pseudo: Where the model has an adapter: pairs in a step from that file.
+        start: Weights of the same kind of model that training begins with, where not from nothing: a model of the
+            package by its name, or a safetensors file.
         loss: ``cross-entropy`` at the keypoints; ``one-to-one``, ANC-Net's; or ``weak``, NC-Net's from pairs of one
             category alone, which uses no keypoints, neither to learn nor to choose the weights.
         keypoints: Keypoints of a pair that are scored, drawn at random; each in both directions.
@@ -85,6 +89,9 @@ class TrainingRecipe:
     frozen_blocks: int | None = Field(default=None, ge=0)
     contrast: float = Field(default=0.5, ge=0)
     warps: int = Field(default=0, ge=0)
+    pseudo_labels: Path | None = None
+    pseudo: int = Field(default=0, ge=0)
+    start: str | None = None
     loss: Loss = "cross-entropy"
     keypoints: int = Field(default=6, ge=1)
     views: Literal[1, 2, 4] = 2
@@ -112,8 +119,10 @@ class TrainingRecipe:
             raise ValueError(
                 f"{self.pairs + self.warps} pairs cannot be shared by {self.devices} devices: choose a multiple of them"
             )
-        if self.warps and self.photographs is None:
-            raise ValueError("warps need a folder of photographs")
+        if (self.warps or self.pseudo) and self.photographs is None:
+            raise ValueError("warps and pseudo-labels need a folder of photographs")
+        if bool(self.pseudo) != (self.pseudo_labels is not None) or (self.pseudo and not self.joint):
+            raise ValueError("pseudo and pseudo_labels go together, and with a model that has an adapter")
         return self
 
     @model_validator(mode="after")

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 from torch import Tensor
 
 from semcorr.data.pairs import Pair, Photo, mirrored_name
@@ -237,6 +239,65 @@ class WarpSampler:
                 found = [tuple((x, y) for x, y in points[inside][: self.points].tolist()) for points in (here, there)]
                 return Drawn(View(path, size), target, found[0], found[1])
         raise DataError("no bent photograph kept points of its original")
+
+
+class PseudoLabelSampler:
+    """Draw pairs of photographs of one category, with the points that earlier models matched.
+
+    Args:
+        file: A JSON list of ``source`` and ``target``, files below the folder, and ``source_points`` and
+            ``target_points``, (x, y) in the unit square.
+        photos: Files below the folder and their sizes.
+        seed: Decides every draw.
+        views: How many bent views there are of each photograph; the target is one of them, or as it is.
+
+    Raises:
+        DataError: If the file is not such a list, or names photographs that are not there.
+    """
+
+    def __init__(self, file: Path, photos: Sequence[tuple[Path, Size]], seed: int, views: int) -> None:
+        self.seed, self.views = seed, views
+        self.sizes = {f"{path.parent.name}/{path.name}": (path, size) for path, size in photos}
+        try:
+            self.pairs = TypeAdapter(list[_PseudoLabels]).validate_json(file.read_bytes())
+        except (OSError, ValidationError) as error:
+            first = str(error).splitlines()[0]
+            raise DataError(
+                f"{file} holds no pseudo-labels: take a file of scripts/pseudo_labels.py ({first})"
+            ) from None
+        if missing := [name for pair in self.pairs for name in (pair.source, pair.target) if name not in self.sizes]:
+            raise DataError(f"{file} names {missing[0]}, which is not among the photographs")
+        if not self.pairs:
+            raise DataError(f"{file} lists no pairs")
+
+    def draw(self, step: int, index: int) -> Drawn:
+        """Draw pair ``index`` of a step."""
+        rng = np.random.default_rng([self.seed, step, index])
+        for _ in range(_TRIES):
+            pair = self.pairs[int(rng.integers(len(self.pairs)))]
+            here, there = torch.tensor(pair.source_points).double(), torch.tensor(pair.target_points).double()
+            (first, first_size), (second, second_size) = self.sizes[pair.source], self.sizes[pair.target]
+            target = View(second, second_size, draw=int(rng.integers(1 + self.views)), strength=STRONG)
+            inside = torch.ones(len(there), dtype=torch.bool)
+            if target.draw:
+                there, arrived = target.warp.from_original(there)
+                inside = arrived & (there > 0).all(dim=1) & (there < 1).all(dim=1)
+            if inside.sum() >= MIN_SHARED:
+                found = [tuple((x, y) for x, y in points[inside].tolist()) for points in (here, there)]
+                return Drawn(View(first, first_size), target, found[0], found[1])
+        raise DataError("no bent photograph kept its pseudo-labels")
+
+
+@pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class _PseudoLabels:
+    source: str
+    target: str
+    source_points: tuple[tuple[float, float], ...]
+    target_points: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.source_points) != len(self.target_points):
+            raise ValueError("as many points in the source as in the target")
 
 
 class FeatureBank:
