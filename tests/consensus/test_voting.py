@@ -115,3 +115,15 @@ def test_training_adds_them_too():
     cells = cell_centres((6, 5)).flatten(0, 1)
     table = PMNC(scoring, 5, votes=1.5, exhaustive=True)(source, target)[0]
     torch.testing.assert_close(score_points(scoring, maps, cells, 1.5).view(table.shape), table, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("grids", [((25, 19), (21, 30)), ((3, 8), (1, 5)), ((1, 1), (2, 3)), ((4, 1), (6, 1))])
+def test_compiled_votes_are_the_same(grids):
+    pytest.importorskip("numba", reason="Numba is not installed")
+    from semcorr.patchmatch.ballot import vote_compiled
+
+    source, target = (maps_of(grid, seed).tensor for seed, grid in enumerate(grids))
+    votes = vote_compiled(source, target)
+    for found, filtered_map in zip(votes, soft_mutual_filter(cosine_correlation(source, target)), strict=True):
+        # products that are rounded to bfloat16 on some processors
+        torch.testing.assert_close(found, vote(filtered_map), atol=0.05, rtol=0.02)

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from semcorr.consensus.scoring import sample_rows
 
-_FADING = 0.75  # from cell to cell
+FADING = 0.75
+"""From a cell to its neighbour in one direction."""
+
 _POWER = 1.5
 _FLOOR = 0.02  # of the best: what a displacement without votes is worth
 
@@ -38,6 +40,11 @@ def vote(filtered: Tensor) -> Tensor:
         votes = _spread(votes, axis)
     for axis in range(2):
         votes = _along(votes, axis)
+    return relative(votes)
+
+
+def relative(votes: Tensor) -> Tensor:
+    """Return the logarithm of counted votes ``(hs, ws, ht, wt)``, relative to the best of either cell."""
     flat = votes.flatten(2).flatten(0, 1)  # (hs·ws, ht·wt)
     best = (flat.amax(1, keepdim=True) * flat.amax(0)).sqrt().clamp(min=torch.finfo(flat.dtype).tiny)
     return (flat / best + _FLOOR).log().reshape(votes.shape)
@@ -73,6 +80,6 @@ def _along(votes: Tensor, axis: int) -> Tensor:
     (*others, n, m), width = moved.shape, moved.shape[2] + moved.shape[3] - 1
     columns = F.pad(moved, (0, n)).flatten(2)[:, :, : n * width].reshape(*others, n, width)
     steps = torch.arange(n, device=votes.device)
-    fading = _FADING ** (steps[:, None] - steps).abs().float()
+    fading = FADING ** (steps[:, None] - steps).abs().float()
     summed = F.pad((fading @ columns).flatten(2), (0, n))
     return summed.reshape(*others, n, width + 1)[..., :m].flip(3).movedim((2, 3), (axis, axis + 2))

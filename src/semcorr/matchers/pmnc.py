@@ -117,10 +117,15 @@ class PMNC(nn.Module):
         """Return the weighted votes ``(B, hs, ws, ht, wt)``; where the window is dilated, those of tiles."""
         if not self.votes:
             return None
+        tiles = source, target
         if dilation > 1:
-            tiles = (F.normalize(F.avg_pool2d(whole_tiles(x, dilation), dilation), dim=1) for x in (source, target))
-        filtered = soft_mutual_filter(cosine_correlation(*(tiles if dilation > 1 else (source, target))))
-        votes = self.votes * torch.stack([vote(one) for one in filtered])
+            tiles = _tiles(source, dilation), _tiles(target, dilation)
+        fast = self._compiled(source.device)
+        if fast is not None:
+            votes: Tensor = fast.vote_compiled(*tiles)
+        else:
+            votes = torch.stack([vote(one) for one in soft_mutual_filter(cosine_correlation(*tiles))])
+        votes = votes * self.votes
         return votes if dilation == 1 else _enlarge(votes, dilation, (*source.shape[2:], *target.shape[2:]))
 
     def _match_cells(self, source: Tensor, target: Tensor, made: Plan, factor: int) -> ScoredPairs:
@@ -129,6 +134,10 @@ class PMNC(nn.Module):
         run = run if fast is None else fast.search_banded_compiled
         scores: ScoredPairs = run(source, target, made, self.scoring, self.options, factor)
         return scores
+
+
+def _tiles(features: Tensor, factor: int) -> Tensor:
+    return F.normalize(F.avg_pool2d(whole_tiles(features, factor), factor), dim=1)
 
 
 def _enlarge(votes: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
