@@ -2,7 +2,8 @@
 
 A point is kept if both models send it to the same place, and back to where it came from.
 
-python scripts/pseudo_labels.py FOLDER runs/pseudo_labels.json --models pmnc pmnc-universal
+python scripts/pseudo_labels.py FOLDER runs/pseudo_labels.json --weights runs/pmnc/pmnc.safetensors
+The models are `pmnc`, of the package or with these weights, and `pmnc-universal`.
 FOLDER holds photographs without keypoints, category/*.jpg. The file is for `pseudo_labels:` of a training recipe.
 """
 
@@ -31,14 +32,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--models", nargs=2, default=["pmnc", "pmnc-universal"])
+    parser.add_argument("--weights", type=Path, help="of pmnc (default: those of the package)")
     parser.add_argument("--leave-out", nargs="*", default=[], metavar="CATEGORY")
     parser.add_argument("--photographs", type=int, default=16, help="of each category (default: 16)")
     parser.add_argument("--points", type=int, default=60, help="of a pair at most (default: 60)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
-    models = [semcorr.load(name) for name in arguments.models]
+    models = [semcorr.load("pmnc", weights=arguments.weights), semcorr.load("pmnc-universal")]
     categories = [path for path in sorted(arguments.folder.iterdir()) if path.is_dir()]
     found: list[dict[str, Any]] = []
     for category in track([path for path in categories if path.name not in arguments.leave_out], "matching"):

@@ -281,7 +281,7 @@ def test_categories_can_be_left_out(tmp_path, folder):
 def test_warps_need_photographs(tmp_path, folder):
     path = recipe_file(tmp_path, folder)
     path.write_text(path.read_text() + "warps: 2\n")
-    with pytest.raises(DataError, match="warps need a folder of photographs"):
+    with pytest.raises(DataError, match="need a folder of photographs"):
         read_recipe(path)
     path.write_text(path.read_text() + f"photographs: {tmp_path}\n")
     with pytest.raises(DataError, match="holds no photographs"):
@@ -305,3 +305,18 @@ def test_one_scoring_function_for_several_kinds_of_features(tmp_path, folder, ca
     path.write_text(path.read_text().replace("  hidden: 4", "  hidden: 4\n  adapter: 8"))
     with pytest.raises(DataError, match="an adapter belongs to one kind of features"):
         read_recipe(path)
+
+
+def test_training_can_start_from_a_trained_model(tmp_path, folder):
+    first = train(read_recipe(recipe_file(tmp_path, folder)))
+    path = recipe_file(tmp_path, folder, "more", steps=2)
+    path.write_text(path.read_text() + f"\nstart: {first}\nlearning_rate: 1.0e-9\nweight_decay: 0.0\n")
+    begun, ended = (read_weights(file).tensors for file in (first, train(read_recipe(path))))
+    for key, value in begun.items():
+        torch.testing.assert_close(ended[key], value, atol=1e-6, rtol=0)
+    path.write_text(path.read_text().replace("hidden: 4", "hidden: 5"))
+    with pytest.raises(DataError, match="do not fit the recipe's model"):
+        train(read_recipe(path), fresh=True)
+    path.write_text(path.read_text().replace(str(first), str(tmp_path / "gone.safetensors")))
+    with pytest.raises(ModelError, match=r"gone\.safetensors"):
+        train(read_recipe(path), fresh=True)

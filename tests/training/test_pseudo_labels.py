@@ -1,0 +1,111 @@
+"""Pseudo-labels: their points follow the view, bad files are said, and training reads them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semcorr.errors import DataError
+from semcorr.training.augment import STRONG
+from semcorr.training.loop import train
+from semcorr.training.recipe import read_recipe
+from semcorr.training.sampling import PseudoLabelSampler, View
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "pseudo_labels.py"
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory, cat):
+    folder = tmp_path_factory.mktemp("photographs")
+    (folder / "cats").mkdir()
+    for shift in (0, 20, 40):
+        Image.fromarray(np.ascontiguousarray(cat[:, shift : shift + 400])).save(folder / "cats" / f"cat{shift}.jpg")
+    return folder
+
+
+def labels(**changes):
+    points = [[0.3, 0.4], [0.5, 0.5], [0.6, 0.3], [0.4, 0.7]]
+    moved = [[x - 0.05, y] for x, y in points]
+    return {"source": "cats/cat0.jpg", "target": "cats/cat20.jpg", "source_points": points, "target_points": moved} | (
+        changes
+    )
+
+
+def sampler(tmp_path, photographs, content, views=2):
+    file = tmp_path / "labels.json"
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    photos = [(path, (300, 400)) for path in sorted(photographs.glob("*/*.jpg"))]
+    return PseudoLabelSampler(file, photos, 0, views)
+
+
+def test_points_follow_the_view(tmp_path, photographs):
+    draw = sampler(tmp_path, photographs, [labels()]).draw
+    drawn = [draw(step, 0) for step in range(12)]
+    assert {d.target.draw for d in drawn} == {0, 1, 2}
+    assert drawn == [draw(step, 0) for step in range(12)]
+    for one in drawn:
+        there = torch.tensor(one.target_points).double()
+        if one.target.draw:
+            view = View(photographs / "cats" / "cat20.jpg", (300, 400), draw=one.target.draw, strength=STRONG)
+            assert one.target == view
+            there = view.warp.to_original(there)
+        expected = torch.tensor(one.source_points).double() - torch.tensor([0.05, 0.0])
+        torch.testing.assert_close(there, expected, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("not json", "holds no pseudo-labels"),
+        ([{"source": "cats/cat0.jpg"}], "holds no pseudo-labels"),
+        ([labels(source_points=[[0.5, 0.5]])], "holds no pseudo-labels"),
+        ([labels(target="cats/gone.jpg")], r"cats/gone\.jpg, which is not among"),
+        ([], "lists no pairs"),
+    ],
+)
+def test_bad_files_are_said(tmp_path, photographs, content, message):
+    with pytest.raises(DataError, match=message):
+        sampler(tmp_path, photographs, content)
+
+
+def test_the_script_finds_what_was_shifted_and_training_reads_it(tmp_path, photographs, cat):
+    out = tmp_path / "labels.json"
+    command = [sys.executable, str(SCRIPT), str(photographs), str(out), "--points", "30"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"})
+    assert run.returncode == 0, run.stderr
+    pairs = json.loads(out.read_text())
+    assert len(pairs) == 6
+    for pair in pairs:
+        shift = [int(Path(pair[side]).stem.removeprefix("cat")) for side in ("source", "target")]
+        moved = np.subtract(pair["source_points"], pair["target_points"])
+        assert np.median(moved[:, 0]) == pytest.approx((shift[1] - shift[0]) / 400, abs=0.02)
+        assert np.median(moved[:, 1]) == pytest.approx(0, abs=0.02)
+    keypoints = tmp_path / "keypoints"
+    (keypoints / "images").mkdir(parents=True)
+    entries = []
+    for shift in (0, 10, 25):
+        name = f"cat{shift}.png"
+        Image.fromarray(np.ascontiguousarray(cat[:, shift : shift + 400])).save(keypoints / "images" / name)
+        points = {"nose": [265 - shift, 243], "right_eye": [170 - shift, 115], "left_eye": [319 - shift, 137]}
+        entry = {"file": name, "category": "cat", "width": 400, "height": 300, "bbox": [40, 10, 390, 290]}
+        entries.append(entry | {"keypoints": points})
+    for split in ("train", "val"):
+        (keypoints / f"{split}.json").write_text(json.dumps(entries))
+    (keypoints / "val_pairs.json").write_text(json.dumps([["cat0.png", "cat25.png"]]))
+    recipe = tmp_path / "recipe.yaml"
+    text = (
+        "model: {features: {backbone: tf_efficientnet_lite0, image_size: 160, grid: 10}, radius: 1, hidden: 4, "
+        f"adapter: 8, votes: 1.0}}\ndata: {keypoints}\nout: {tmp_path / 'run'}\nphotographs: {photographs}\n"
+        f"pseudo_labels: {out}\npseudo: 1\nwarps: 1\npictures: 2\npairs: 1\nsteps: 2\nvalidate_every: 2\n"
+    )
+    recipe.write_text(text)
+    assert train(read_recipe(recipe)).is_file()
+    recipe.write_text(text.replace("pseudo: 1\n", ""))
+    with pytest.raises(DataError, match="pseudo and pseudo_labels go together"):
+        read_recipe(recipe)
