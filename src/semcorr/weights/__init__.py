@@ -96,7 +96,8 @@ BACKBONES: dict[str, Embedded] = {
 MODELS: dict[str, Embedded] = {
     "pmnc": Embedded("pmnc.safetensors", "d361cd9cb61ca8e8f16ee1532699556789ed02ec4961ec6d5b9e2ebf086b1cbc"),
     "pmnc-universal": Embedded(
-        "pmnc-universal.safetensors", "fb069fbf790c7066a910d767bfede51b544ec4517ce602dd8ee370d3aa1397f7"
+        "pmnc-universal.safetensors", "7a273137a0c0b417af52d7b25d8b35f496f1ea0c2bb80e2a3f93b7822978f9ac"
     ),
-    "ncnet": Embedded("ncnet.safetensors", "71979492929f6c5340a64fa40ca5759fcf88f8ee708f06324cedbd4b851a246d"),
+    "ancnet": Embedded("ancnet.safetensors", "125ef746659e9ca8e87c7097c314606a334bae97322d92e353d60e27764ba0f8"),
+    "ncnet": Embedded("ncnet.safetensors", "27dbf9ace02466c321ef1e73126222804c05eb44fb016f7811527837aaccd536"),
 }
