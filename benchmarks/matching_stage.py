@@ -89,7 +89,7 @@ def stages(methods: list[str], grid: int, radius: int, arguments: argparse.Names
     found: dict[str, Stage] = {}
     for name in methods:
         if name.startswith("pmnc"):
-            score = PMNC(function, options=options, compiled=name == "pmnc")
+            score = PMNC(function, options=options, votes=shipped.votes, compiled=name == "pmnc")
         else:
             consensus = CONSENSUS[name.removesuffix(", loop")]().eval().requires_grad_(False)
             score = partial(with_loop, consensus) if name.endswith(", loop") else consensus
@@ -102,7 +102,7 @@ def optimum(grid: int, arguments: argparse.Namespace) -> tuple[float, float]:
     source, target = features(grid, arguments.channels)
     shipped = semcorr.load("pmnc").score
     table, oracle = (
-        PMNC(shipped.scoring, options=options)(source, target).table()
+        PMNC(shipped.scoring, options=options, votes=shipped.votes)(source, target).table()
         for options in (
             replace(shipped.options, candidates=arguments.candidates, decode_radius=0),
             replace(shipped.options, candidates=10**9, iterations=0),

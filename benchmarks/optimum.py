@@ -19,7 +19,6 @@ from semcorr.data.pairs import Pair
 from semcorr.metrics import ALPHAS, pck_distances
 from semcorr.patchmatch import SearchOptions
 from semcorr.patchmatch.candidates import NEAREST, PROTOTYPE
-from semcorr.patchmatch.compiled import search_compiled
 
 TOLERANCE = 1e-3
 ALL = SearchOptions(candidates=10**9, iterations=0, decode_radius=0)
@@ -30,12 +29,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pairs", type=int, default=50)
+    parser.add_argument("--model", default="pmnc")
+    parser.add_argument("--weights", type=Path)
     parser.add_argument("--grid", type=int, default=25)
     parser.add_argument("--split", default="val")
     parser.add_argument("--counts", type=int, nargs="+", default=[4, 8, 12, 15, 16])
     parser.add_argument("--precision", action="store_true", help="PCK, and nothing else")
     arguments = parser.parse_args()
-    model = semcorr.load("pmnc", grid=arguments.grid)
+    model = semcorr.load(arguments.model, grid=arguments.grid, weights=arguments.weights)
     listed = list(load_pairs(arguments.folder, arguments.split))
     pairs = listed[:: max(1, len(listed) // arguments.pairs)][: arguments.pairs]
     if arguments.precision:
@@ -49,16 +50,16 @@ def main() -> None:
     cells = pairs_of_cells = 0
     for pair in track(pairs, "searching"):
         source, target = (model.encode(photo.path).features for photo in (pair.source, pair.target))
-        dilation = model.score.dilation(source.grid, target.grid)
-        features = source.tensor, target.tensor, model.score.scoring
-        oracle = search_compiled(*features, ALL, dilation).table()
+        model.score.options = ALL
+        oracle = model.score(source, target).table()
         assert oracle.isfinite().all()
         best = [oracle.flatten(3).amax(3), oracle.flatten(1, 2).amax(1)]
         cells += sum(scores.numel() for scores in best)
         pairs_of_cells += oracle.numel()
         for key, options in contenders.items():
             # the surroundings that decoding wants scored are no part of the search
-            table = search_compiled(*features, replace(options, decode_radius=0), dilation).table()
+            model.score.options = replace(options, decode_radius=0)
+            table = model.score(source, target).table()
             found = [table.flatten(3).amax(3), table.flatten(1, 2).amax(1)]
             reached[key] += sum((b - f <= TOLERANCE).sum().item() for b, f in zip(best, found, strict=True))
             scored[key] += table.isfinite().sum().item()

@@ -1,23 +1,24 @@
 """The shipped weights on real photographs: what they are worth, and that the search finds what they want found."""
 
+import pytest
 import torch
 
 import semcorr
-from semcorr.correlation import correlation_channels, cosine_correlation
+from semcorr.decode import ScoredPairs
 from semcorr.metrics import PCK
-from semcorr.patchmatch import exhaustive_search, search
 
 
-def test_search_reaches_the_exhaustive_optimum(cat, cheetah_path, lion_path):
-    model = semcorr.load("pmnc")
+@pytest.mark.parametrize("name", ["pmnc", "pmnc-universal"])
+def test_search_reaches_the_exhaustive_optimum(name, cat, cheetah_path, lion_path):
+    model = semcorr.load(name)
     pictures = [model.encode(picture).features for picture in (cat, cheetah_path, lion_path)]
     reached = []
     for source, target in ((0, 1), (1, 2), (2, 0)):
-        maps = correlation_channels(cosine_correlation(pictures[source].tensor, pictures[target].tensor))
-        table, oracle = (
-            search(maps, model.score.scoring, model.score.options),
-            exhaustive_search(maps, model.score.scoring),
-        )
+        model.score.exhaustive = False
+        found = model.score(pictures[source], pictures[target])
+        table = found.table() if isinstance(found, ScoredPairs) else found
+        model.score.exhaustive = True
+        oracle = model.score(pictures[source], pictures[target])
         for best, found in (
             (oracle.flatten(3).amax(3), table.flatten(3).amax(3)),
             (oracle.flatten(1, 2).amax(1), table.flatten(1, 2).amax(1)),

@@ -1,0 +1,57 @@
+"""What the votes of the whole picture give: PCK over their weight, beside nearest neighbours on the same features.
+
+python benchmarks/votes.py runs/objects --split test --votes 0 2 4
+python benchmarks/votes.py FOLDER --split val --pairs 200 --backbone mobilenetv2_100 --backbone-weights FILE
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from rich.progress import track
+
+import semcorr
+from semcorr.data.keypoints import load_pairs
+from semcorr.data.pairs import spread
+from semcorr.metrics import ALPHAS, PCK
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--model", default="pmnc-universal")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--votes", type=float, nargs="+", default=[0.0, 2.0, 4.0])
+    parser.add_argument("--backbone")
+    parser.add_argument("--backbone-weights")
+    arguments = parser.parse_args()
+    features = {"backbone": arguments.backbone, "backbone_weights": arguments.backbone_weights}
+    model = semcorr.load(arguments.model, weights=arguments.weights, **features)
+    nearest = semcorr.load("nearest", **features)
+    pairs = spread(list(load_pairs(arguments.folder, arguments.split)), arguments.pairs)
+    metrics = {name: PCK() for name in ("nearest", *arguments.votes)}
+    for pair in track(pairs, "matching"):
+        source, target = (model.encode(photo.path) for photo in (pair.source, pair.target))
+        for name, metric in metrics.items():
+            if isinstance(name, float):
+                model.score.votes = name
+                match = model.match(source, target)
+            else:
+                match = nearest.match(pair.source.path, pair.target.path)
+            metric.update(torch.from_numpy(match.transfer(pair.points()[0].numpy()).points), pair)
+    print(f"{len(pairs)} pairs of {arguments.split}, PCK per image, mean over categories of it")
+    for name, metric in metrics.items():
+        scores = metric.scores()
+        figures = (
+            " / ".join(f"{values[alpha]:.1f}" for alpha in ALPHAS) for values in (scores.per_image, scores.per_category)
+        )
+        label = f"votes {name:g}" if isinstance(name, float) else name
+        print(f"| {label} | " + " | ".join(figures) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
