@@ -21,7 +21,8 @@ FADING = 0.75
 """From a cell to its neighbour in one direction."""
 
 _POWER = 1.5
-_FLOOR = 0.02  # of the best: what a displacement without votes is worth
+FLOOR = 0.02
+"""What a displacement without votes is worth, of the best."""
 
 
 @torch.no_grad()
@@ -40,14 +41,9 @@ def vote(filtered: Tensor) -> Tensor:
         votes = _spread(votes, axis)
     for axis in range(2):
         votes = _along(votes, axis)
-    return relative(votes)
-
-
-def relative(votes: Tensor) -> Tensor:
-    """Return the logarithm of counted votes ``(hs, ws, ht, wt)``, relative to the best of either cell."""
     flat = votes.flatten(2).flatten(0, 1)  # (hs·ws, ht·wt)
     best = (flat.amax(1, keepdim=True) * flat.amax(0)).sqrt().clamp(min=torch.finfo(flat.dtype).tiny)
-    return (flat / best + _FLOOR).log().reshape(votes.shape)
+    return (flat / best + FLOOR).log().reshape(votes.shape)
 
 
 def votes_of_points(filtered: Tensor, cells: Tensor) -> Tensor:

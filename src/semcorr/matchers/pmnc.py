@@ -102,16 +102,17 @@ class PMNC(nn.Module):
         return search
 
     def _match_whole(self, source: Tensor, target: Tensor, dilation: int) -> Tensor | ScoredPairs:
-        votes = self._votes(source, target, dilation)
-        if self.exhaustive:
-            maps = correlation_channels(cosine_correlation(source, target))
-            return exhaustive_search(maps, self.scoring, dilation, votes)
         fast = self._compiled(source.device)
-        if fast is not None:
+        if fast is not None and not self.exhaustive:
+            counted = self._votes(source, target, dilation) if dilation > 1 else None
+            votes = self.votes if counted is None else counted
             scores: ScoredPairs = fast.search_compiled(source, target, self.scoring, self.options, dilation, votes)
             return scores
         maps = correlation_channels(cosine_correlation(source, target))
-        return self._plain(source.device)(maps, self.scoring, self.options, dilation, None, votes)
+        added = self._votes(source, target, dilation)
+        if self.exhaustive:
+            return exhaustive_search(maps, self.scoring, dilation, added)
+        return self._plain(source.device)(maps, self.scoring, self.options, dilation, None, added)
 
     def _votes(self, source: Tensor, target: Tensor, dilation: int) -> Tensor | None:
         """Return the weighted votes ``(B, hs, ws, ht, wt)``; where the window is dilated, those of tiles."""
@@ -120,12 +121,7 @@ class PMNC(nn.Module):
         tiles = source, target
         if dilation > 1:
             tiles = _tiles(source, dilation), _tiles(target, dilation)
-        fast = self._compiled(source.device)
-        if fast is not None:
-            votes: Tensor = fast.vote_compiled(*tiles)
-        else:
-            votes = torch.stack([vote(one) for one in soft_mutual_filter(cosine_correlation(*tiles))])
-        votes = votes * self.votes
+        votes = self.votes * torch.stack([vote(one) for one in soft_mutual_filter(cosine_correlation(*tiles))])
         return votes if dilation == 1 else _enlarge(votes, dilation, (*source.shape[2:], *target.shape[2:]))
 
     def _match_cells(self, source: Tensor, target: Tensor, made: Plan, factor: int) -> ScoredPairs:

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from semcorr.consensus.voting import FADING, relative
-from semcorr.correlation import filter_weights, quick_products
-from semcorr.patchmatch.listing import Floats, compile_once
+from semcorr.consensus.voting import FADING, FLOOR
+from semcorr.patchmatch.listing import Floats, Integers, compile_once
 
 
-def vote_compiled(source: Tensor, target: Tensor) -> Tensor:
-    """Correlate, filter and vote.
+class Ballot:
+    """The votes of one pair of pictures, of which the logarithm is taken where it is asked for.
 
     Args:
-        source: L2-normalised features ``(B, C, hs, ws)``, on the CPU.
-        target: Likewise, ``(B, C, ht, wt)``.
-
-    Returns:
-        What `semcorr.consensus.voting.vote` makes of each pair's softly mutual-filtered correlations,
-        ``(B, hs, ws, ht, wt)`` float32.
+        correlations: ``(P, Q)`` of all source and target cells; they are overwritten.
+        of_source: The filter's weights of source cells, ``(P,)``.
+        of_target: Likewise of target cells, ``(Q,)``.
+        grid: Rows and columns of the source, rows and columns of the target.
     """
-    (hs, ws), (ht, wt) = source.shape[2:], target.shape[2:]
-    with quick_products():
-        maps = source.detach().float().flatten(2).transpose(1, 2) @ target.detach().float().flatten(2)  # (B, P, Q)
-    spare = np.empty((hs * ws, ht * wt), np.float32)
-    for one in maps:
-        of_source, of_target = filter_weights(one[None])
-        _count(one.numpy(), spare, of_source[0].numpy(), of_target[0].numpy(), hs, ws, wt, np.float32(FADING))
-    return torch.stack([relative(one.view(hs, ws, ht, wt)) for one in maps])
+
+    def __init__(
+        self, correlations: Floats, of_source: Floats, of_target: Floats, grid: tuple[int, int, int, int]
+    ) -> None:
+        hs, ws, _, wt = grid
+        _count(correlations, np.empty_like(correlations), of_source, of_target, hs, ws, wt, np.float32(FADING))
+        self.votes = correlations
+        tiny = np.finfo(np.float32).tiny
+        self.best = tuple(np.maximum(correlations.max(axis), tiny) ** -0.5 for axis in (1, 0))
+
+    def of(self, pairs: Integers) -> NDArray[np.float32]:
+        """Return what `semcorr.consensus.voting.vote` has at pairs ``p · Q + q``."""
+        p, q = np.divmod(pairs, self.votes.shape[1])
+        votes: NDArray[np.float32] = np.log(self.votes.ravel()[pairs] * self.best[0][p] * self.best[1][q] + FLOOR)
+        return votes
 
 
 @compile_once

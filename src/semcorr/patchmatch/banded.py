@@ -21,14 +21,13 @@ from torch import Tensor
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import EPS
 from semcorr.decode import ScoredPairs
-from semcorr.patchmatch.ballot import vote_compiled
 from semcorr.patchmatch.coarse import Plan
 from semcorr.patchmatch.compiled import Layers, improve, layers_of, score_pairs, search_compiled
 from semcorr.patchmatch.kernel import LANES, ROWS, SLACK, multiply_add
 from semcorr.patchmatch.listing import Floats, Integers, compile_once
 from semcorr.patchmatch.search import SearchOptions
 
-__all__ = ["search_banded_compiled", "search_compiled", "vote_compiled"]
+__all__ = ["search_banded_compiled", "search_compiled"]
 
 
 class Bands(NamedTuple):

@@ -18,6 +18,7 @@ from torch import Tensor
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import filter_weights, quick_products
 from semcorr.decode import ScoredPairs
+from semcorr.patchmatch.ballot import Ballot
 from semcorr.patchmatch.kernel import LANES, ROWS, SLACK, copy_window, multiply_add, read_window
 from semcorr.patchmatch.listing import (
     Booleans,
@@ -80,7 +81,7 @@ def search_compiled(
     scoring: ScoringFunction,
     options: SearchOptions,
     dilation: int = 1,
-    votes: Tensor | None = None,
+    votes: Tensor | float = 0.0,
 ) -> ScoredPairs:
     """Correlate, filter and search as `semcorr.patchmatch.search.search` does, in compiled code.
 
@@ -90,7 +91,7 @@ def search_compiled(
         scoring: The scoring function, of two channels.
         options: How to search.
         dilation: Spacing of the scoring window's cells.
-        votes: Are added to the scores, ``(B, hs, ws, ht, wt)``.
+        votes: The weight of votes, or weighted votes ``(B, hs, ws, ht, wt)``, which are added to the scores.
 
     Returns:
         The scores of all pairs that were tried; their ``table()`` is what the plain search returns.
@@ -98,8 +99,8 @@ def search_compiled(
     layers, found = layers_of(scoring), []
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for index, (a, b) in enumerate(zip(source, target, strict=True)):
-            added = None if votes is None else votes[index].float().flatten().numpy()
             maps = correlate(a.detach(), b.detach(), scoring.radius, dilation)
+            added = _votes(maps, votes if isinstance(votes, float) else votes[index].float().flatten().numpy())
             found.append(_search_one(maps, layers, (scoring.radius, dilation), options, pool, added))
     pairs, scores = ([torch.from_numpy(part) for part in parts] for parts in zip(*found, strict=True))
     (hs, ws), (ht, wt) = source.shape[2:], target.shape[2:]
@@ -158,13 +159,24 @@ def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Map
     return Maps(flat.numpy(), weights[0][0].numpy(), of_target.numpy(), begins, centres, columns * dilation, grid)
 
 
+def _votes(maps: Maps, votes: float | Floats) -> Callable[[Integers], Floats] | None:
+    """Return what gives the weighted votes of pairs, if there are any."""
+    if not isinstance(votes, float):
+        return votes.__getitem__
+    if not votes:
+        return None
+    of_target = maps.of_target[maps.centres]
+    ballot = Ballot(np.ascontiguousarray(maps.correlation[:, maps.centres]), maps.of_source, of_target, maps.grid)
+    return lambda pairs: np.float32(votes) * ballot.of(pairs)
+
+
 def _search_one(
     maps: Maps,
     layers: Layers,
     window: tuple[int, int],
     options: SearchOptions,
     pool: ThreadPoolExecutor,
-    votes: Floats | None,
+    votes: Callable[[Integers], Floats] | None,
 ) -> tuple[Integers, Floats]:
     """Return the pairs that were scored, as ``p · Q + q``, and their scores."""
     hs, ws, ht, wt = maps.grid
@@ -181,7 +193,7 @@ def _search_one(
         for other in others:
             other.result()
         if votes is not None:
-            scores += votes[pairs]
+            scores += votes(pairs)
         return pairs, scores
 
     first = first_candidates(*maps[:3], maps.centres, options.candidates, tried)
