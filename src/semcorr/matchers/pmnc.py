@@ -73,7 +73,7 @@ class PMNC(nn.Module):
         """Return the peak bytes for each pair of cells, as measured; see `semcorr.memory`."""
         whole = self._is_whole(source_grid, target_grid)
         if self._compiled(device) is not None and not self.exhaustive:
-            return 9.0 if whole else 3.0
+            return 9.0 + (8.0 if self.votes else 0.0) if whole else 3.0
         return 45.0 if whole else 60.0
 
     def _is_whole(self, source_grid: Size, target_grid: Size) -> bool:

@@ -23,7 +23,8 @@ class Ballot:
         self, correlations: Floats, of_source: Floats, of_target: Floats, grid: tuple[int, int, int, int]
     ) -> None:
         hs, ws, _, wt = grid
-        _count(correlations, np.empty_like(correlations), of_source, of_target, hs, ws, wt, np.float32(FADING))
+        spare = np.empty((max(hs, ws), correlations.shape[1]), np.float32)
+        _count(correlations, spare, of_source, of_target, ws, wt, np.float32(FADING))
         self.votes = correlations
         tiny = np.finfo(np.float32).tiny
         self.best = tuple(np.maximum(correlations.max(axis), tiny) ** -0.5 for axis in (1, 0))
@@ -37,84 +38,74 @@ class Ballot:
 
 @compile_once
 def _count(
-    votes: Floats, spare: Floats, of_source: Floats, of_target: Floats, hs: int, ws: int, wt: int, fading: np.float32
+    votes: Floats, spare: Floats, of_source: Floats, of_target: Floats, ws: int, wt: int, fading: np.float32
 ) -> None:
-    """Turn correlations into votes, in place; ``spare`` has the same shape."""
+    """Turn correlations into votes, in place; ``spare`` has room for a row or a column of source cells."""
     sources, targets = votes.shape
-    line, passed = np.empty(targets, np.float32), np.empty(targets, np.float32)
     for p in range(sources):
         for q in range(targets):
             value = max(votes[p, q], np.float32(0))
             value = value * value * value * of_source[p] * of_target[q]
-            line[q] = value * np.sqrt(value)
-        _spread_row(line, passed, 1, wt)
-        _spread_row(passed, line, wt, targets)
+            spare[0, q] = value * np.sqrt(value)
+        _spread_within(spare[0], votes[p], 1, wt)
         for q in range(targets):
-            votes[p, q] = line[q]
-    _spread_rows(votes, spare, 1, ws)
-    _spread_rows(spare, votes, ws, sources)
+            spare[0, q] = votes[p, q]
+        _spread_within(spare[0], votes[p], wt, targets)
     for first in range(0, sources, ws):
-        _along(votes, spare, line, first, 1, ws, 1, wt, fading)
+        _spread_among(votes, first, 1, ws, spare)
+        _along(votes, first, 1, ws, spare, 1, wt, fading)
     for first in range(ws):
-        _along(spare, votes, line, first, ws, hs, wt, targets, fading)
+        _spread_among(votes, first, ws, sources // ws, spare)
+        _along(votes, first, ws, sources // ws, spare, wt, targets, fading)
 
 
 @compile_once
-def _spread_row(values: Floats, spread: Floats, step: int, length: int) -> None:
+def _spread_within(values: Floats, spread: Floats, step: int, length: int) -> None:
     """Weigh values and their neighbours ``step`` away by 2, 1, 1, in runs of ``length``."""
     for begin in range(0, len(values), length):
         for q in range(begin, begin + length):
             spread[q] = 2 * values[q]
         for q in range(begin, begin + length - step):
             spread[q] += values[q + step]
-            spread[q + step] += values[q]
+        for q in range(begin + step, begin + length):
+            spread[q] += values[q - step]
 
 
 @compile_once
-def _spread_rows(values: Floats, spread: Floats, step: int, length: int) -> None:
-    """Weigh rows and their neighbours ``step`` away by 2, 1, 1, in runs of ``length``."""
-    for p in range(len(values)):
-        place = p % length
-        for q in range(values.shape[1]):
-            spread[p, q] = 2 * values[p, q]
-        if place >= step:
-            for q in range(values.shape[1]):
-                spread[p, q] += values[p - step, q]
-        if place + step < length:
-            for q in range(values.shape[1]):
-                spread[p, q] += values[p + step, q]
+def _spread_among(votes: Floats, first: int, step: int, count: int, spare: Floats) -> None:
+    """Weigh the rows ``first + i · step`` and those beside them by 2, 1, 1, in place."""
+    targets = votes.shape[1]
+    for i in range(count):
+        for q in range(targets):
+            spare[i, q] = votes[first + i * step, q]
+    for i in range(count):
+        p = first + i * step
+        for q in range(targets):
+            votes[p, q] = 2 * votes[p, q]
+        for beside in (i - 1, i + 1):
+            if 0 <= beside < count:
+                for q in range(targets):
+                    votes[p, q] += spare[beside, q]
 
 
 @compile_once
 def _along(
-    values: Floats,
-    summed: Floats,
-    carried: Floats,
-    first: int,
-    step: int,
-    count: int,
-    shift: int,
-    length: int,
-    fading: np.float32,
+    votes: Floats, first: int, step: int, count: int, spare: Floats, shift: int, length: int, fading: np.float32
 ) -> None:
-    """Add up what lies on the same diagonal, of the rows ``first + i · step`` and of target places ``shift`` apart."""
-    targets = values.shape[1]
+    """Add up what lies on the same diagonal of those rows and of target places ``shift`` apart, both ways, in place."""
+    targets = votes.shape[1]
     for i in range(count):
-        p = first + i * step
         for q in range(targets):
-            summed[p, q] = values[p, q]
-        if i:
-            for begin in range(0, targets, length):
-                for q in range(begin + shift, begin + length):
-                    summed[p, q] += fading * summed[p - step, q - shift]
-    for q in range(targets):
-        carried[q] = 0
-    for i in range(count - 2, -1, -1):
+            spare[i, q] = votes[first + i * step, q]
+    for i in range(1, count):
+        p = first + i * step
+        for begin in range(0, targets, length):
+            for q in range(begin + shift, begin + length):
+                votes[p, q] += fading * votes[p - step, q - shift]
+    for i in range(count - 2, -1, -1):  # spare becomes what comes from behind, a row later each time
         p = first + i * step
         for begin in range(0, targets, length):
             for q in range(begin, begin + length - shift):
-                carried[q] = fading * (carried[q + shift] + values[p + step, q + shift])
-            for q in range(begin + length - shift, begin + length):
-                carried[q] = 0
-        for q in range(targets):
-            summed[p, q] += carried[q]
+                passed = fading * spare[i + 1, q + shift]
+                spare[i, q] += passed
+                votes[p, q] += passed

@@ -100,7 +100,7 @@ def search_compiled(
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for index, (a, b) in enumerate(zip(source, target, strict=True)):
             maps = correlate(a.detach(), b.detach(), scoring.radius, dilation)
-            added = _votes(maps, votes if isinstance(votes, float) else votes[index].float().flatten().numpy())
+            added = _votes(maps, votes[index].float().flatten().numpy() if isinstance(votes, Tensor) else votes)
             found.append(_search_one(maps, layers, (scoring.radius, dilation), options, pool, added))
     pairs, scores = ([torch.from_numpy(part) for part in parts] for parts in zip(*found, strict=True))
     (hs, ws), (ht, wt) = source.shape[2:], target.shape[2:]
@@ -161,7 +161,7 @@ def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Map
 
 def _votes(maps: Maps, votes: float | Floats) -> Callable[[Integers], Floats] | None:
     """Return what gives the weighted votes of pairs, if there are any."""
-    if not isinstance(votes, float):
+    if isinstance(votes, np.ndarray):
         return votes.__getitem__
     if not votes:
         return None
