@@ -5,6 +5,7 @@ semcorr compare runs/objects --models nearest,pmnc-universal,pmnc --no-cost
 
 CATEGORIES holds photographs of Caltech-101, category/image_0001.jpg. objects.json has 28 of them, in five categories;
 its points are in per cent of width and height, read off a grid of 5 %, so that α below 0.05 says little.
+The photographs themselves, without their points, are among those that `pmnc` is trained on warps of.
 """
 
 from __future__ import annotations

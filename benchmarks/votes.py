@@ -19,6 +19,7 @@ from semcorr.metrics import ALPHAS, PCK
 
 
 def main() -> None:
+    """Match with every weight, print a row for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--split", default="val")

@@ -34,7 +34,8 @@ def main() -> None:
     )
     parser.add_argument("--to", type=Path, default=FOLDER, help="folder for the file; by default the package")
     arguments = parser.parse_args()
-    name, file, source = arguments.name, arguments.file, f"{arguments.file}"
+    name, file = arguments.name, arguments.file
+    source = "" if file is None else file.name
     if file is None:
         if not name.startswith(LITE):
             parser.error(f"{name} needs a file")

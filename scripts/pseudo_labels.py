@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 import semcorr
+from semcorr.geometry import cell_centres, cells_to_pixels
 from semcorr.match import Match
 from semcorr.model import Encoded
 
@@ -41,6 +42,8 @@ def main() -> None:
     rng = np.random.default_rng(arguments.seed)
     models = [semcorr.load("pmnc", weights=arguments.weights), semcorr.load("pmnc-universal")]
     categories = [path for path in sorted(arguments.folder.iterdir()) if path.is_dir()]
+    if unknown := set(arguments.leave_out) - {path.name for path in categories}:
+        parser.error(f"--leave-out: {arguments.folder} has no category {', '.join(sorted(unknown))}")
     found: list[dict[str, Any]] = []
     for category in track([path for path in categories if path.name not in arguments.leave_out], "matching"):
         files = sorted(category.glob("*.jpg"))
@@ -88,9 +91,8 @@ def labels(
 def cells(match: Match) -> NDArray[np.float32]:
     """Return the centres of the source's cells in pixels, ``(N, 2)``."""
     rows, columns = match.forward.confidence.shape
-    y, x = np.meshgrid(np.arange(rows) + 0.5, np.arange(columns) + 0.5, indexing="ij")
-    height, width = match.source_size
-    return np.stack([x.ravel() * width / columns, y.ravel() * height / rows], axis=1).astype(np.float32)
+    centres = cell_centres((rows, columns)).flatten(0, 1)
+    return cells_to_pixels(centres, match.source_size, (rows, columns)).numpy()
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def test_each_matcher_says_what_it_needs():
     assert bytes_per_pair(ncnet, small, small, CPU) > 10 * bytes_per_pair(pmnc, small, small, CPU)
     assert bytes_per_pair(pmnc, large, large, CPU) < bytes_per_pair(pmnc, small, small, CPU)
     pmnc.compiled = False
-    assert bytes_per_pair(pmnc, small, small, CPU) == 45
+    assert bytes_per_pair(pmnc, small, small, CPU) == 60
 
 
 RUNS_OUT = """

@@ -194,12 +194,11 @@ def test_encoded_pictures_carry_the_adapted_features(cat):
     assert cosines[0].mean() < 0.99 < cosines[1].mean()
 
 
-def test_a_model_without_weights_in_the_package_says_what_to_do():
-    from semcorr.zoo import MODEL_NAMES
-
-    for name in set(MODEL_NAMES) - set(semcorr.list_models()):
-        with pytest.raises(ModelError, match="semcorr import"):
-            semcorr.load(name)
+@pytest.mark.parametrize("name", semcorr.list_models())
+def test_every_model_works_from_the_package_alone(cat, name):
+    match = semcorr.load(name, grid=10, image_size=160).match(cat, cat)
+    assert np.isfinite(match.forward.points).all()
+    assert match.forward.confidence.shape == (8, 12)
 
 
 def test_decoding_as_the_authors_of_ncnet_did(cat):

@@ -138,6 +138,8 @@ def test_another_grid_is_refused(tmp_path):
 
     with pytest.raises(ModelError, match="for a grid of 50 give image size 800; got 400"):
         export(semcorr.load("nearest", grid=50), tmp_path / "any.onnx")
+    with pytest.raises(ModelError, match="leave the grid at 25"):
+        export(semcorr.load("pmnc-universal", grid=50, image_size=800), tmp_path / "any.onnx")
 
 
 def test_another_precision_is_refused(tmp_path):

@@ -114,6 +114,14 @@ def export(matcher: Matcher, path: Path) -> None:
             f"an exported model has one cell for each {stride} × {stride} pixels that its network sees: for a grid of "
             f"{cells} give image size {stride * cells}; got {matcher.features.options.image_size}"
         )
+    if (
+        isinstance(matcher.score, PMNC)
+        and matcher.score.votes
+        and matcher.score.dilation((cells,) * 2, (cells,) * 2) > 1
+    ):
+        raise ModelError(
+            f"an exported {matcher.name!r} votes on the cells of the grid that it was trained on: leave the grid at 25"
+        )
     channels = matcher.features.channels
     picture = torch.rand(1, 3, 22 * stride, 29 * stride)
     maps = tuple(F.normalize(torch.rand(1, channels, *grid), dim=1) for grid in ((22, 29), (27, 23)))

@@ -28,12 +28,12 @@ MODEL_NAMES: dict[str, str] = {
 
 
 def list_models() -> list[str]:
-    """List the models whose weights are in the package; `load` takes more, with weights of your own.
+    """List the models; all have weights in the package, or need none.
 
     >>> list_models()
-    ['pmnc', 'pmnc-universal', 'ncnet', 'nearest']
+    ['pmnc', 'pmnc-universal', 'ncnet', 'ancnet', 'nearest']
     """
-    return [name for name in MODEL_NAMES if name in MODELS or name == "nearest"]
+    return list(MODEL_NAMES)
 
 
 def check_name(name: str) -> None:
@@ -105,10 +105,6 @@ def load(
     if name == "nearest":
         score, radius = nearest, 0
     else:
-        if weights is None and name not in MODELS:
-            raise ModelError(
-                f"the package holds no weights of {name!r}: give weights, from `semcorr train` or `semcorr import`"
-            )
         stored = read_weights(Path(weights)) if weights is not None else MODELS[name].load()
         recipe, score, adapter, tuned = build(stored)
         if recipe.kind != name.removesuffix("-universal"):

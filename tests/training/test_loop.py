@@ -320,3 +320,16 @@ def test_training_can_start_from_a_trained_model(tmp_path, folder):
     path.write_text(path.read_text().replace(str(first), str(tmp_path / "gone.safetensors")))
     with pytest.raises(ModelError, match=r"gone\.safetensors"):
         train(read_recipe(path), fresh=True)
+
+
+def test_a_start_that_trained_what_shall_stay_frozen_is_refused(tmp_path, folder):
+    def recipe(out, *more):
+        path = recipe_file(tmp_path, folder, out, steps=1)
+        text = path.read_text().replace("  hidden: 4", "  hidden: 4\n  adapter: 8")
+        path.write_text("\n".join([text, "pictures: 2", *more]) + "\n")
+        return read_recipe(path)
+
+    first = train(recipe("first", "frozen_blocks: 3", "backbone_rate: 0.5"))
+    assert train(recipe("same", "frozen_blocks: 3", f"start: {first}")).is_file()
+    with pytest.raises(DataError, match="has trained blocks"):
+        train(recipe("more", "frozen_blocks: 5", f"start: {first}"))

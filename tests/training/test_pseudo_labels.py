@@ -107,5 +107,5 @@ def test_the_script_finds_what_was_shifted_and_training_reads_it(tmp_path, photo
     recipe.write_text(text)
     assert train(read_recipe(recipe)).is_file()
     recipe.write_text(text.replace("pseudo: 1\n", ""))
-    with pytest.raises(DataError, match="pseudo and pseudo_labels go together"):
+    with pytest.raises(DataError, match="pseudo_labels needs pseudo, 1 or more"):
         read_recipe(recipe)

@@ -110,23 +110,9 @@ def measure(what: What, case: Case, settings: Settings, seconds: float) -> dict[
 
 
 def load_case(case: Case, device: str = "cpu") -> Matcher:
-    """Load a model with a window of the wanted radius; a method without weights in the package gets random ones."""
-    import torch
-
+    """Load a model with a window of the wanted radius."""
     import semcorr
-    from semcorr.features import FeatureExtractor
-    from semcorr.model import Matcher
-    from semcorr.recipes import ANCNetRecipe
-    from semcorr.weights import MODELS
-    from semcorr.zoo import check_name
 
-    check_name(case.method)
-    if case.method == "ancnet" and case.method not in MODELS:
-        torch.manual_seed(0)
-        recipe = ANCNetRecipe()
-        features = FeatureExtractor(replace(recipe.features, grid=case.grid))
-        score = recipe.build().eval().requires_grad_(False)
-        return Matcher(case.method, features, score, recipe.decode_radius, device)
     model = semcorr.load(case.method, grid=case.grid, device=device)
     pmnc = _pmnc(model)
     if pmnc is not None and case.radius is not None:

@@ -20,7 +20,7 @@ from semcorr.consensus.scoring import sample_rows
 FADING = 0.75
 """From a cell to its neighbour in one direction."""
 
-_POWER = 1.5
+_POWER = 1.5  # x·√x in `semcorr.patchmatch.ballot`
 FLOOR = 0.02
 """What a displacement without votes is worth, of the best."""
 
@@ -34,31 +34,32 @@ def vote(filtered: Tensor) -> Tensor:
             votes fade from cell to cell.
 
     Returns:
-        ``(hs, ws, ht, wt)`` float32, between the logarithm of 0.02 and that of 1.02.
+        ``(hs, ws, ht, wt)`` float32, between the logarithm of 0.02 and that of 1.02. No gradient flows through it.
     """
     votes = filtered.float() ** _POWER
-    for axis in range(4):
-        votes = _spread(votes, axis)
-    for axis in range(2):
-        votes = _along(votes, axis)
+    with torch.autocast(votes.device.type, enabled=False):
+        for axis in range(4):
+            votes = _spread(votes, axis)
+        for axis in range(2):
+            votes = _along(votes, axis)
     flat = votes.flatten(2).flatten(0, 1)  # (hs·ws, ht·wt)
     best = (flat.amax(1, keepdim=True) * flat.amax(0)).sqrt().clamp(min=torch.finfo(flat.dtype).tiny)
     return (flat / best + FLOOR).log().reshape(votes.shape)
 
 
-def votes_of_points(filtered: Tensor, cells: Tensor) -> Tensor:
-    """Read `vote` at continuous source points, beyond the outermost centres on them.
+def votes_of_points(votes: Tensor, cells: Tensor) -> Tensor:
+    """Read votes at continuous source points, beyond the outermost centres on them.
 
     Args:
-        filtered: As for `vote`.
+        votes: From `vote`, ``(hs, ws, ht, wt)``.
         cells: Source points ``(N, 2)`` (x, y) in cell coordinates.
 
     Returns:
         ``(N, ht, wt)``.
     """
-    last = torch.tensor([filtered.shape[1] - 1, filtered.shape[0] - 1], device=cells.device)
+    last = torch.tensor([votes.shape[1] - 1, votes.shape[0] - 1], device=cells.device)
     inner = torch.minimum(cells.clamp(min=0), last)
-    return sample_rows(vote(filtered)[None], inner, radius=0)[:, 0, 0]
+    return sample_rows(votes[None], inner, radius=0)[:, 0, 0]
 
 
 def _spread(votes: Tensor, axis: int) -> Tensor:

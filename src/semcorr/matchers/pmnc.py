@@ -19,7 +19,7 @@ from semcorr.decode import ScoredPairs
 from semcorr.features.feature_map import FeatureMap
 from semcorr.geometry import Size
 from semcorr.patchmatch import SearchOptions, exhaustive_search, search
-from semcorr.patchmatch.coarse import Plan, coarse_to_fine, whole_tiles
+from semcorr.patchmatch.coarse import Plan, coarse_to_fine, tiles_of
 from semcorr.patchmatch.search import Search, search_banded
 
 
@@ -44,7 +44,8 @@ class PMNC(nn.Module):
         scoring: The learned local 4-D scoring function.
         trained_grid: Cells to a side of the grid that it was trained on; finer grids dilate its window.
         options: How to search.
-        votes: Weight of the votes of the whole picture beside the scoring function; 0 is without.
+        votes: Weight of the votes of the whole picture beside the scoring function; 0 is without. On grids that are
+            searched from coarse to fine, tiles have votes and cells have none.
         exhaustive: Score all pairs instead of searching: the oracle, for measurements.
         compiled: Search in compiled code where that can be had: by Numba on the CPU, by Triton on CUDA; otherwise, and
             with False, in plain torch.
@@ -70,11 +71,11 @@ class PMNC(nn.Module):
         return max(1, round(side / self.trained_grid))
 
     def bytes_per_pair(self, source_grid: Size, target_grid: Size, device: torch.device) -> float:
-        """Return the peak bytes for each pair of cells, as measured; see `semcorr.memory`."""
+        """Return the peak bytes for each pair of cells; see `semcorr.memory`."""
         whole = self._is_whole(source_grid, target_grid)
         if self._compiled(device) is not None and not self.exhaustive:
-            return 9.0 + (8.0 if self.votes else 0.0) if whole else 3.0
-        return 45.0 if whole else 60.0
+            return 17.0 if whole else 3.0
+        return 60.0
 
     def _is_whole(self, source_grid: Size, target_grid: Size) -> bool:
         side = math.prod(source_grid + target_grid) ** 0.25
@@ -104,25 +105,23 @@ class PMNC(nn.Module):
     def _match_whole(self, source: Tensor, target: Tensor, dilation: int) -> Tensor | ScoredPairs:
         fast = self._compiled(source.device)
         if fast is not None and not self.exhaustive:
-            counted = self._votes(source, target, dilation) if dilation > 1 else None
-            votes = self.votes if counted is None else counted
+            votes = self.votes if dilation == 1 else self._votes(source, target, dilation)
             scores: ScoredPairs = fast.search_compiled(source, target, self.scoring, self.options, dilation, votes)
             return scores
         maps = correlation_channels(cosine_correlation(source, target))
-        added = self._votes(source, target, dilation)
+        added = self._votes(source, target, dilation, maps[:, -1])
         if self.exhaustive:
             return exhaustive_search(maps, self.scoring, dilation, added)
         return self._plain(source.device)(maps, self.scoring, self.options, dilation, None, added)
 
-    def _votes(self, source: Tensor, target: Tensor, dilation: int) -> Tensor | None:
+    def _votes(self, source: Tensor, target: Tensor, dilation: int, filtered: Tensor | None = None) -> Tensor | None:
         """Return the weighted votes ``(B, hs, ws, ht, wt)``; where the window is dilated, those of tiles."""
         if not self.votes:
             return None
-        tiles = source, target
-        if dilation > 1:
-            tiles = _tiles(source, dilation), _tiles(target, dilation)
-        votes = self.votes * torch.stack([vote(one) for one in soft_mutual_filter(cosine_correlation(*tiles))])
-        return votes if dilation == 1 else _enlarge(votes, dilation, (*source.shape[2:], *target.shape[2:]))
+        if dilation > 1 or filtered is None:
+            filtered = soft_mutual_filter(cosine_correlation(tiles_of(source, dilation), tiles_of(target, dilation)))
+        votes = self.votes * torch.stack([vote(one) for one in filtered])
+        return votes if dilation == 1 else _votes_of_cells(votes, dilation, (*source.shape[2:], *target.shape[2:]))
 
     def _match_cells(self, source: Tensor, target: Tensor, made: Plan, factor: int) -> ScoredPairs:
         fast = self._compiled(source.device)
@@ -132,11 +131,7 @@ class PMNC(nn.Module):
         return scores
 
 
-def _tiles(features: Tensor, factor: int) -> Tensor:
-    return F.normalize(F.avg_pool2d(whole_tiles(features, factor), factor), dim=1)
-
-
-def _enlarge(votes: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
+def _votes_of_cells(votes: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
     """Interpolate votes of tiles ``(B, Hs, Ws, Ht, Wt)`` bilinearly, in both pictures, for cells."""
     batch, *tiles = votes.shape
     there = F.interpolate(votes.flatten(1, 2), scale_factor=factor, mode="bilinear")  # (B, Hs·Ws, ht, wt)

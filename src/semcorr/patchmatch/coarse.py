@@ -63,8 +63,7 @@ def coarse_to_fine(
         The pairs of cells that were scored.
     """
     whole_source, whole_target = whole_tiles(source, factor), whole_tiles(target, factor)
-    tiles = (F.normalize(F.avg_pool2d(cells, factor), dim=1) for cells in (whole_source, whole_target))
-    made = plan(match_tiles(next(tiles), next(tiles)), factor)
+    made = plan(match_tiles(tiles_of(source, factor), tiles_of(target, factor)), factor)
     found = match_cells(whole_source, whole_target, made)
     return _crop(found, (*source.shape[2:], *target.shape[2:]), made.certainty)
 
@@ -73,6 +72,11 @@ def whole_tiles(features: Tensor, factor: int) -> Tensor:
     """Repeat the last row and column of ``(B, C, h, w)`` until both are multiples of ``factor``."""
     rows, columns = (-size % factor for size in features.shape[2:])
     return F.pad(features, (0, columns, 0, rows), mode="replicate") if rows or columns else features
+
+
+def tiles_of(features: Tensor, factor: int) -> Tensor:
+    """Return the L2-normalised mean features of tiles, ``(B, C, ceil(h / factor), ceil(w / factor))``."""
+    return F.normalize(F.avg_pool2d(whole_tiles(features, factor), factor), dim=1) if factor > 1 else features
 
 
 def plan(scores: Tensor | ScoredPairs, factor: int) -> Plan:

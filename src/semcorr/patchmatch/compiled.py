@@ -81,7 +81,7 @@ def search_compiled(
     scoring: ScoringFunction,
     options: SearchOptions,
     dilation: int = 1,
-    votes: Tensor | float = 0.0,
+    votes: Tensor | float | None = None,
 ) -> ScoredPairs:
     """Correlate, filter and search as `semcorr.patchmatch.search.search` does, in compiled code.
 
@@ -91,7 +91,8 @@ def search_compiled(
         scoring: The scoring function, of two channels.
         options: How to search.
         dilation: Spacing of the scoring window's cells.
-        votes: The weight of votes, or weighted votes ``(B, hs, ws, ht, wt)``, which are added to the scores.
+        votes: Are added to the scores: the weight with which they are counted here, or weighted votes
+            ``(B, hs, ws, ht, wt)``; 0 or None is without.
 
     Returns:
         The scores of all pairs that were tried; their ``table()`` is what the plain search returns.
@@ -159,7 +160,7 @@ def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Map
     return Maps(flat.numpy(), weights[0][0].numpy(), of_target.numpy(), begins, centres, columns * dilation, grid)
 
 
-def _votes(maps: Maps, votes: float | Floats) -> Callable[[Integers], Floats] | None:
+def _votes(maps: Maps, votes: Floats | float | None) -> Callable[[Integers], Floats] | None:
     """Return what gives the weighted votes of pairs, if there are any."""
     if isinstance(votes, np.ndarray):
         return votes.__getitem__

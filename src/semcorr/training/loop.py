@@ -55,6 +55,7 @@ from semcorr.weights import MODELS, Weights, read_weights, write_weights
 
 _MAX_NORM = 5.0  # of the gradient of a step
 _WARP_POINTS = 40  # of a warp, for the loss on the features
+_ROUNDING = 0.05  # of weights that were kept in half precision
 
 
 def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
@@ -210,6 +211,7 @@ def begin_from(objective: Objective, start: str) -> None:
     """
     tensors = (MODELS[start].load() if start in MODELS else read_weights(Path(start))).tensors
     learning = objective.matcher if isinstance(objective, ConsensusModel) else objective
+    before = {key: value.clone() for key, value in _frozen(objective).items()}
     try:
         missing, unknown = learning.load_state_dict(tensors, strict=False)
     except RuntimeError:
@@ -219,6 +221,19 @@ def begin_from(objective: Objective, start: str) -> None:
             f"start: the weights of {start} do not fit the recipe's model: give it the same adapter, radius, hidden, "
             "stages and frozen_blocks"
         )
+    if any((before[key] - value).abs().max() > _ROUNDING for key, value in _frozen(objective).items()):
+        raise DataError(
+            f"start: {start} has trained blocks of the backbone that frozen_blocks keeps as they were: give a smaller "
+            "number"
+        )
+
+
+def _frozen(objective: Objective) -> dict[str, Tensor]:
+    """Return the tensors of a trained backbone's frozen part."""
+    if not isinstance(objective, JointModel) or objective.backbone is None or objective.frozen is None:
+        return {}
+    later = tuple(f"blocks.{index}." for index in range(objective.frozen, len(objective.backbone.blocks)))
+    return {key: value for key, value in objective.backbone.state_dict().items() if not key.startswith(later)}
 
 
 def _optimizer(objective: Objective, recipe: TrainingRecipe) -> torch.optim.AdamW:
@@ -250,19 +265,19 @@ def _pairs(recipe: TrainingRecipe, photos: list[Photo]) -> Callable[[int, int], 
         )
     if not recipe.warps:
         return keypoints.draw
-    warps = _warps(recipe, recipe.keypoints)
+    warps = WarpSampler(_photographs(recipe), recipe.seed, recipe.warp_views, recipe.keypoints)
     return lambda step, index: (keypoints if index < recipe.pairs else warps).draw(step, index)
 
 
 def _groups(recipe: TrainingRecipe, photos: list[Photo]) -> Callable[[int, int], tuple[Picture, ...]]:
     """Return what draws group ``index`` of a step: pictures with keypoints, then warps, pseudo-labels, and so on."""
     keypoints = GroupSampler(photos, recipe.seed, recipe.views, recipe.pictures, recipe.together)
+    files = _photographs(recipe) if recipe.warps or recipe.pseudo else []
     drawn: list[Callable[[int, int], Drawn]] = []
     if recipe.warps:
-        drawn += [_warps(recipe, _WARP_POINTS).draw] * recipe.warps
+        drawn += [WarpSampler(files, recipe.seed, recipe.warp_views, _WARP_POINTS).draw] * recipe.warps
     if recipe.pseudo_labels is not None:
-        labels = PseudoLabelSampler(recipe.pseudo_labels, _photographs(recipe), recipe.seed, recipe.warp_views)
-        drawn += [labels.draw] * recipe.pseudo
+        drawn += [PseudoLabelSampler(recipe.pseudo_labels, files, recipe.seed, recipe.warp_views).draw] * recipe.pseudo
     count = 1 + len(drawn)
 
     def draw(step: int, index: int) -> tuple[Picture, ...]:
@@ -271,10 +286,6 @@ def _groups(recipe: TrainingRecipe, photos: list[Photo]) -> Callable[[int, int],
         return group_of(drawn[index % count - 1](step, index))
 
     return draw
-
-
-def _warps(recipe: TrainingRecipe, points: int) -> WarpSampler:
-    return WarpSampler(_photographs(recipe), recipe.seed, recipe.warp_views, points)
 
 
 def _photographs(recipe: TrainingRecipe) -> list[tuple[Path, Size]]:
@@ -299,10 +310,13 @@ def _fingerprint(recipe: TrainingRecipe) -> str:
     Where they lie is left out, and how many devices share the work: each takes as many pairs of a step.
     """
     values = RootModel[TrainingRecipe](recipe).model_dump(mode="json")
-    for key in ("data", "out", "photographs", "pseudo_labels", "cache", "accelerator", "devices"):
+    for key in ("data", "out", "photographs", "cache", "accelerator", "devices"):
         del values[key]
-    if recipe.pseudo_labels is not None:
-        values["pseudo_labels"] = hashlib.sha256(recipe.pseudo_labels.read_bytes()).hexdigest()
+    if recipe.start in MODELS:
+        values["start"] = MODELS[recipe.start].sha256
+    for key in ("start", "pseudo_labels"):
+        if values[key] is not None and Path(values[key]).is_file():
+            values[key] = hashlib.sha256(Path(values[key]).read_bytes()).hexdigest()
     for name in ("train.json", "val.json", "val_pairs.json"):
         values[name] = hashlib.sha256((recipe.data / name).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from semcorr.consensus.scoring import ScoringFunction
-from semcorr.consensus.voting import votes_of_points
+from semcorr.consensus.voting import vote, votes_of_points
 from semcorr.correlation import correlation_channels, cosine_correlation
 from semcorr.geometry import Size
 from semcorr.training.losses import cross_entropy, target_probability
@@ -80,7 +80,7 @@ def score_points(scoring: ScoringFunction, maps: Tensor, cells: Tensor, votes: f
         votes: Their weight; 0 is without.
     """
     scores = scoring.score_points(maps, cells)
-    return scores + votes * votes_of_points(maps[-1], cells) if votes else scores
+    return scores + votes * votes_of_points(vote(maps[-1]), cells) if votes else scores
 
 
 def proxy_loss(
@@ -99,9 +99,13 @@ def proxy_loss(
         target_cells: The same keypoints in the target's grid.
         votes: Weight of the votes.
     """
+    counted = votes * vote(maps[-1]) if votes else None
     total = maps.new_zeros(())
-    ways = ((maps, source_cells, target_cells), (maps.permute(0, 3, 4, 1, 2), target_cells, source_cells))
-    for values, known, wanted in ways:
-        scores = score_points(scoring, values, known, votes)  # (K, rows, columns)
+    for known, wanted in ((source_cells, target_cells), (target_cells, source_cells)):
+        scores = scoring.score_points(maps, known)  # (K, rows, columns)
+        if counted is not None:
+            scores = scores + votes_of_points(counted, known)
+            counted = counted.permute(2, 3, 0, 1)
         total = total + cross_entropy(scores, target_probability(wanted, (scores.shape[1], scores.shape[2])))
+        maps = maps.permute(0, 3, 4, 1, 2)
     return total / 2

@@ -38,7 +38,8 @@ class TrainingRecipe:
         others: Further features that the same scoring function is trained on, a pair on those of the model or on one of
             these, drawn at random: so that it learns no backbone by heart. Not with an adapter, which belongs to one.
         leave_out: Categories that are not trained on: to see what the model is worth on what it does not know.
-        photographs: Folder of further photographs without keypoints, ``category/*.jpg``, for the warps.
+        photographs: Folder of further photographs without keypoints, ``category/*.jpg``, for warps and pseudo-labels;
+            ``leave_out`` has no part in them.
         cache: Folder in which features are kept, about half a megabyte a view; None keeps them in memory alone.
         steps: Optimiser steps.
         pairs: Pairs with keypoints in a step.
@@ -120,9 +121,14 @@ class TrainingRecipe:
                 f"{self.pairs + self.warps} pairs cannot be shared by {self.devices} devices: choose a multiple of them"
             )
         if (self.warps or self.pseudo) and self.photographs is None:
-            raise ValueError("warps and pseudo-labels need a folder of photographs")
-        if bool(self.pseudo) != (self.pseudo_labels is not None) or (self.pseudo and not self.joint):
-            raise ValueError("pseudo and pseudo_labels go together, and with a model that has an adapter")
+            raise ValueError("warps and pseudo need a folder of photographs, category/*.jpg: give photographs")
+        if bool(self.pseudo) != (self.pseudo_labels is not None):
+            raise ValueError(
+                "pseudo_labels needs pseudo, 1 or more, and pseudo needs pseudo_labels, a file of "
+                "scripts/pseudo_labels.py"
+            )
+        if self.pseudo and not self.joint:
+            raise ValueError("pseudo needs a model with an adapter: give model.adapter")
         return self
 
     @model_validator(mode="after")

@@ -69,6 +69,13 @@ class View:
             image = recolour(rng, image, self.strength)
         return image
 
+    def moved(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Find points ``(N, 2)`` of the unbent picture in the view, in unit squares, and ``(N,)`` which are inside."""
+        if not self.draw:
+            return points, torch.ones(len(points), dtype=torch.bool)
+        points, arrived = self.warp.from_original(points)
+        return points, arrived & (points > 0).all(dim=1) & (points < 1).all(dim=1)
+
     def keypoints(self, photo: Photo) -> dict[str, tuple[float, float]]:
         """Return where the photograph's keypoints are in the view, in the unit square; those outside are left out."""
         height, width = photo.size
@@ -77,10 +84,7 @@ class View:
         if self.mirrored:
             points[:, 0] = 1 - points[:, 0]
             names = [mirrored_name(name) for name in names]
-        inside = torch.ones(len(points), dtype=torch.bool)
-        if self.draw:
-            points, arrived = self.warp.from_original(points)
-            inside = arrived & (points > 0).all(dim=1) & (points < 1).all(dim=1)
+        points, inside = self.moved(points)
         listed = zip(names, points.tolist(), inside.tolist(), strict=True)
         return {name: (x, y) for name, (x, y), seen in listed if seen}
 
@@ -278,14 +282,11 @@ class PseudoLabelSampler:
             here, there = torch.tensor(pair.source_points).double(), torch.tensor(pair.target_points).double()
             (first, first_size), (second, second_size) = self.sizes[pair.source], self.sizes[pair.target]
             target = View(second, second_size, draw=int(rng.integers(1 + self.views)), strength=STRONG)
-            inside = torch.ones(len(there), dtype=torch.bool)
-            if target.draw:
-                there, arrived = target.warp.from_original(there)
-                inside = arrived & (there > 0).all(dim=1) & (there < 1).all(dim=1)
+            there, inside = target.moved(there)
             if inside.sum() >= MIN_SHARED:
                 found = [tuple((x, y) for x, y in points[inside].tolist()) for points in (here, there)]
                 return Drawn(View(first, first_size), target, found[0], found[1])
-        raise DataError("no bent photograph kept its pseudo-labels")
+        raise DataError("no bent photograph kept its pseudo-labels: make more with scripts/pseudo_labels.py --points")
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -298,6 +299,10 @@ class _PseudoLabels:
     def __post_init__(self) -> None:
         if len(self.source_points) != len(self.target_points):
             raise ValueError("as many points in the source as in the target")
+        if len(self.source_points) < MIN_SHARED:
+            raise ValueError(f"{MIN_SHARED} points at least")
+        if not all(0 <= value <= 1 for point in self.source_points + self.target_points for value in point):
+            raise ValueError("points in the unit square, 0 to 1")
 
 
 class FeatureBank:
