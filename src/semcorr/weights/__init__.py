@@ -94,7 +94,7 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "d361cd9cb61ca8e8f16ee1532699556789ed02ec4961ec6d5b9e2ebf086b1cbc"),
+    "pmnc": Embedded("pmnc.safetensors", "6fcc6bb4dda990766ba6c3807f0f4faa0fceff60286179b8eac76ffc9c24040a"),
     "pmnc-universal": Embedded(
         "pmnc-universal.safetensors", "7a273137a0c0b417af52d7b25d8b35f496f1ea0c2bb80e2a3f93b7822978f9ac"
     ),
