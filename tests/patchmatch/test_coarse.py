@@ -124,10 +124,11 @@ def test_a_list_of_a_table_is_that_table():
 @pytest.mark.slow
 def test_the_shipped_model_agrees_with_its_whole_search(cat):
     model = semcorr.load("pmnc", grid=72)
+    model.score.votes = 0.0  # tiles have votes and cells have none: with votes the two searches differ by design
     pictures = [model.encode(picture) for picture in (cat, cat[:, ::-1].copy())]
     forward = model.match(*pictures).forward.points
     model.score.options = SearchOptions(largest=1000)
     whole = model.match(*pictures).forward.points
     tile = cat.shape[1] * 3 / 72
     near = ((forward - whole) ** 2).sum(2) ** 0.5 <= tile
-    assert near.mean() > 0.85
+    assert near.mean() > 0.9
