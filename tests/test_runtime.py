@@ -115,8 +115,8 @@ def test_file_of_something_else(tmp_path):
 
 
 def test_file_of_another_version(tmp_path):
-    with pytest.raises(ModelError, match="has format 2, this semcorr reads 1: export the model again"):
-        load(_identity(tmp_path / "later.onnx", semcorr='{"format": 2}'))
+    with pytest.raises(ModelError, match="has format 3, this semcorr reads 2: export the model again"):
+        load(_identity(tmp_path / "later.onnx", semcorr='{"format": 3}'))
 
 
 def test_missing_extra(monkeypatch, tmp_path):

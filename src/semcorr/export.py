@@ -11,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -32,21 +33,22 @@ from semcorr.runtime import FORMAT, METADATA
 
 SIDES = ("source", "target")
 FEATURES = ("source_features", "target_features")
+FINE = ("source_fine", "target_fine")
 OUTPUTS = ("forward", "forward_confidence", "backward", "backward_confidence")
 _OPSET = 18
 _SHORTEST, _LONGEST = 2, 1024  # cells to a side that the graph is made for
 
 
 class FeatureGraph(nn.Module):
-    """From a picture ``(1, 3, H, W)`` to its features ``(1, C, H / stride, W / stride)``."""
+    """From a picture ``(1, 3, H, W)`` to its features ``(1, C, H / stride, W / stride)``; fine descriptors, too."""
 
     def __init__(self, matcher: Matcher) -> None:
         super().__init__()
         self.features = matcher.features
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         """Compute features."""
-        return cast(Tensor, self.features(picture))
+        return tuple(part for part in self.features.describe(picture) if part is not None)
 
 
 class MatchGraph(nn.Module):
@@ -94,7 +96,8 @@ def export(matcher: Matcher, path: Path) -> None:
     """Write a matcher as an ONNX file for `semcorr.runtime`, weights included.
 
     The graph takes the pictures ``source`` and ``target``, ``(1, 3, H, W)`` float32 in 0…1, of any height and width
-    that are multiples of the network's stride. Its `OUTPUTS` are those of `MatchGraph`.
+    that are multiples of the network's stride. Its `OUTPUTS` are those of `MatchGraph`; behind them come the `FINE`
+    descriptors of a model that has them, for `semcorr.refinement`.
 
     Args:
         matcher: On the CPU.
@@ -122,12 +125,14 @@ def export(matcher: Matcher, path: Path) -> None:
         raise ModelError(
             f"an exported {matcher.name!r} votes on the cells of the grid that it was trained on: leave the grid at 25"
         )
-    channels = matcher.features.channels
+    channels, fine = matcher.features.channels, matcher.features.fine
     picture = torch.rand(1, 3, 22 * stride, 29 * stride)
     maps = tuple(F.normalize(torch.rand(1, channels, *grid), dim=1) for grid in ((22, 29), (27, 23)))
     try:
         with _plain_padding(matcher.features), _quiet():
-            features = _graph(FeatureGraph(matcher), {"picture": picture}, ("features",), stride)
+            features = _graph(
+                FeatureGraph(matcher), {"picture": picture}, ("features", "fine") if fine else ("features",), stride
+            )
             matching = _graph(MatchGraph(matcher), dict(zip(FEATURES, maps, strict=True)), OUTPUTS, 1)
     except Exception as error:  # the exporter raises many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
@@ -135,6 +140,7 @@ def export(matcher: Matcher, path: Path) -> None:
     model = _join(features, matching)
     about = {"format": FORMAT, "model": matcher.name, "cells": cells, "stride": stride}
     about["plain_interpolation"] = matcher.plain_interpolation
+    about["refinement"] = fine and asdict(fine.refinement())
     model.metadata_props.add(key=METADATA, value=json.dumps(about))
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,14 +175,21 @@ def _join(features: Any, matching: Any) -> Any:
     model.CopyFrom(matching)
     graph, weights = model.graph, {tensor.name for tensor in features.graph.initializer}
     kept = {*OUTPUTS, *FEATURES, ""}
+    described = {output.name: output for output in features.graph.output}
     _rename(graph.node, lambda name: name if name in kept else f"matching/{name}")
     for tensor in graph.initializer:
         tensor.name = f"matching/{tensor.name}"
     del graph.value_info[:], graph.input[:]
     graph.initializer.extend(features.graph.initializer)
     first = []
-    for side, result in zip(SIDES, FEATURES, strict=True):
-        own = {"picture": side, "features": result, "": ""}
+    for side, result, fine in zip(SIDES, FEATURES, FINE, strict=True):
+        own = {"picture": side, "features": result, "fine": fine, "": ""}
+        if "fine" in described:
+            output = graph.output.add()
+            output.CopyFrom(described["fine"])
+            output.name = fine
+            for axis, name in ((2, "height"), (3, "width")):
+                output.type.tensor_type.shape.dim[axis].dim_param = f"{fine}_{name}"
         picture = graph.input.add()
         picture.CopyFrom(features.graph.input[0])
         picture.name = side

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from semcorr.calibration import rescale
 from semcorr.decode import CellMatches, decode
@@ -20,6 +21,7 @@ from semcorr.image import ImageLike, is_blank, load_image
 from semcorr.match import Field, Match
 from semcorr.matchers import ScoreCells
 from semcorr.memory import bytes_per_pair, check_memory, within_memory
+from semcorr.refinement import refine
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +92,7 @@ class Matcher:
         for indices in _groups([(self.features.input_size(size), self.features.grid(size)) for size in sizes]):
             batch = self.features.encode([arrays[index] for index in indices])
             for row, index in enumerate(indices):
-                features = FeatureMap(batch.tensor[row : row + 1], batch.image_sizes[row : row + 1])
-                encoded[index] = Encoded(arrays[index], features)
+                encoded[index] = Encoded(arrays[index], batch.row(row))
         return [encoded[index] for index in range(len(arrays))]
 
     def match(self, source: ImageLike | Encoded, target: ImageLike | Encoded) -> Match:
@@ -169,17 +170,26 @@ class Matcher:
         scores = self.score(_stack(sources), _stack(targets))
         forward, backward = (self._finish(matches) for matches in decode(scores, self.decode_radius))
         return [
-            Match(
-                source.image,
-                target.image,
-                _field(forward, row, target.features, blank),
-                _field(backward, row, source.features, blank),
-                self.name,
-                self.plain_interpolation,
+            self._refined(
+                Match(
+                    source.image,
+                    target.image,
+                    _field(forward, row, target.features, blank),
+                    _field(backward, row, source.features, blank),
+                    self.name,
+                    self.plain_interpolation,
+                ),
+                source.features.fine,
+                target.features.fine,
             )
             for row, (source, target) in enumerate(zip(sources, targets, strict=True))
             for blank in (is_blank(source.image) or is_blank(target.image),)
         ]
+
+    def _refined(self, match: Match, source: Tensor | None, target: Tensor | None) -> Match:
+        if self.features.fine is None or source is None or target is None:
+            return match
+        return refine(match, source[0].cpu().numpy(), target[0].cpu().numpy(), self.features.fine.refinement())
 
     def _finish(self, matches: CellMatches) -> CellMatches:
         confidence = matches.confidence.cpu()

@@ -14,6 +14,7 @@ from semcorr.consensus.self_similarity import SelfSimilarity
 from semcorr.errors import ModelError
 from semcorr.features import FeatureOptions
 from semcorr.features.adapter import Adapter
+from semcorr.features.fine import FineDescriptors
 from semcorr.matchers.ancnet import ANCNet
 from semcorr.matchers.ncnet import NCNet
 from semcorr.matchers.pmnc import PMNC
@@ -31,6 +32,7 @@ class PMNCRecipe:
         hidden: Width of the scoring function.
         votes: Weight of the votes of the whole picture beside the scoring function; see `semcorr.consensus.voting`.
         adapter: Width of the adapter that was trained on the features; 0 is none.
+        fine: Width of the fine descriptors that matches are corrected by; 0 is none.
         search: How PatchMatch searches.
         rescaling: Coefficients for `semcorr.calibration.rescale`, found on validation pairs; None leaves the
             confidence as it is decoded.
@@ -41,6 +43,7 @@ class PMNCRecipe:
     hidden: int = 16
     votes: float = 0.0
     adapter: int = 0
+    fine: int = 0
     search: SearchOptions = field(default_factory=SearchOptions)
     rescaling: tuple[float, ...] | None = None
     kind: Literal["pmnc"] = "pmnc"
@@ -57,6 +60,10 @@ class PMNCRecipe:
     def build_adapter(self, channels: int) -> Adapter | None:
         """Return the untrained adapter for features of so many channels, if there is one."""
         return Adapter(channels, self.adapter) if self.adapter else None
+
+    def build_fine(self, early: int, deep: int) -> FineDescriptors | None:
+        """Return the untrained fine descriptors of features of so many channels, if there are any."""
+        return FineDescriptors(early, deep, self.fine) if self.fine else None
 
 
 @dataclass(frozen=True)
@@ -155,12 +162,14 @@ class Built(NamedTuple):
         recipe: How it wants to be used.
         matcher: The matcher.
         adapter: Of its features.
+        fine: Its fine descriptors.
         backbone: Weights of a trained backbone, for `semcorr.features.FeatureExtractor`.
     """
 
     recipe: ModelRecipe
     matcher: LearnedMatcher
     adapter: Adapter | None = None
+    fine: FineDescriptors | None = None
     backbone: dict[str, Tensor] | None = None
 
 
@@ -188,6 +197,11 @@ def _build_pmnc(recipe: PMNCRecipe, tensors: dict[str, Tensor]) -> Built:
     adapter = recipe.build_adapter(tensors["adapter.enter.weight"].shape[1]) if recipe.adapter else None
     if adapter is not None:
         parts["adapter"] = adapter.eval().requires_grad_(False)
+    fine = None
+    if recipe.fine:
+        early, deep = (tensors[f"fine.{name}.weight"].shape[1] for name in ("from_early", "from_deep"))
+        if (fine := recipe.build_fine(early, deep)) is not None:
+            parts["fine"] = fine.eval().requires_grad_(False)
     backbone = {key.removeprefix(_BACKBONE): value for key, value in tensors.items() if key.startswith(_BACKBONE)}
     nn.ModuleDict(parts).load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_BACKBONE)})
-    return Built(recipe, matcher, adapter, backbone or None)
+    return Built(recipe, matcher, adapter, fine, backbone or None)

@@ -15,12 +15,14 @@ from semcorr.errors import ModelError, SemcorrError
 from semcorr.geometry import Size, grid_for
 from semcorr.image import ImageLike, is_blank, load_image, resize
 from semcorr.match import Field, Match
+from semcorr.refinement import Refinement, refine
 
-FORMAT = 1
+FORMAT = 2
 """Version of the graph's inputs, outputs and metadata; `load` refuses others."""
 
 METADATA = "semcorr"
-"""Key of the metadata entry, a JSON object: ``format``, ``model``, ``cells``, ``stride``, ``plain_interpolation``."""
+"""Key of the metadata entry, a JSON object: ``format``, ``model``, ``cells``, ``stride``, ``plain_interpolation``, and
+``refinement``, null or the values of `semcorr.refinement.Refinement`."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,6 +34,7 @@ class ExportedMatcher:
         cells: A picture gets about ``cells²`` cells.
         stride: Height and width of a cell, in pixels of the picture as the network sees it.
         plain_interpolation: See `semcorr.match.Match`.
+        refinement: How fine descriptors correct the matches, if the model has them.
         session: The open ``onnxruntime.InferenceSession``.
     """
 
@@ -39,6 +42,7 @@ class ExportedMatcher:
     cells: int
     stride: int
     plain_interpolation: bool
+    refinement: Refinement | None
     session: Any
 
     def __repr__(self) -> str:
@@ -65,8 +69,8 @@ class ExportedMatcher:
         except Exception as error:  # onnxruntime's errors have no public base class
             raise SemcorrError(f"onnxruntime cannot match these pictures: {_reason(error)}") from error
         blank = is_blank(a) or is_blank(b)
-        forward, forward_confidence, backward, backward_confidence = outputs
-        return Match(
+        forward, forward_confidence, backward, backward_confidence, *fine = outputs
+        match = Match(
             a,
             b,
             _field(forward, forward_confidence, b.shape[:2], blank),
@@ -74,6 +78,7 @@ class ExportedMatcher:
             self.name,
             self.plain_interpolation,
         )
+        return match if self.refinement is None else refine(match, fine[0][0], fine[1][0], self.refinement)
 
     def _input(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         rows, columns = grid_for((image.shape[0], image.shape[1]), self.cells)
@@ -119,6 +124,7 @@ def _opened(session: Any, path: Path) -> ExportedMatcher:
                 int(about["cells"]),
                 int(about["stride"]),
                 bool(about["plain_interpolation"]),
+                about["refinement"] and Refinement(**about["refinement"]),
                 session,
             )
     except (KeyError, TypeError, ValueError) as error:

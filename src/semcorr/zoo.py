@@ -101,12 +101,12 @@ def load(
         raise ModelError("the model 'nearest' has no weights of its own: leave weights out, or choose 'pmnc'")
     score: ScoreCells
     recipe: ModelRecipe = PMNCRecipe()
-    adapter = tuned = None
+    adapter = fine = tuned = None
     if name == "nearest":
         score, radius = nearest, 0
     else:
         stored = read_weights(Path(weights)) if weights is not None else MODELS[name].load()
-        recipe, score, adapter, tuned = build(stored)
+        recipe, score, adapter, fine, tuned = build(stored)
         if recipe.kind != name.removesuffix("-universal"):
             raise ModelError(f"{weights} holds weights of {recipe.kind!r}, not of {name!r}: load it by that name")
         radius = recipe.decode_radius
@@ -131,7 +131,7 @@ def load(
     plain = decoding == "argmax"
     return Matcher(
         name,
-        FeatureExtractor(options, adapter, recipe.features.grid, tuned, precision),
+        FeatureExtractor(options, adapter, recipe.features.grid, tuned, precision, None if plain else fine),
         score,
         0 if plain else radius,
         _checked_device(device),

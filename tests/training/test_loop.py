@@ -333,3 +333,27 @@ def test_a_start_that_trained_what_shall_stay_frozen_is_refused(tmp_path, folder
     assert train(recipe("same", "frozen_blocks: 3", f"start: {first}")).is_file()
     with pytest.raises(DataError, match="has trained blocks"):
         train(recipe("more", "frozen_blocks: 5", f"start: {first}"))
+
+
+def test_fine_descriptors_learn_on_a_finished_model(tmp_path, folder, cat):
+    import semcorr
+
+    def recipe(name, fine, *lines):
+        path = recipe_file(tmp_path, folder, name, steps=2)
+        path.write_text(
+            path.read_text().replace("  hidden: 4", f"  hidden: 4\n  adapter: 8\n  fine: {fine}")
+            + "\n".join(["", "frozen_blocks: 3", *lines, ""])
+        )
+        return read_recipe(path)
+
+    first = train(recipe("first", 0))
+    weights = train(recipe("fine", 8, f"start: {first}"))
+    before, after = read_weights(first).tensors, read_weights(weights).tensors
+    assert all(torch.allclose(after[key], value, atol=1e-5) for key, value in before.items())
+    assert {key.split(".")[0] for key in after.keys() - before.keys()} == {"fine"}
+    match = semcorr.load(weights=weights).match(cat, cat)
+    assert match.forward.confidence.shape == (16, 24)  # the early stage's cells, not the grid's
+    assert semcorr.load(weights=weights, decoding="argmax").match(cat, cat).forward.confidence.shape == (8, 12)
+    assert train(recipe("again", 8, f"start: {weights}")).is_file()
+    with pytest.raises(DataError, match="fine descriptors are trained on a finished model"):
+        recipe("none", 8)

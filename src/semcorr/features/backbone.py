@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from semcorr.errors import ModelError, did_you_mean
 from semcorr.features import efficientnet_lite
 from semcorr.features.adapter import Adapter
-from semcorr.features.efficientnet_lite import trainable
+from semcorr.features.efficientnet_lite import EfficientNetLite, trainable
 from semcorr.features.feature_map import FeatureMap
+from semcorr.features.fine import EARLY_BLOCKS, FineDescriptors
 from semcorr.features.fold import fold_batch_norm
 from semcorr.geometry import Size, grid_for
 from semcorr.image import to_tensor
@@ -68,6 +69,7 @@ class FeatureExtractor(nn.Module):
         adapter: Changes the features; it was trained on those of this backbone and these stages.
         trained_grid: Cells to a side of the grid that the adapter was trained on.
         tuned: Weights of the backbone that was trained with the adapter, batch norms folded, in place of the options'.
+        fine: Makes fine descriptors of an early stage of an EfficientNet-Lite.
         precision: What backbone and adapter compute in. ``"bfloat16"`` takes about half the time where the processor
             has instructions for it (AVX-512 BF16, AMX, ARM's BF16), and more where not.
 
@@ -88,6 +90,7 @@ class FeatureExtractor(nn.Module):
         trained_grid: int = 25,
         tuned: dict[str, Tensor] | None = None,
         precision: Precision = "float32",
+        fine: FineDescriptors | None = None,
     ) -> None:
         super().__init__()
         if precision not in get_args(Precision):
@@ -100,8 +103,9 @@ class FeatureExtractor(nn.Module):
         if tuned is not None:
             _put_in_tuned(network, tuned, options.backbone)
         self.network = network.to(self._dtype).to(memory_format=torch.channels_last)
-        self.adapter = adapter and adapter.to(self._dtype)
+        self.adapter, self.fine = adapter and adapter.to(self._dtype), fine and fine.to(self._dtype)
         self.channels = sum(_info(network).channels())
+        self.early_channels = _info(network).info[2]["num_chs"] if isinstance(network, EfficientNetLite) else 0
         for name, value in zip(("mean", "std"), _normalisation(options.backbone), strict=True):
             self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
@@ -124,14 +128,23 @@ class FeatureExtractor(nn.Module):
         Returns:
             ``(B, C, rows, columns)`` float32, L2-normalised over C; each stage has the same share of the norm.
         """
-        stages = self.network(self._normalised(images))
+        return self.describe(images, grid)[0]
+
+    def describe(self, images: Tensor, grid: Size | None = None) -> tuple[Tensor, Tensor | None]:
+        """Do as `forward`, and make the fine descriptors ``(B, D, h, w)`` too, if there are any."""
+        pixels = self._normalised(images)
+        if self.fine is None:
+            early, stages = None, self.network(pixels)
+        else:
+            early = trainable(self.network).stem(pixels, EARLY_BLOCKS)
+            stages = trainable(self.network).later_stages(early, EARLY_BLOCKS)
         if _is_nhwc(self.network):
             stages = [stage.movedim(3, 1) for stage in stages]
         grid = grid or max((stage.shape[2], stage.shape[3]) for stage in stages)
         features = join_stages(stages, grid)
-        if self.adapter is None:
-            return features
-        return cast(Tensor, self.adapter(features, max(1, round(math.sqrt(math.prod(grid)) / self.trained_grid))))
+        if self.adapter is not None:
+            features = self.adapter(features, max(1, round(math.sqrt(math.prod(grid)) / self.trained_grid)))
+        return features, None if early is None or self.fine is None else self.fine(early, features)
 
     def _normalised(self, images: Tensor) -> Tensor:
         mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
@@ -169,8 +182,9 @@ class FeatureExtractor(nn.Module):
         batch = torch.stack([to_tensor(image, size) for image in images]).to(self.device)
         # more pictures at once than threads only take memory, which costs time to get
         at_once = torch.get_num_threads() if self.device.type == "cpu" else len(images)
-        features = torch.cat([self(part, grid) for part in torch.split(batch, at_once)])
-        return FeatureMap(features, tuple(sizes))
+        parts = [self.describe(part, grid) for part in torch.split(batch, at_once)]
+        fine = [part for _, part in parts if part is not None]
+        return FeatureMap(torch.cat([part for part, _ in parts]), tuple(sizes), torch.cat(fine) if fine else None)
 
 
 def join_stages(stages: Sequence[Tensor], grid: Size) -> Tensor:

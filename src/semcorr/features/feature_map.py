@@ -16,10 +16,12 @@ class FeatureMap:
     Attributes:
         tensor: ``(B, C, rows, columns)``, floating point, L2-normalised over C.
         image_sizes: Height and width in pixels of each of the B pictures, as they were before any resizing.
+        fine: Fine descriptors ``(B, D, h, w)``, float32, L2-normalised over D, of models that refine.
     """
 
     tensor: Tensor
     image_sizes: tuple[Size, ...]
+    fine: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.tensor.ndim != 4 or len(self.image_sizes) != self.tensor.shape[0]:
@@ -27,6 +29,11 @@ class FeatureMap:
                 f"a FeatureMap takes a (B, C, rows, columns) tensor and B image sizes; got {tuple(self.tensor.shape)} "
                 f"and {len(self.image_sizes)} sizes"
             )
+
+    def row(self, index: int) -> FeatureMap:
+        """Return the features of one of the pictures, with ``B = 1``."""
+        part = slice(index, index + 1)
+        return FeatureMap(self.tensor[part], self.image_sizes[part], None if self.fine is None else self.fine[part])
 
     @property
     def grid(self) -> Size:

@@ -30,6 +30,7 @@ from torch.optim.swa_utils import AveragedModel
 from semcorr.data.annotation import Sizes
 from semcorr.data.keypoints import load_pairs, load_photos
 from semcorr.data.pairs import Pair, Photo, spread
+from semcorr.decode import soft_argmax
 from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
 from semcorr.geometry import Size
@@ -38,8 +39,9 @@ from semcorr.recipes import PMNCRecipe, recipe_to_dict
 from semcorr.training.checkpoint import load_checkpoint, save_checkpoint
 from semcorr.training.consensus import ConsensusModel
 from semcorr.training.joint import JointModel
-from semcorr.training.proxy import ProxyModel
+from semcorr.training.proxy import Example, ProxyModel
 from semcorr.training.recipe import TrainingRecipe
+from semcorr.training.refine import RefineModel
 from semcorr.training.sampling import (
     Drawn,
     FeatureBank,
@@ -111,7 +113,7 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
             average.update_parameters(objective)
             bar.update(task, advance=1, loss=loss)
             if (step + 1) % recipe.validate_every == 0 or step + 1 == recipe.steps:
-                pck = validate(averaged.score_points, banks[0], pairs)
+                pck = validate(partial(_locate, averaged), banks[0], pairs)
                 if fabric.is_global_zero:
                     figures = " / ".join(f"{value:.1f}" for value in pck)
                     console.print(
@@ -176,7 +178,13 @@ def _autocast(fabric: Fabric, recipe: TrainingRecipe) -> torch.autocast:
     return torch.autocast(fabric.device.type, torch.bfloat16, enabled=recipe.precision == "bf16-mixed")
 
 
-Objective: TypeAlias = ProxyModel | JointModel | ConsensusModel
+Objective: TypeAlias = ProxyModel | JointModel | ConsensusModel | RefineModel
+
+
+def _locate(objective: Objective, example: Example) -> Tensor:
+    if isinstance(objective, RefineModel):
+        return objective.locate(example)
+    return soft_argmax(objective.score_points(example))[0]
 
 
 def build_objective(recipe: TrainingRecipe, extractor: FeatureExtractor) -> Objective:
@@ -186,7 +194,7 @@ def build_objective(recipe: TrainingRecipe, extractor: FeatureExtractor) -> Obje
     scoring, adapter = recipe.model.build().scoring, recipe.model.build_adapter(extractor.channels)
     if adapter is None:
         return ProxyModel(scoring, recipe.model.votes)
-    return JointModel(
+    joint = JointModel(
         scoring,
         adapter,
         extractor,
@@ -196,6 +204,8 @@ def build_objective(recipe: TrainingRecipe, extractor: FeatureExtractor) -> Obje
         recipe.pairs,
         recipe.model.votes,
     )
+    fine = recipe.model.build_fine(extractor.early_channels, extractor.channels) if recipe.model.fine else None
+    return joint if fine is None else RefineModel(joint, fine)
 
 
 def begin_from(objective: Objective, start: str) -> None:
@@ -210,8 +220,13 @@ def begin_from(objective: Objective, start: str) -> None:
         DataError: If the weights are of a model of another shape.
     """
     tensors = (MODELS[start].load() if start in MODELS else read_weights(Path(start))).tensors
-    learning = objective.matcher if isinstance(objective, ConsensusModel) else objective
-    before = {key: value.clone() for key, value in _frozen(objective).items()}
+    learning: nn.Module = objective
+    if isinstance(objective, ConsensusModel):
+        learning = objective.matcher
+    elif isinstance(objective, RefineModel):
+        learning = objective.joint
+    tensors = {key: value for key, value in tensors.items() if not key.startswith("fine.")}  # they follow the rest
+    before = {key: value.clone() for key, value in _frozen(learning).items()}
     try:
         missing, unknown = learning.load_state_dict(tensors, strict=False)
     except RuntimeError:
@@ -221,14 +236,14 @@ def begin_from(objective: Objective, start: str) -> None:
             f"start: the weights of {start} do not fit the recipe's model: give it the same adapter, radius, hidden, "
             "stages and frozen_blocks"
         )
-    if any((before[key] - value).abs().max() > _ROUNDING for key, value in _frozen(objective).items()):
+    if any((before[key] - value).abs().max() > _ROUNDING for key, value in _frozen(learning).items()):
         raise DataError(
             f"start: {start} has trained blocks of the backbone that frozen_blocks keeps as they were: give a smaller "
             "number"
         )
 
 
-def _frozen(objective: Objective) -> dict[str, Tensor]:
+def _frozen(objective: nn.Module) -> dict[str, Tensor]:
     """Return the tensors of a trained backbone's frozen part."""
     if not isinstance(objective, JointModel) or objective.backbone is None or objective.frozen is None:
         return {}

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from semcorr.errors import DataError
 from semcorr.features import FeatureOptions
+from semcorr.features.fine import EARLY_BLOCKS
 from semcorr.recipes import ANCNetRecipe, NCNetRecipe, PMNCRecipe
 from semcorr.training.consensus import Loss
 
@@ -31,7 +32,8 @@ class TrainingRecipe:
     """Everything that a training run depends on.
 
     Attributes:
-        model: The model that is trained and the features that it reads.
+        model: The model that is trained and the features that it reads. With fine descriptors these alone are trained,
+            on the finished model that ``start`` names.
         data: Folder of the photographs, in the layout of `semcorr.data.keypoints`.
         out: Folder for checkpoints and weights.
         seed: Decides the initial weights and every choice of pairs.
@@ -135,6 +137,12 @@ class TrainingRecipe:
     def _fits(self) -> TrainingRecipe:
         if self.loss != "cross-entropy" and self.model.kind == "pmnc":
             raise ValueError(f"the loss {self.loss!r} needs the whole map, which pmnc does not compute")
+        finished = self.joint and self.start is not None and self.frozen_blocks == EARLY_BLOCKS
+        if isinstance(self.model, PMNCRecipe) and self.model.fine and not finished:
+            raise ValueError(
+                "fine descriptors are trained on a finished model whose early blocks are frozen: give model.adapter, "
+                f"start, and frozen_blocks {EARLY_BLOCKS}"
+            )
         if self.frozen_blocks is not None and not self.joint:
             raise ValueError("a backbone is trained together with an adapter: give the model one")
         if self.others and self.joint:

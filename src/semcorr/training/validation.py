@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from semcorr.data.pairs import Pair
-from semcorr.decode import soft_argmax
 from semcorr.geometry import cells_to_pixels
 from semcorr.metrics import ALPHAS, pck_distances
 from semcorr.training.proxy import Example
@@ -16,19 +15,19 @@ from semcorr.training.sampling import FeatureBank, drawn_of
 
 
 @torch.no_grad()
-def validate(score_points: Callable[[Example], Tensor], bank: FeatureBank, pairs: Sequence[Pair]) -> list[float]:
+def validate(locate: Callable[[Example], Tensor], bank: FeatureBank, pairs: Sequence[Pair]) -> list[float]:
     """Measure PCK at `ALPHAS` in percent, the threshold of the picture's longer side, averaged per image.
 
     Args:
-        score_points: Scores an example's source keypoints, where they are and not rounded to a cell, against every
-            target cell: ``(K, ht, wt)``.
+        locate: Finds an example's source keypoints, where they are and not rounded to a cell, in the target: ``(K, 2)``
+            in cell coordinates of its grid.
         bank: Makes the features.
         pairs: The pairs.
     """
     correct = torch.zeros(len(ALPHAS))
     for pair in pairs:
         example = bank.example(drawn_of(pair))
-        cells, _ = soft_argmax(score_points(example))
-        errors = pck_distances(cells_to_pixels(cells, pair.target.size, example.grids[1]).cpu(), pair)
+        points = cells_to_pixels(locate(example), pair.target.size, example.grids[1])
+        errors = pck_distances(points.cpu(), pair)
         correct += torch.tensor([(errors <= alpha).float().mean().item() for alpha in ALPHAS])
     return (100 * correct / len(pairs)).tolist()

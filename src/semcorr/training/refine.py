@@ -1,0 +1,115 @@
+"""Fine descriptors learned on the matches of a finished model, which stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import permutations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from semcorr.correlation import correlation_channels, cosine_correlation
+from semcorr.decode import soft_argmax
+from semcorr.features.fine import FineDescriptors
+from semcorr.refinement import POWER
+from semcorr.training.joint import MIN_SHARED, JointModel, Pictured
+from semcorr.training.proxy import Example, score_points
+
+_KEYPOINTS = 20  # of a pair, drawn at random
+_REACH = 0.5  # fine cells² from a keypoint to the nearest cell of the window; others are out of reach
+_BLUR = 0.7  # fine cells: standard deviation of the target probability
+_TOLERATED = 0.6  # fine cells: errors beyond it count by their logarithm
+_OTHERS = 0.5  # weight of pairs without keypoints
+
+
+class RefineModel(nn.Module):
+    """The loss of fine descriptors on groups of pictures.
+
+    Args:
+        joint: The model whose matches are corrected. It is not trained.
+        fine: The descriptors that learn.
+    """
+
+    def __init__(self, joint: JointModel, fine: FineDescriptors) -> None:
+        super().__init__()
+        self.joint, self.fine = joint.requires_grad_(False), fine
+
+    def forward(self, groups: Sequence[Sequence[Pictured]], rng: np.random.Generator) -> Tensor:
+        """Return the mean loss of pairs drawn from each group, a scalar; see `JointModel`."""
+        losses = [
+            loss * (1.0 if index == 0 else _OTHERS)
+            for index, group in enumerate(groups)
+            for loss in self._of_group(group, self.joint.pairs if index == 0 else 1, rng)
+        ]
+        return torch.stack(losses).mean() if losses else self.fine.log_spread * 0
+
+    def locate(self, example: Example) -> Tensor:
+        """Find the source's keypoints in the target: ``(K, 2)`` in cell coordinates of the coarse grid."""
+        first, second = (
+            self.joint.features(stem, grid)
+            for stem, grid in zip((example.source, example.target), example.grids, strict=True)
+        )
+        source, target = self.fine(example.source[None], first)[0], self.fine(example.target[None], second)[0]
+        points = _unit(example.source_cells, first)
+        logits, cells = self.fine.score_around(
+            source, target, points, _unit(self._matches(first, second, example.source_cells), second)
+        )
+        found = ((POWER * logits).softmax(1)[..., None] * cells).sum(1)
+        return (found + 0.5) / _sizes(target) * _sizes(second) - 0.5
+
+    def learned(self) -> dict[str, Tensor]:
+        """Return what a weights file holds: the model and its descriptors."""
+        return self.joint.learned() | {f"fine.{key}": value for key, value in self.fine.state_dict().items()}
+
+    def _matches(self, source: Tensor, target: Tensor, cells: Tensor) -> Tensor:
+        with torch.no_grad():
+            maps = correlation_channels(cosine_correlation(source, target))[0]
+            return soft_argmax(score_points(self.joint.scoring, maps, cells, self.joint.votes))[0]
+
+    def _of_group(self, group: Sequence[Pictured], count: int, rng: np.random.Generator) -> Iterator[Tensor]:
+        with torch.no_grad():
+            deep = [self.joint.features(picture.stem, picture.grid) for picture in group]
+        fine: dict[int, Tensor] = {}
+        pairs = [
+            (i, j, shared)
+            for i, j in permutations(range(len(group)), 2)
+            if len(shared := [name for name in group[i].points if name in group[j].points]) >= MIN_SHARED
+        ]
+        for index in rng.permutation(len(pairs))[:count]:
+            i, j, names = pairs[index]
+            names = [names[k] for k in rng.permutation(len(names))[:_KEYPOINTS]]
+            here, there = (
+                torch.tensor([group[k].points[name] for name in names], device=deep[k].device) for k in (i, j)
+            )
+            for k in (i, j):
+                if k not in fine:
+                    fine[k] = self.fine(group[k].stem[None], deep[k])[0]
+            matches = _unit(self._matches(deep[i], deep[j], here), deep[j])
+            logits, cells = self.fine.score_around(fine[i], fine[j], _unit(here, deep[i]), matches)
+            truth = _unit(there, deep[j]) * _sizes(fine[j]) - 0.5
+            if (loss := _loss(logits, cells, truth)) is not None:
+                yield loss
+
+
+def _loss(logits: Tensor, cells: Tensor, truth: Tensor) -> Tensor | None:
+    """Return cross-entropy and a robust loss of the soft-argmax, over the points whose window holds the truth."""
+    away = (cells - truth[:, None]).square().sum(2)
+    reached = away.amin(1) <= _REACH
+    if not reached.any():
+        return None
+    away, logits, cells, truth = away[reached], logits[reached], cells[reached], truth[reached]
+    outside = ~logits.isfinite()
+    wanted = (-away / (2 * _BLUR**2)).masked_fill(outside, -torch.inf).softmax(1)
+    crossed = -(wanted * logits.log_softmax(1).masked_fill(outside, 0.0)).sum(1).mean()
+    found = (logits.softmax(1)[..., None] * cells).sum(1)
+    return crossed + ((found - truth).square().sum(1) / _TOLERATED**2).log1p().mean()
+
+
+def _sizes(features: Tensor) -> Tensor:
+    return features.new_tensor([features.shape[-1], features.shape[-2]])
+
+
+def _unit(cells: Tensor, features: Tensor) -> Tensor:
+    """Convert cell coordinates of a feature map to the unit square."""
+    return (cells + 0.5) / _sizes(features)
