@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from semcorr.features.fine import FineDescriptors
-from semcorr.geometry import cells_to_pixels
+from semcorr.geometry import cells_to_pixels, pixels_to_cells
 from semcorr.match import Field, Match
 from semcorr.refinement import POWER, Refinement, refine
 
@@ -46,9 +46,9 @@ def test_same_as_the_definition_with_gradients(seed):
         y, x = np.indices(grid)
         centres = cells_to_pixels(np.stack([x, y], 2).reshape(-1, 2), coarse.source_size, grid)
         begin = coarse.transfer(centres)
-        unit = torch.tensor(begin.points / np.float32(coarse.target_size[::-1]))
-        points = torch.tensor(centres / np.float32(coarse.source_size[::-1]), dtype=torch.float32)
-        logits, cells = fine.score_around(source, target, points, unit)
+        points = pixels_to_cells(torch.tensor(centres, dtype=torch.float32), coarse.source_size, grid)
+        matches = pixels_to_cells(torch.tensor(begin.points), coarse.target_size, there)
+        logits, cells = fine.score_around(source, target, points, matches)
         expected = ((POWER * logits).softmax(1)[..., None] * cells).sum(1).detach().numpy()
         expected = np.clip(cells_to_pixels(expected, coarse.target_size, there), 0, coarse.target_size[::-1])
         assert found.forward.points.reshape(-1, 2) == pytest.approx(expected, abs=1e-2)

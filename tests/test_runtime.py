@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import semcorr
@@ -59,6 +60,22 @@ def test_same_as_torch_scoring_all_pairs(matcher, exported, cat, cheetah_path, n
         assert own.forward.points.shape == other.forward.points.shape
         assert own.forward.points == pytest.approx(other.forward.points, abs=0.1)
         assert own.forward.confidence == pytest.approx(other.forward.confidence, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_fine_descriptors_are_exported_too(cat, cheetah_path, tmp_path):
+    from semcorr.export import export
+    from semcorr.features.fine import FineDescriptors
+
+    torch.manual_seed(0)
+    fine = semcorr.load("pmnc")
+    fine.features.fine = FineDescriptors(fine.features.early_channels, fine.features.channels, 8).requires_grad_(False)
+    fine.score.exhaustive = True
+    export(fine, tmp_path / "fine.onnx")
+    expected, answer = fine.match(cat, cheetah_path), load(tmp_path / "fine.onnx").match(cat, cheetah_path)
+    assert expected.forward.confidence.size > 4 * 600  # the cells of the early stage
+    for own, other in ((answer, expected), (answer.inverse(), expected.inverse())):
+        assert own.forward.points == pytest.approx(other.forward.points, abs=0.1)
 
 
 @pytest.mark.slow

@@ -55,6 +55,16 @@ def cells_to_pixels(cells: Points, image_size: Size, grid: Size) -> Points:
     return (cells + 0.5) * (_xy(image_size, cells) / _xy(grid, cells))
 
 
+def regrid(cells: Points, grid: Size, other: Size) -> Points:
+    """Convert cell coordinates ``(..., 2)`` on one grid to those on another grid of the same picture.
+
+    >>> import torch
+    >>> regrid(torch.tensor([0.0, 24.0]), (25, 25), (50, 50))
+    tensor([ 0.5000, 48.5000])
+    """
+    return pixels_to_cells(cells_to_pixels(cells, (1, 1), grid), (1, 1), other)
+
+
 def cells_to_sampling(cells: Tensor, grid: Size) -> Tensor:
     """Convert cell coordinates ``(..., 2)`` to ``grid_sample``'s range, -1 to 1 over the whole picture."""
     import torch

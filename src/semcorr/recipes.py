@@ -61,10 +61,6 @@ class PMNCRecipe:
         """Return the untrained adapter for features of so many channels, if there is one."""
         return Adapter(channels, self.adapter) if self.adapter else None
 
-    def build_fine(self, early: int, deep: int) -> FineDescriptors | None:
-        """Return the untrained fine descriptors of features of so many channels, if there are any."""
-        return FineDescriptors(early, deep, self.fine) if self.fine else None
-
 
 @dataclass(frozen=True)
 class NCNetRecipe:
@@ -200,8 +196,8 @@ def _build_pmnc(recipe: PMNCRecipe, tensors: dict[str, Tensor]) -> Built:
     fine = None
     if recipe.fine:
         early, deep = (tensors[f"fine.{name}.weight"].shape[1] for name in ("from_early", "from_deep"))
-        if (fine := recipe.build_fine(early, deep)) is not None:
-            parts["fine"] = fine.eval().requires_grad_(False)
+        fine = FineDescriptors(early, deep, recipe.fine)
+        parts["fine"] = fine.eval().requires_grad_(False)
     backbone = {key.removeprefix(_BACKBONE): value for key, value in tensors.items() if key.startswith(_BACKBONE)}
     nn.ModuleDict(parts).load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_BACKBONE)})
     return Built(recipe, matcher, adapter, fine, backbone or None)

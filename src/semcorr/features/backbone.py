@@ -105,7 +105,9 @@ class FeatureExtractor(nn.Module):
         self.network = network.to(self._dtype).to(memory_format=torch.channels_last)
         self.adapter, self.fine = adapter and adapter.to(self._dtype), fine and fine.to(self._dtype)
         self.channels = sum(_info(network).channels())
-        self.early_channels = _info(network).info[2]["num_chs"] if isinstance(network, EfficientNetLite) else 0
+        self.early_channels = (
+            _info(network).info[EARLY_BLOCKS - 1]["num_chs"] if isinstance(network, EfficientNetLite) else 0
+        )
         for name, value in zip(("mean", "std"), _normalisation(options.backbone), strict=True):
             self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from semcorr.geometry import cells_to_sampling
 from semcorr.refinement import RADIUS, Refinement
 
 EARLY_BLOCKS = 3
@@ -67,24 +68,24 @@ class FineDescriptors(nn.Module):
         Args:
             source: Descriptors ``(width, h, w)``.
             target: Descriptors ``(width, h', w')``.
-            points: ``(N, 2)`` (x, y) in the unit square of the source.
-            matches: ``(N, 2)`` in the unit square of the target.
+            points: ``(N, 2)`` (x, y) in cell coordinates of the source's descriptors.
+            matches: ``(N, 2)`` in those of the target's.
 
         Returns:
             Log-probabilities ``(N, cells)`` up to a constant, -inf outside the picture, and where the cells are,
             ``(N, cells, 2)`` (x, y) in cell coordinates of the target's descriptors.
         """
-        read = F.grid_sample(source[None], 2 * points[None, None] - 1, align_corners=False, padding_mode="border")
+        places = cells_to_sampling(points, (source.shape[1], source.shape[2]))[None, None]
+        read = F.grid_sample(source[None], places, align_corners=False, padding_mode="border")
         height, width = target.shape[1:]
-        begin = matches * matches.new_tensor([width, height]) - 0.5
         steps = torch.arange(-RADIUS, RADIUS + 1, device=target.device)
         dy, dx = torch.cartesian_prod(steps, steps).T
-        cells = begin.round()[:, None] + torch.stack([dx, dy], dim=1)  # (N, cells, 2)
+        cells = matches.round()[:, None] + torch.stack([dx, dy], dim=1)  # (N, cells, 2)
         x, y = cells.unbind(2)
         inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
         index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
         around = target.flatten(1).T[index]  # (N, cells, channels)
         cosines = (around * F.normalize(read[0, :, 0].T, dim=1)[:, None]).sum(2)
-        away = (cells - begin[:, None]).square().sum(2)
+        away = (cells - matches[:, None]).square().sum(2)
         logits = self.log_sharpness.exp() * cosines - away / (2 * self.log_spread.exp() ** 2)
         return logits.masked_fill(~inside, -torch.inf), cells

@@ -8,7 +8,7 @@ product a pair, so that the time of a step is that of the backbone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, permutations
 from typing import NamedTuple, cast
 
@@ -122,16 +122,10 @@ class JointModel(nn.Module):
         return {key: value for key, value in self.state_dict().items() if key != "scale"}
 
     def _scored(self, group: Sequence[Pictured], features: list[Tensor], rng: np.random.Generator) -> Iterator[Tensor]:
-        pairs = [
-            (first, second, names)
-            for first, second in combinations(range(len(group)), 2)
-            if len(names := _shared(group[first], group[second])) >= MIN_SHARED
-        ]
-        for index in rng.permutation(len(pairs))[: self.pairs]:
-            first, second, names = pairs[index]
-            names = [names[i] for i in rng.permutation(len(names))[: self.keypoints]]
+        every = combinations(range(len(group)), 2)
+        for first, second, names in draw_pairs(group, every, self.pairs, self.keypoints, rng):
             maps = correlation_channels(cosine_correlation(features[first], features[second]))[0]
-            there, here = _points(group[first], names, maps), _points(group[second], names, maps)
+            there, here = points_of(group[first], names, maps), points_of(group[second], names, maps)
             yield proxy_loss(self.scoring, maps, there, here, self.votes)
 
     def _contrast(self, group: Sequence[Pictured], features: list[Tensor]) -> Tensor:
@@ -140,7 +134,7 @@ class JointModel(nn.Module):
         for first, second in permutations(range(len(group)), 2):
             if not (names := _shared(group[first], group[second])):
                 continue
-            known, wanted = (_points(group[i], names, features[i]) for i in (first, second))
+            known, wanted = (points_of(group[i], names, features[i]) for i in (first, second))
             read = F.grid_sample(
                 features[first].float(),
                 cells_to_sampling(known, group[first].grid)[None, None],
@@ -157,5 +151,16 @@ def _shared(first: Pictured, second: Pictured) -> list[str]:
     return [name for name in first.points if name in second.points]
 
 
-def _points(picture: Pictured, names: list[str], like: Tensor) -> Tensor:
+def draw_pairs(
+    group: Sequence[Pictured], every: Iterable[tuple[int, int]], count: int, keypoints: int, rng: np.random.Generator
+) -> Iterator[tuple[int, int, list[str]]]:
+    """Draw some of the pairs of pictures that share `MIN_SHARED` points, and some of the points of each."""
+    pairs = [(i, j, names) for i, j in every if len(names := _shared(group[i], group[j])) >= MIN_SHARED]
+    for index in rng.permutation(len(pairs))[:count]:
+        first, second, names = pairs[index]
+        yield first, second, [names[i] for i in rng.permutation(len(names))[:keypoints]]
+
+
+def points_of(picture: Pictured, names: list[str], like: Tensor) -> Tensor:
+    """Return named points of a picture, ``(K, 2)`` in cell coordinates, on the device of a tensor."""
     return torch.tensor([picture.points[name] for name in names], device=like.device)

@@ -33,6 +33,7 @@ from semcorr.data.pairs import Pair, Photo, spread
 from semcorr.decode import soft_argmax
 from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
+from semcorr.features.fine import FineDescriptors
 from semcorr.geometry import Size
 from semcorr.metrics import ALPHAS
 from semcorr.recipes import PMNCRecipe, recipe_to_dict
@@ -204,8 +205,9 @@ def build_objective(recipe: TrainingRecipe, extractor: FeatureExtractor) -> Obje
         recipe.pairs,
         recipe.model.votes,
     )
-    fine = recipe.model.build_fine(extractor.early_channels, extractor.channels) if recipe.model.fine else None
-    return joint if fine is None else RefineModel(joint, fine)
+    if not recipe.model.fine:
+        return joint
+    return RefineModel(joint, FineDescriptors(extractor.early_channels, extractor.channels, recipe.model.fine))
 
 
 def begin_from(objective: Objective, start: str) -> None:

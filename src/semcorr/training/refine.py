@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from semcorr.correlation import correlation_channels, cosine_correlation
 from semcorr.decode import soft_argmax
 from semcorr.features.fine import FineDescriptors
+from semcorr.geometry import Size, regrid
 from semcorr.refinement import POWER
-from semcorr.training.joint import MIN_SHARED, JointModel, Pictured
+from semcorr.training.joint import JointModel, Pictured, draw_pairs, points_of
 from semcorr.training.proxy import Example, score_points
 
-_KEYPOINTS = 20  # of a pair, drawn at random
 _REACH = 0.5  # fine cells² from a keypoint to the nearest cell of the window; others are out of reach
 _BLUR = 0.7  # fine cells: standard deviation of the target probability
 _TOLERATED = 0.6  # fine cells: errors beyond it count by their logarithm
@@ -51,12 +51,15 @@ class RefineModel(nn.Module):
             for stem, grid in zip((example.source, example.target), example.grids, strict=True)
         )
         source, target = self.fine(example.source[None], first)[0], self.fine(example.target[None], second)[0]
-        points = _unit(example.source_cells, first)
+        matches = self._matches(first, second, example.source_cells)
         logits, cells = self.fine.score_around(
-            source, target, points, _unit(self._matches(first, second, example.source_cells), second)
+            source,
+            target,
+            regrid(example.source_cells, _grid(first), _grid(source)),
+            regrid(matches, _grid(second), _grid(target)),
         )
         found = ((POWER * logits).softmax(1)[..., None] * cells).sum(1)
-        return (found + 0.5) / _sizes(target) * _sizes(second) - 0.5
+        return regrid(found, _grid(target), _grid(second))
 
     def learned(self) -> dict[str, Tensor]:
         """Return what a weights file holds: the model and its descriptors."""
@@ -71,23 +74,16 @@ class RefineModel(nn.Module):
         with torch.no_grad():
             deep = [self.joint.features(picture.stem, picture.grid) for picture in group]
         fine: dict[int, Tensor] = {}
-        pairs = [
-            (i, j, shared)
-            for i, j in permutations(range(len(group)), 2)
-            if len(shared := [name for name in group[i].points if name in group[j].points]) >= MIN_SHARED
-        ]
-        for index in rng.permutation(len(pairs))[:count]:
-            i, j, names = pairs[index]
-            names = [names[k] for k in rng.permutation(len(names))[:_KEYPOINTS]]
-            here, there = (
-                torch.tensor([group[k].points[name] for name in names], device=deep[k].device) for k in (i, j)
-            )
+        every = permutations(range(len(group)), 2)
+        for i, j, names in draw_pairs(group, every, count, self.joint.keypoints, rng):
+            here, there = (points_of(group[k], names, deep[k]) for k in (i, j))
             for k in (i, j):
                 if k not in fine:
                     fine[k] = self.fine(group[k].stem[None], deep[k])[0]
-            matches = _unit(self._matches(deep[i], deep[j], here), deep[j])
-            logits, cells = self.fine.score_around(fine[i], fine[j], _unit(here, deep[i]), matches)
-            truth = _unit(there, deep[j]) * _sizes(fine[j]) - 0.5
+            matches = regrid(self._matches(deep[i], deep[j], here), _grid(deep[j]), _grid(fine[j]))
+            known = regrid(here, _grid(deep[i]), _grid(fine[i]))
+            logits, cells = self.fine.score_around(fine[i], fine[j], known, matches)
+            truth = regrid(there, _grid(deep[j]), _grid(fine[j]))
             if (loss := _loss(logits, cells, truth)) is not None:
                 yield loss
 
@@ -106,10 +102,5 @@ def _loss(logits: Tensor, cells: Tensor, truth: Tensor) -> Tensor | None:
     return crossed + ((found - truth).square().sum(1) / _TOLERATED**2).log1p().mean()
 
 
-def _sizes(features: Tensor) -> Tensor:
-    return features.new_tensor([features.shape[-1], features.shape[-2]])
-
-
-def _unit(cells: Tensor, features: Tensor) -> Tensor:
-    """Convert cell coordinates of a feature map to the unit square."""
-    return (cells + 0.5) / _sizes(features)
+def _grid(features: Tensor) -> Size:
+    return features.shape[-2], features.shape[-1]
