@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from semcorr.features.fine import FineDescriptors
 from semcorr.geometry import cells_to_pixels, pixels_to_cells
 from semcorr.match import Field, Match
-from semcorr.refinement import POWER, Refinement, refine
+from semcorr.refinement import POWER, Refinement, correct, correct_plainly, refine
 
 SIZES = (90, 120), (100, 70)
 COARSE = (6, 8), (7, 5)
@@ -53,6 +53,20 @@ def test_same_as_the_definition_with_gradients(seed):
         expected = np.clip(cells_to_pixels(expected, coarse.target_size, there), 0, coarse.target_size[::-1])
         assert found.forward.points.reshape(-1, 2) == pytest.approx(expected, abs=1e-2)
         assert found.forward.confidence.reshape(-1) == pytest.approx(begin.confidence, abs=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(12, 9), (3, 2), (1, 30)])
+def test_compiled_as_in_numpy(height, width):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(height)
+    descriptors, target = (
+        rng.standard_normal((*shape, 8)).astype(np.float32) / 3 for shape in ((70,), (height, width))
+    )
+    begin = rng.uniform(-0.5, [width - 0.5, height - 0.5], (70, 2)).astype(np.float32)
+    begin[:5] = np.floor(begin[:5]) + np.float32(0.5)  # halfway between cells
+    refinement = Refinement(9.0, 1.4)
+    expected = correct_plainly(descriptors, target, begin, refinement)
+    assert correct(descriptors, target, begin, refinement) == pytest.approx(expected, abs=1e-4)
 
 
 def test_matches_go_to_where_the_descriptors_agree():

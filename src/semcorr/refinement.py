@@ -6,7 +6,9 @@ belongs to, and the match moves to their soft-argmax. `semcorr.features.fine` ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -63,9 +65,12 @@ def _refine(match: Match, source: Floats, target: Floats, refinement: Refinement
     y, x = np.indices(grid, dtype=np.float32)
     points = cells_to_pixels(np.stack([x, y], axis=2).reshape(-1, 2), match.source_size, grid)
     moved = match.transfer(points)
-    descriptors = _read(source, pixels_to_cells(points, match.source_size, here))
+    if grid == here:
+        descriptors = np.ascontiguousarray(source.reshape(len(source), -1).T)
+    else:
+        descriptors = _read(source, pixels_to_cells(points, match.source_size, here))
     begin = pixels_to_cells(moved.points, match.target_size, there)
-    cells = _correct(descriptors, np.moveaxis(target, 0, 2).copy(), begin, refinement)
+    cells = correct(descriptors, np.ascontiguousarray(np.moveaxis(target, 0, 2)), begin, refinement)
     places = np.clip(cells_to_pixels(cells, match.target_size, there), 0, match.target_size[::-1])
     return Field(places.astype(np.float32).reshape(*grid, 2), moved.confidence.reshape(grid))
 
@@ -84,8 +89,37 @@ def _read(descriptors: Floats, cells: Floats) -> Floats:
     return found
 
 
-def _correct(descriptors: Floats, target: Floats, begin: Floats, refinement: Refinement) -> Floats:
-    """Move places ``(N, 2)`` in the cells of ``target (h, w, D)`` to the soft-argmax around them."""
+def correct(descriptors: Floats, target: Floats, begin: Floats, refinement: Refinement) -> Floats:
+    """Move places to the soft-argmax around them, in compiled code where that can be had.
+
+    Args:
+        descriptors: ``(N, D)``, L2-normalised.
+        target: ``(h, w, D)``, likewise.
+        begin: ``(N, 2)`` (x, y) in the target's cells, inside it.
+        refinement: How they are compared.
+
+    Returns:
+        ``(N, 2)`` (x, y) in the target's cells.
+    """
+    compiled = _compiled()
+    if compiled is None:
+        return correct_plainly(descriptors, target, begin, refinement)
+    factor, nearness = POWER * refinement.sharpness, POWER / (2 * refinement.spread**2)
+    found: Floats = compiled(descriptors, target, begin.astype(np.float32), RADIUS, factor, nearness)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> Callable[..., Floats] | None:
+    try:
+        from semcorr.refinement_compiled import correct_compiled
+    except (ImportError, OSError, AttributeError):  # as `semcorr.matchers.pmnc.compiled_search` says where it matters
+        return None
+    return correct_compiled
+
+
+def correct_plainly(descriptors: Floats, target: Floats, begin: Floats, refinement: Refinement) -> Floats:
+    """Do as `correct`, in NumPy."""
     height, width = target.shape[:2]
     steps = np.arange(-RADIUS, RADIUS + 1)
     found = np.empty_like(begin)

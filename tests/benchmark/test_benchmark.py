@@ -48,7 +48,9 @@ def test_cases_rise_with_the_grid_and_only_pmnc_has_windows():
 def test_every_method_loads_at_its_grid(case):
     model = load_case(case)
     match = model.match(*made_up_pair())
-    assert (match.model, match.forward.confidence.shape) == (case.method, (case.grid, case.grid))
+    fields = (50, 50) if case.method == "pmnc" else (case.grid, case.grid)  # on the cells of its fine descriptors
+    assert (match.model, match.forward.confidence.shape) == (case.method, fields)
+    assert model.encode(made_up_pair()[0]).features.grid == (case.grid, case.grid)
     if case.radius is not None:
         assert model.score.scoring.radius == case.radius
 

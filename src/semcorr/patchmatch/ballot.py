@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from semcorr.compiling import compile_once
 from semcorr.consensus.voting import FADING, FLOOR
-from semcorr.patchmatch.listing import Floats, Integers, compile_once
+from semcorr.patchmatch.listing import Floats, Integers
 
 
 class Ballot:

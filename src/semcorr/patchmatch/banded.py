@@ -18,13 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from semcorr.compiling import compile_once
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import EPS
 from semcorr.decode import ScoredPairs
 from semcorr.patchmatch.coarse import Plan
 from semcorr.patchmatch.compiled import Layers, improve, layers_of, score_pairs, search_compiled
 from semcorr.patchmatch.kernel import LANES, ROWS, SLACK, multiply_add
-from semcorr.patchmatch.listing import Floats, Integers, compile_once
+from semcorr.patchmatch.listing import Floats, Integers
 from semcorr.patchmatch.search import SearchOptions
 
 __all__ = ["search_banded_compiled", "search_compiled"]

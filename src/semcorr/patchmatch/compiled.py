@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semcorr.compiling import compile_once
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import filter_weights, quick_products
 from semcorr.decode import ScoredPairs
@@ -24,7 +25,6 @@ from semcorr.patchmatch.listing import (
     Booleans,
     Floats,
     Integers,
-    compile_once,
     first_candidates,
     next_candidates,
     surroundings,

@@ -5,27 +5,14 @@ A pair (p, q) is listed as ``p · Q + q``, and marked in ``tried``, so that it i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from semcorr.compiling import compile_once
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def compile_once(function: Function) -> Function:
-    """Compile on first use, and keep the code on disk: beside the package, or in the user's cache, where it can be."""
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        compiled = njit(cache=True, **options)(function)
-    except RuntimeError:  # Numba finds no folder that it may write to
-        compiled = njit(**options)(function)
-    return cast(Function, compiled)
 
 
 @compile_once

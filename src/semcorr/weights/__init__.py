@@ -94,7 +94,7 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "e4bc2952cd6952d4aca3615dea7daeaacea43a1d0d1b3d588e3e5c58bc39794b"),
+    "pmnc": Embedded("pmnc.safetensors", "f18bea2afcf204da8a390fa4fb737f24ff225528ad1da6ca98fe5013e50f9941"),
     "pmnc-universal": Embedded(
         "pmnc-universal.safetensors", "7a273137a0c0b417af52d7b25d8b35f496f1ea0c2bb80e2a3f93b7822978f9ac"
     ),

@@ -1,0 +1,29 @@
+"""Functions compiled by Numba. No torch is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from numba import njit
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compile_once(function: Function) -> Function:
+    """Compile on first use, and keep the code on disk: beside the package, or in the user's cache, where it can be."""
+    return _compile(function, {})
+
+
+def compile_loosely(function: Function) -> Function:
+    """Do as `compile_once`, and let sums be added in any order, as vectors need."""
+    return _compile(function, {"fastmath": {"reassoc", "contract"}})
+
+
+def _compile(function: Function, options: dict[str, Any]) -> Function:
+    options = options | {"nogil": True, "error_model": "numpy"}
+    try:
+        compiled = njit(cache=True, **options)(function)
+    except RuntimeError:  # Numba finds no folder that it may write to
+        compiled = njit(**options)(function)
+    return cast(Function, compiled)
