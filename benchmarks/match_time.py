@@ -20,6 +20,7 @@ from skimage import data
 import semcorr
 from semcorr.decode import decode
 from semcorr.image import load_image
+from semcorr.refinement import refine
 
 
 def peak_megabytes() -> float:
@@ -61,16 +62,20 @@ def main() -> None:
 
     for _ in range(arguments.runs):
         start = now = time.perf_counter()
-        model.match(*paths)
+        match = model.match(*paths)
         now = lap("whole match", start)
         images = [load_image(path) for path in paths]
         now = lap("decode both JPEGs", now)
         source, target = (picture.features for picture in model.encode_many(images))
+        fine = [features.fine for features in (source, target)]
         now = lap("backbone, both pictures", now)
         scores = model.score(source, target)
         now = lap("correlation and search", now)
         decode(scores, model.decode_radius)
-        lap("decoding", now)
+        now = lap("decoding", now)
+        if model.features.fine is not None and fine[0] is not None and fine[1] is not None:
+            refine(match, fine[0][0].numpy(), fine[1][0].numpy(), model.features.fine.refinement())
+            lap("correction, once more", now)
     print(f"{arguments.threads} threads, {arguments.precision}, grid {arguments.grid}")
     print(f"load {loaded:.2f} s, first match {first:.2f} s")
     for name, values in times.items():
