@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from semcorr.evaluation.run import FILE
-from semcorr.weights import FOLDER
+from semcorr.weights import BACKBONES, FOLDER, MODELS, Embedded
 
 NEAREST = ("--model", "nearest", "--grid", 6, "--no-cost")
 PMNC = ("--grid", 6, "--no-cost")
@@ -181,6 +181,16 @@ def test_compare_needs_models_that_there_are(run, folder, models, says):
     assert (code, len(err.strip().splitlines())) == (2, 1)
     assert says in err
     assert not Path("out").exists()  # not even the first one was matched
+
+
+def test_a_run_goes_on_though_another_model_has_new_weights(run, folder, monkeypatch):
+    arguments = ("evaluate", folder, *NEAREST, "--limit", 2, "--out", "out")
+    code, first, _ = run(*arguments)
+    monkeypatch.setitem(MODELS, "ncnet", Embedded("ncnet.safetensors", "0" * 64))
+    assert (code, run(*arguments)[:2]) == (0, (0, first))
+    monkeypatch.setitem(BACKBONES, "tf_efficientnet_lite0", Embedded("another.safetensors", "0" * 64))
+    code, _, err = run(*arguments)
+    assert (code, "other settings" in err) == (2, True)
 
 
 def test_predictions_of_other_pairs_are_refused_until_fresh(run, folder):

@@ -322,7 +322,8 @@ def _evaluate(name: str, protocol: _Protocol, running: _Running, known: Features
     from semcorr.evaluation.score import evaluate as score_predictions
     from semcorr.weights import BACKBONES, MODELS
 
-    checksums = sorted(embedded.sha256 for embedded in (*BACKBONES.values(), *MODELS.values()))
+    used = [*BACKBONES.values(), *(embedded for model, embedded in MODELS.items() if model == name)]
+    checksums = sorted(embedded.sha256 for embedded in used)
     settings = {"model": name, **running.keywords, "semcorr": semcorr.__version__, "weights": checksums}
     own = running.weights if name != "nearest" else None
     if own is not None:
