@@ -45,7 +45,7 @@ def test_same_as_the_definition_with_gradients(seed):
         grid, there = source.shape[1:], target.shape[1:]
         y, x = np.indices(grid)
         centres = cells_to_pixels(np.stack([x, y], 2).reshape(-1, 2), coarse.source_size, grid)
-        begin = coarse.transfer(centres)
+        begin, _ = coarse.blend(centres.astype(np.float32))
         points = pixels_to_cells(torch.tensor(centres, dtype=torch.float32), coarse.source_size, grid)
         matches = pixels_to_cells(torch.tensor(begin.points), coarse.target_size, there)
         logits, cells = fine.score_around(source, target, points, matches)

@@ -110,11 +110,22 @@ class Match:
         return self._move(_check_points(points, self.source_size))
 
     def _move(self, points: Floats) -> Transferred:
+        moved, agreement = self.blend(points)
+        return Transferred(moved.points, moved.confidence * agreement)
+
+    def blend(self, points: Floats) -> tuple[Transferred, Floats]:
         """Let the four cells around each point propose a match, as neighbours do in PatchMatch, and blend them.
 
         Each proposal is the cell's own match, moved by the offset from the cell's centre to the point, in cells. It
         weighs by nearness (bilinear) times confidence, and the heaviest one leads: proposals far from it belong to
         another part of the object and have no say. Plain interpolation blends the matches by nearness alone.
+
+        Args:
+            points: ``(N, 2)`` (x, y) in source pixels, inside the source.
+
+        Returns:
+            The points in the target with the mean confidence of the proposals that had a say, and the share of those
+            by nearness, ``(N,)``; `transfer` gives the product as confidence.
         """
         grid, other_grid = _grid(self.forward), _grid(self.backward)
         height, width = self.target_size
@@ -128,7 +139,8 @@ class Match:
         confidence = self.forward.confidence[y, x]
         if self.plain_interpolation:
             plain = (nearness[..., None] * self.forward.points[y, x]).sum(axis=0)
-            return Transferred(plain.astype(np.float32), (nearness * confidence).sum(axis=0).astype(np.float32))
+            mean = (nearness * confidence).sum(axis=0).astype(np.float32)
+            return Transferred(plain.astype(np.float32), mean), np.ones_like(mean)
         proposals = self.forward.points[y, x] + (cells - neighbours) * cell_size  # (4, N, 2)
         weights = nearness * (confidence + _FAINT)
         leader = np.take_along_axis(proposals, weights.argmax(axis=0)[None, :, None], axis=0)
@@ -136,7 +148,9 @@ class Match:
         weights *= agrees
         weights /= weights.sum(axis=0)
         moved = np.clip((weights[..., None] * proposals).sum(axis=0), 0, [width, height])
-        return Transferred(moved.astype(np.float32), (nearness * agrees * confidence).sum(axis=0).astype(np.float32))
+        agreement: Floats = (nearness * agrees).sum(axis=0).astype(np.float32)
+        mean = ((nearness * agrees * confidence).sum(axis=0) / agreement).astype(np.float32)
+        return Transferred(moved.astype(np.float32), mean), agreement
 
     @cached_property
     def _dense(self) -> Transferred:

@@ -49,7 +49,7 @@ def refine(match: Match, source: Floats, target: Floats, refinement: Refinement)
 
     Returns:
         The match on the grid of the descriptors, or on its own where that is the finer one. The confidence is that of
-        the coarse match.
+        the coarse matches which had a say.
     """
     return replace(
         match,
@@ -64,7 +64,7 @@ def _refine(match: Match, source: Floats, target: Floats, refinement: Refinement
     grid = here if here[0] * here[1] > rows * columns else (rows, columns)
     y, x = np.indices(grid, dtype=np.float32)
     points = cells_to_pixels(np.stack([x, y], axis=2).reshape(-1, 2), match.source_size, grid)
-    moved = match.transfer(points)
+    moved, _ = match.blend(points)  # every fine cell belongs to one part of the object
     if grid == here:
         descriptors = np.ascontiguousarray(source.reshape(len(source), -1).T)
     else:

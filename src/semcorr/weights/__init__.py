@@ -94,7 +94,7 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "f18bea2afcf204da8a390fa4fb737f24ff225528ad1da6ca98fe5013e50f9941"),
+    "pmnc": Embedded("pmnc.safetensors", "72d98b7a73f207a731d562fb115ff307e72198f614d8378b92dae93e51d139f4"),
     "pmnc-universal": Embedded(
         "pmnc-universal.safetensors", "7a273137a0c0b417af52d7b25d8b35f496f1ea0c2bb80e2a3f93b7822978f9ac"
     ),
