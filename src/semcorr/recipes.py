@@ -30,6 +30,7 @@ class PMNCRecipe:
         features: The features that it was trained on.
         radius: The scoring window's radius in cells of the training grid.
         hidden: Width of the scoring function.
+        reach: How much of the window is read; see `semcorr.consensus.scoring.ScoringFunction`. None is all of it.
         votes: Weight of the votes of the whole picture beside the scoring function; see `semcorr.consensus.voting`.
         adapter: Width of the adapter that was trained on the features; 0 is none.
         fine: Width of the fine descriptors that matches are corrected by; 0 is none.
@@ -41,6 +42,7 @@ class PMNCRecipe:
     features: FeatureOptions = field(default_factory=FeatureOptions)
     radius: int = 2
     hidden: int = 16
+    reach: int | None = None
     votes: float = 0.0
     adapter: int = 0
     fine: int = 0
@@ -55,7 +57,8 @@ class PMNCRecipe:
 
     def build(self) -> PMNC:
         """Return the matcher with untrained weights."""
-        return PMNC(ScoringFunction(self.radius, self.hidden), self.features.grid, self.search, self.votes)
+        scoring = ScoringFunction(self.radius, self.hidden, reach=self.reach)
+        return PMNC(scoring, self.features.grid, self.search, self.votes)
 
     def build_adapter(self, channels: int) -> Adapter | None:
         """Return the untrained adapter for features of so many channels, if there is one."""

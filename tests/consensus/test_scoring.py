@@ -19,9 +19,9 @@ def maps_of(batch: int = 1, source: tuple[int, int] = (7, 9), target: tuple[int,
     return correlation_channels(cosine_correlation(a, b))
 
 
-def scoring(radius: int, hidden: int = 6) -> ScoringFunction:
+def scoring(radius: int, hidden: int = 6, reach: int | None = None) -> ScoringFunction:
     torch.manual_seed(radius)
-    function = ScoringFunction(radius, hidden)
+    function = ScoringFunction(radius, hidden, reach=reach)
     torch.nn.init.normal_(function.window, std=0.5)  # large, so that a misplaced value shows
     torch.nn.init.normal_(function.bias)
     return function.requires_grad_(False)
@@ -36,6 +36,8 @@ def by_definition(function: ScoringFunction, maps: torch.Tensor, p: tuple[int, i
         enumerate(itertools.product(steps, steps)), enumerate(itertools.product(steps, steps))
     ):
         i, j, k, n = p[0] + dy * dilation, p[1] + dx * dilation, q[0] + ey * dilation, q[1] + ex * dilation
+        if function.reach is not None and max(abs(dy - ey), abs(dx - ex)) > function.reach:
+            continue
         if 0 <= i < maps.shape[1] and 0 <= j < maps.shape[2] and 0 <= k < maps.shape[3] and 0 <= n < maps.shape[4]:
             window[0, :, s, t] = maps[:, i, j, k, n]
     x, xt = window.flatten(1), window.transpose(2, 3).flatten(1)
@@ -45,8 +47,9 @@ def by_definition(function: ScoringFunction, maps: torch.Tensor, p: tuple[int, i
 
 @pytest.mark.parametrize("radius", [0, 1, 2])
 @pytest.mark.parametrize("dilation", [1, 2])
-def test_search_equals_definition_at_borders_too(radius, dilation):
-    function, maps = scoring(radius), maps_of()
+@pytest.mark.parametrize("reach", [None, 0, 1])
+def test_search_equals_definition_at_borders_too(radius, dilation, reach):
+    function, maps = scoring(radius, reach=reach), maps_of()
     table = torch.full_like(maps[:, 0], -torch.inf)
     fill_scores(table, torch.ones_like(table, dtype=torch.bool), pad_maps(maps, radius * dilation), function, dilation)
     for p, q in itertools.product([(0, 0), (0, 4), (3, 4), (6, 8), (6, 0)], [(0, 0), (7, 5), (3, 3), (0, 2)]):

@@ -22,9 +22,9 @@ def features(grid: tuple[int, int], seed: int, batch: int = 1) -> FeatureMap:
     return FeatureMap(F.normalize(smooth + noise + 1.5, dim=1), ((100, 100),) * batch)
 
 
-def scoring(radius: int, hidden: int = 16) -> ScoringFunction:
+def scoring(radius: int, hidden: int = 16, reach: int | None = None) -> ScoringFunction:
     torch.manual_seed(0)
-    function = ScoringFunction(radius, hidden)
+    function = ScoringFunction(radius, hidden, reach=reach)
     torch.nn.init.normal_(function.window, std=0.5)  # large, so that a misplaced value shows
     return function.requires_grad_(False)
 

@@ -27,9 +27,9 @@ def features(grid: tuple[int, int], seed: int = 0, batch: int = 1, channels: int
     return F.normalize(smooth + noise + 1.5, dim=1)
 
 
-def scoring(radius: int, hidden: int = 16, seed: int = 0) -> ScoringFunction:
+def scoring(radius: int, hidden: int = 16, seed: int = 0, reach: int | None = None) -> ScoringFunction:
     torch.manual_seed(seed)
-    function = ScoringFunction(radius, hidden)
+    function = ScoringFunction(radius, hidden, reach=reach)
     torch.nn.init.normal_(function.window, std=0.5)  # large, so that a misplaced value shows
     torch.nn.init.normal_(function.bias)
     return function.requires_grad_(False)
@@ -58,6 +58,20 @@ def assert_same(source, target, function, options=None, dilation=1):
 def test_every_window(radius, dilation):
     source, target = features((9, 11), 1), features((10, 8), 2)
     assert_same(source, target, scoring(radius), SearchOptions(candidates=6), dilation)
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3, 4])
+@pytest.mark.parametrize("reach", [0, 1, 2])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_every_reach(radius, reach, dilation):
+    function = scoring(radius, reach=reach)
+    assert_same(features((9, 11), 1), features((10, 8), 2), function, SearchOptions(candidates=6), dilation)
+
+
+def test_what_is_not_read_is_not_laid_out():
+    # along one axis, 13 of the 25 pairs of offsets from -2 to 2 are at most 1 apart
+    assert layers_of(scoring(2, reach=1)).window.shape == (2 * 13**2, 32)
+    assert layers_of(scoring(2, reach=0)).boxes.tolist()[7] == [1, 2, 1, 1]
 
 
 def test_a_window_wider_than_a_run_of_eight():
@@ -136,7 +150,7 @@ def test_it_does_not_write_to_what_it_is_given():
 
 def test_layers_are_padded_with_zeros():
     layers = layers_of(scoring(1, 5))
-    assert layers.window.shape == (9, 18, 32)
+    assert layers.window.shape == (9 * 18, 32)
     assert layers.window.reshape(9, 18, 2, 16)[..., 5:].any() == False  # noqa: E712 - a numpy bool
     assert not layers.out[5:].any()
 

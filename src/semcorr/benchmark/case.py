@@ -127,7 +127,7 @@ def with_radius(scoring: ScoringFunction, radius: int) -> ScoringFunction:
 
     from semcorr.consensus.scoring import ScoringFunction
 
-    grown = ScoringFunction(radius, scoring.hidden, scoring.channels).requires_grad_(False).eval()
+    grown = ScoringFunction(radius, scoring.hidden, scoring.channels, scoring.reach).requires_grad_(False).eval()
     side, more = 2 * scoring.radius + 1, radius - scoring.radius
     window = scoring.window.view(scoring.hidden, scoring.channels, side, side, side, side)
     window = F.pad(window, (more,) * 8).reshape(grown.window.shape)  # a negative padding cuts

@@ -45,10 +45,15 @@ class ScoringFunction(nn.Module):
         radius: The window's radius r in cells; 0 looks at the correspondence alone.
         hidden: Width of the layer that covers the window, and of the pointwise layer behind it.
         channels: Correlation channels that are read, 2 for `semcorr.correlation.correlation_channels`.
+        reach: How far the offset of a target cell may be from that of a source cell, along each axis, for their
+            correlation to be read; None reads the whole window. A small reach is less to compute; the rest of the
+            weights is left where it is and counts as 0.
     """
 
-    def __init__(self, radius: int = 2, hidden: int = 16, channels: int = 2) -> None:
+    def __init__(self, radius: int = 2, hidden: int = 16, channels: int = 2, reach: int | None = None) -> None:
         super().__init__()
+        if reach is not None and reach < 0:
+            raise ValueError(f"reach must be 0 or more; got {reach}")
         if radius < 0 or hidden < 1 or channels < 1:
             raise ValueError(
                 f"radius must be 0 or more, hidden and channels 1 or more; got {radius}, {hidden}, {channels}"
@@ -58,6 +63,11 @@ class ScoringFunction(nn.Module):
         bound = (channels * cells * cells) ** -0.5
         # (hidden, channels, source offsets, target offsets)
         self.window = nn.Parameter(torch.empty(hidden, channels, cells, cells).uniform_(-bound, bound))
+        self.reach = reach
+        self.is_read: Tensor
+        offsets = window_offsets(radius)
+        far = (offsets[:, None] - offsets).abs().amax(2)  # (S, S)
+        self.register_buffer("is_read", (far <= (2 * radius if reach is None else reach)).float(), persistent=False)
         self.bias = nn.Parameter(torch.zeros(hidden))
         self.mix = nn.Linear(hidden, hidden)
         self.out = nn.Linear(hidden, 1)
@@ -65,7 +75,8 @@ class ScoringFunction(nn.Module):
 
     def both_orders(self) -> tuple[Tensor, Tensor]:
         """Return W beside its exchange of source and target, ``(2·hidden, channels, S, S)``, and its bias."""
-        window = torch.cat([self.window, self.window.transpose(2, 3)])
+        window = self.window if self.reach is None else self.window * self.is_read
+        window = torch.cat([window, window.transpose(2, 3)])
         return window, self.bias.repeat(2)
 
     def pointwise(self, first: Tensor, centre: Tensor) -> Tensor:

@@ -242,6 +242,7 @@ def score_phases(
     ws: int,
     radius: int,
     window: Floats,
+    boxes: Integers,
     bias: Floats,
     mix: Floats,
     mix_bias: Floats,
@@ -260,5 +261,5 @@ def score_phases(
             memory[where[index]] = near[phase, index]
         pairs = keys[low:high] - phase * sources * targets
         a, b = of_source[phase // phases], of_target[phase % phases]
-        parts = (window, bias, mix, mix_bias, out, rest)
+        parts = (window, boxes, bias, mix, mix_bias, out, rest)
         score_pairs(pairs, scores[low:high], one, a, b, begins, centres, step, hs, ws, radius, 1, *parts)

@@ -33,6 +33,7 @@ from semcorr.patchmatch.listing import (
 from semcorr.patchmatch.search import SearchOptions
 
 _BLOCK = 8 * ROWS  # pairs scored at once: their windows at one source offset fit the first cache
+_INNER = 64  # values of a pair that are multiplied at once, at least
 _LEAST = 384  # pairs that are worth a thread
 
 
@@ -40,8 +41,9 @@ class Layers(NamedTuple):
     """A scoring function's parameters as the compiled code reads them; H is ``hidden``, rounded up to whole vectors.
 
     Attributes:
-        window: ``(S, 2·S, 2·H)``: source offset; row of the target offset, C or M, column of the target offset;
-            output of W, then of its exchange.
+        window: One weight of all that are read a row: by source offset; row of the target offset, C or M, column of the
+            target offset; ``(K, 2·H)``: output of W, then of its exchange.
+        boxes: The target offsets that are read at each source offset, ``(S, 4)``: first row and column, rows, columns.
         bias: ``(2·H,)``.
         mix: ``(H, H)``, inputs before outputs.
         mix_bias: ``(H,)``.
@@ -50,6 +52,7 @@ class Layers(NamedTuple):
     """
 
     window: Floats
+    boxes: Integers
     bias: Floats
     mix: Floats
     mix_bias: Floats
@@ -62,17 +65,22 @@ def layers_of(scoring: ScoringFunction) -> Layers:
     hidden, cells = scoring.hidden, scoring.window.shape[2]
     wide = -(-hidden // LANES) * LANES
     side = 2 * scoring.radius + 1
-    window = torch.zeros(cells, side, 2, side, 2, wide)
     both = scoring.both_orders()[0].detach().cpu().float().view(2, hidden, 2, cells, side, side)
-    window[..., :hidden] = both.permute(3, 4, 2, 5, 0, 1)
+    window, boxes = [], torch.zeros(cells, 4, dtype=torch.long)
+    for s, read in enumerate(scoring.is_read.cpu().view(cells, side, side)):
+        (top, left), (bottom, right) = (read.nonzero().amin(0).tolist(), (read.nonzero().amax(0) + 1).tolist())
+        boxes[s] = torch.tensor([top, left, bottom - top, right - left])
+        weights = both[:, :, :, s, top:bottom, left:right].permute(3, 2, 4, 0, 1)
+        window.append(torch.nn.functional.pad(weights, (0, wide - hidden)).reshape(-1, 2 * wide))
     bias, mix = torch.zeros(2, wide), torch.zeros(wide, wide)
     mix_bias, out = torch.zeros(wide), torch.zeros(wide)
     bias[:, :hidden] = scoring.bias.detach()
     mix[:hidden, :hidden] = scoring.mix.weight.detach().T
     mix_bias[:hidden], out[:hidden] = scoring.mix.bias.detach(), scoring.out.weight.detach()[0]
     rest = torch.cat([2 * scoring.out.bias.detach(), scoring.centre.detach()])
-    window = window.view(cells, 2 * cells, 2 * wide)
-    return Layers(*(t.cpu().float().contiguous().numpy() for t in (window, bias.view(-1), mix, mix_bias, out, rest)))
+    floats = (bias.view(-1), mix, mix_bias, out, rest)
+    parts = (t.cpu().float().contiguous().numpy() for t in floats)
+    return Layers(torch.cat(window).contiguous().numpy(), boxes.numpy(), *parts)
 
 
 def search_compiled(
@@ -252,6 +260,7 @@ def score_pairs(
     radius: int,
     dilation: int,
     window: Floats,
+    boxes: Integers,
     bias: Floats,
     mix: Floats,
     mix_bias: Floats,
@@ -259,11 +268,12 @@ def score_pairs(
     rest: Floats,
 ) -> None:
     """Write the scores of pairs: the same function as `ScoringFunction.score_windows`."""
-    side, cells, width, wide, targets = 2 * radius + 1, window.shape[0], len(bias), len(out), len(begins)
-    line, stride, places = one.ctypes.data, 2 * cells + SLACK, one.shape[1]
+    side, cells, width, wide, targets = 2 * radius + 1, len(boxes), len(bias), len(out), len(begins)
+    most = max(2 * cells, _INNER)
+    line, stride, places = one.ctypes.data, most + SLACK, one.shape[1]
     corners = np.empty((_BLOCK, 4), np.int64)  # of each pair: p, its row and column, where its target window begins
     weights = np.empty((_BLOCK, cells + SLACK), np.float32)  # those of the filter
-    values = np.zeros((_BLOCK, stride), np.float32)  # windows at one source offset
+    values = np.zeros((_BLOCK, stride), np.float32)  # windows at a few source offsets
     first, second = np.empty((_BLOCK, width), np.float32), np.empty((2 * _BLOCK, wide), np.float32)
     for begin in range(0, len(pairs), _BLOCK):
         count = min(_BLOCK, len(pairs) - begin)
@@ -276,18 +286,27 @@ def score_pairs(
                 first[row, h] = bias[h]
             for h in range(wide):
                 second[2 * row, h] = second[2 * row + 1, h] = mix_bias[h]
+        done, inner = 0, 0  # rows of the weights that were multiplied, and that are waiting for their values
         for s in range(cells):
             dy, dx = (s // side - radius) * dilation, (s % side - radius) * dilation
+            top, left, rows, columns = boxes[s]
+            if inner + 2 * rows * columns > most:
+                weight = window.ctypes.data + 4 * done * width
+                _product(first.ctypes.data, width, values.ctypes.data, stride, weight, inner, _BLOCK)
+                done, inner = done + inner, 0
             for row in range(count):
-                into, near = values.ctypes.data + 4 * row * stride, corners[row, 0] + dy * ws + dx
+                near = corners[row, 0] + dy * ws + dx
                 if 0 <= corners[row, 1] + dy < hs and 0 <= corners[row, 2] + dx < ws:
-                    corner = line + 4 * (near * places + corners[row, 3])
-                    weight = weights.ctypes.data + 4 * row * (cells + SLACK)
-                    read_window(into, corner, step, side, weight, of_source[near])
+                    into = values.ctypes.data + 4 * (row * stride + inner)
+                    corner = line + 4 * (near * places + corners[row, 3] + top * step + left)
+                    weight = weights.ctypes.data + 4 * (row * (cells + SLACK) + top * side + left)
+                    read_window(into, corner, step, rows, columns, weight, side, of_source[near])
                 else:
-                    for k in range(2 * cells):
+                    for k in range(inner, inner + 2 * rows * columns):
                         values[row, k] = 0
-            _product(first.ctypes.data, width, values.ctypes.data, stride, window[s].ctypes.data, 2 * cells, _BLOCK)
+            inner += 2 * rows * columns
+        weight = window.ctypes.data + 4 * done * width
+        _product(first.ctypes.data, width, values.ctypes.data, stride, weight, inner, _BLOCK)
         for row in range(_BLOCK):
             for h in range(width):
                 first[row, h] = max(first[row, h], np.float32(0))

@@ -43,9 +43,11 @@ def copy_window(_: Any, into: Any, begin: Any, step: Any, side: Any) -> Any:
 
 
 @_intrinsic
-def read_window(_: Any, into: Any, begin: Any, step: Any, side: Any, weights: Any, factor: Any) -> Any:
-    """Do as `copy_window`, and write behind each run ``factor · weights · max(run, 0)³``."""
-    return types.void(*[types.intp] * 5, types.float32), _emit_read_window
+def read_window(
+    _: Any, into: Any, begin: Any, step: Any, rows: Any, columns: Any, weights: Any, weights_step: Any, factor: Any
+) -> Any:
+    """Copy ``rows`` runs of ``columns`` floats, ``step`` apart, and behind each ``factor · weights · max(run, 0)³``."""
+    return types.void(*[types.intp] * 7, types.float32), _emit_read_window
 
 
 def _at(builder: Any, address: Any, index: Any, kind: Any) -> Any:
@@ -86,18 +88,19 @@ def _emit_copy_window(_: Any, builder: Any, __: Any, arguments: Any) -> None:
 
 
 def _emit_read_window(_: Any, builder: Any, __: Any, arguments: Any) -> None:
-    into, begin, step, side, weights, factor = arguments
+    into, begin, step, rows, columns, weights, weights_step, factor = arguments
     zero, spread = ir.Constant(_RUN, [0.0] * RUN), _spread(builder, factor, _RUN)
-    with cgutils.for_range(builder, side) as line:
-        done, read = builder.mul(line.index, side), builder.mul(line.index, step)
-        written = builder.mul(done, side.type(2))
+    size = columns.type
+    with cgutils.for_range(builder, rows) as line:
+        read, weighed = builder.mul(line.index, step), builder.mul(line.index, weights_step)
+        written = builder.mul(builder.mul(line.index, columns), size(2))
         for filtered in (False, True):
-            with cgutils.for_range_slice(builder, side.type(0), side, side.type(RUN), inc=True) as (index, _count):
+            with cgutils.for_range_slice(builder, size(0), columns, size(RUN), inc=True) as (index, _count):
                 value = builder.load(_at(builder, begin, builder.add(read, index), _RUN), align=4)
                 if filtered:
-                    weight = builder.load(_at(builder, weights, builder.add(done, index), _RUN), align=4)
+                    weight = builder.load(_at(builder, weights, builder.add(weighed, index), _RUN), align=4)
                     value = builder.select(builder.fcmp_ordered(">", value, zero), value, zero)
                     cube = builder.fmul(builder.fmul(value, value), value)
                     value = builder.fmul(cube, builder.fmul(weight, spread))
                 builder.store(value, _at(builder, into, builder.add(written, index), _RUN), align=4)
-            written = builder.add(written, side)
+            written = builder.add(written, columns)
