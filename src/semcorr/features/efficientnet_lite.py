@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,6 +41,7 @@ _BLOCKS = (  # repeats, kernel, stride, expansion, channels
 )
 _LAST_OF_STAGE = (0, 1, 2, 4, 6)  # the last group of blocks at strides 2, 4, 8, 16, 32
 _EPS = 1e-3
+_PARTS = 3  # of the first block that widens: at half the picture's size, by far the largest tensor of the network
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class EfficientNetLite(nn.Module):
         before = _STEM
         for index, (repeats, kernel, stride, expansion, _) in enumerate(_BLOCKS[: _LAST_OF_STAGE[indices[-1]] + 1]):
             count = repeats if index in (0, len(_BLOCKS) - 1) else math.ceil(repeats * depth)
-            group = [_Block(before, widths[index], kernel, stride, expansion)]
+            group = [_Block(before, widths[index], kernel, stride, expansion, _PARTS if index == 1 else 1)]
             group += [_Block(widths[index], widths[index], kernel, 1, expansion) for _ in range(count - 1)]
             self.blocks.append(nn.Sequential(*group))
             before = widths[index]
@@ -125,10 +127,19 @@ class _Block(nn.Module):
     """Widen, convolve each channel by itself, narrow; added to the input where the shapes agree.
 
     Names follow timm's two classes of blocks, of which the first, in the first stage, does not widen.
+
+    Args:
+        inside: Channels that come in.
+        outside: Channels that go out.
+        kernel: Size of the kernel of each channel.
+        stride: Of that convolution.
+        expansion: How many times as many channels there are in between.
+        parts: In how many parts the widened channels are computed one after the other, once batch norms are folded.
     """
 
-    def __init__(self, inside: int, outside: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(self, inside: int, outside: int, kernel: int, stride: int, expansion: int, parts: int = 1) -> None:
         super().__init__()
+        self.parts = parts
         middle, self.widens, self.residual = inside * expansion, expansion > 1, inside == outside and stride == 1
         if self.widens:
             self.conv_pw = _convolution(inside, middle, 1)
@@ -145,13 +156,31 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.widens:
-            inner = F.relu6(self.bn1(self.conv_pw(x)), inplace=True)
-            inner = F.relu6(self.bn2(_convolve_same(self.conv_dw, inner)), inplace=True)
+            folded = self.conv_pw.bias is not None
+            inner = self._in_parts(x) if folded and self.parts > 1 else self._widened(x)
             y = self.bn3(self.conv_pwl(inner))
         else:
             inner = F.relu6(self.bn1(_convolve_same(self.conv_dw, x)), inplace=True)
             y = self.bn2(self.conv_pw(inner))
         return cast(Tensor, y + x if self.residual else y)
+
+    def _widened(self, x: Tensor) -> Tensor:
+        inner = F.relu6(self.bn1(self.conv_pw(x)), inplace=True)
+        return F.relu6(self.bn2(_convolve_same(self.conv_dw, inner)), inplace=True)
+
+    def _in_parts(self, x: Tensor) -> Tensor:
+        """Do as `_widened`, without ever holding all widened channels at the input's size."""
+        pw, dw, found = self.conv_pw, self.conv_dw, []
+        assert pw.bias is not None
+        assert dw.bias is not None
+        size = -(-pw.out_channels // self.parts)
+        for begin in range(0, pw.out_channels, size):
+            of = slice(begin, begin + size)
+            inner = F.relu6(F.conv2d(x, pw.weight[of], pw.bias[of]), inplace=True)
+            groups = inner.shape[1]
+            inner = F.conv2d(_pad_same(dw, inner), dw.weight[of], dw.bias[of], dw.stride, dw.padding, 1, groups)
+            found.append(F.relu6(inner, inplace=True))
+        return torch.cat(found, dim=1)
 
 
 def _scaled(channels: int, factor: float) -> int:
@@ -166,9 +195,13 @@ def _convolution(inside: int, outside: int, kernel: int, stride: int = 1, groups
 
 
 def _convolve_same(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    return cast(Tensor, convolution(_pad_same(convolution, x)))
+
+
+def _pad_same(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     """Pad as TensorFlow does, more behind than before, so that a stride divides the size, rounded up."""
     stride, kernel = convolution.stride[0], convolution.kernel_size[0]
-    if stride > 1:
-        down, across = (kernel - stride + (-size) % stride for size in x.shape[2:])
-        x = F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
-    return cast(Tensor, convolution(x))
+    if stride == 1:
+        return x
+    down, across = (kernel - stride + (-size) % stride for size in x.shape[2:])
+    return F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))

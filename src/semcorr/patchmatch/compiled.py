@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,16 +63,10 @@ class Layers(NamedTuple):
 
 def layers_of(scoring: ScoringFunction) -> Layers:
     """Lay a scoring function's parameters out for the compiled code."""
-    hidden, cells = scoring.hidden, scoring.window.shape[2]
-    wide = -(-hidden // LANES) * LANES
-    side = 2 * scoring.radius + 1
-    both = scoring.both_orders()[0].detach().cpu().float().view(2, hidden, 2, cells, side, side)
-    window, boxes = [], torch.zeros(cells, 4, dtype=torch.long)
-    for s, read in enumerate(scoring.is_read.cpu().view(cells, side, side)):
-        (top, left), (bottom, right) = (read.nonzero().amin(0).tolist(), (read.nonzero().amax(0) + 1).tolist())
-        boxes[s] = torch.tensor([top, left, bottom - top, right - left])
-        weights = both[:, :, :, s, top:bottom, left:right].permute(3, 2, 4, 0, 1)
-        window.append(torch.nn.functional.pad(weights, (0, wide - hidden)).reshape(-1, 2 * wide))
+    hidden, wide = scoring.hidden, -(-scoring.hidden // LANES) * LANES
+    order, boxes = _what_is_read(scoring.radius, scoring.reach)
+    both = scoring.both_orders()[0].detach().cpu().float().view(2, hidden, -1)[:, :, order].permute(2, 0, 1)
+    window = torch.nn.functional.pad(both, (0, wide - hidden)).reshape(-1, 2 * wide)
     bias, mix = torch.zeros(2, wide), torch.zeros(wide, wide)
     mix_bias, out = torch.zeros(wide), torch.zeros(wide)
     bias[:, :hidden] = scoring.bias.detach()
@@ -80,7 +75,21 @@ def layers_of(scoring: ScoringFunction) -> Layers:
     rest = torch.cat([2 * scoring.out.bias.detach(), scoring.centre.detach()])
     floats = (bias.view(-1), mix, mix_bias, out, rest)
     parts = (t.cpu().float().contiguous().numpy() for t in floats)
-    return Layers(torch.cat(window).contiguous().numpy(), boxes.numpy(), *parts)
+    return Layers(window.contiguous().numpy(), boxes, *parts)
+
+
+@lru_cache(maxsize=16)
+def _what_is_read(radius: int, reach: int | None) -> tuple[Tensor, Integers]:
+    """Return the order of `Layers.window`, as indices into (channel, source offset, target offset), and its boxes."""
+    is_read = ScoringFunction(radius, 1, 2, reach).is_read
+    cells, side = len(is_read), 2 * radius + 1
+    places = torch.arange(2 * cells * cells).view(2, cells, side, side)
+    order, boxes = [], torch.zeros(cells, 4, dtype=torch.long)
+    for s, read in enumerate(is_read.view(cells, side, side)):
+        (top, left), (bottom, right) = (read.nonzero().amin(0).tolist(), (read.nonzero().amax(0) + 1).tolist())
+        boxes[s] = torch.tensor([top, left, bottom - top, right - left])
+        order.append(places[:, s, top:bottom, left:right].transpose(0, 1).flatten())
+    return torch.cat(order), boxes.numpy()
 
 
 def search_compiled(
@@ -109,7 +118,7 @@ def search_compiled(
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for index, (a, b) in enumerate(zip(source, target, strict=True)):
             maps = correlate(a.detach(), b.detach(), scoring.radius, dilation)
-            added = _votes(maps, votes[index].float().flatten().numpy() if isinstance(votes, Tensor) else votes)
+            added = votes[index].float().flatten().numpy() if isinstance(votes, Tensor) else votes
             found.append(_search_one(maps, layers, (scoring.radius, dilation), options, pool, added))
     pairs, scores = ([torch.from_numpy(part) for part in parts] for parts in zip(*found, strict=True))
     (hs, ws), (ht, wt) = source.shape[2:], target.shape[2:]
@@ -185,12 +194,15 @@ def _search_one(
     window: tuple[int, int],
     options: SearchOptions,
     pool: ThreadPoolExecutor,
-    votes: Callable[[Integers], Floats] | None,
+    votes: Floats | float | None,
 ) -> tuple[Integers, Floats]:
     """Return the pairs that were scored, as ``p · Q + q``, and their scores."""
     hs, ws, ht, wt = maps.grid
-    tried = np.zeros(hs * ws * ht * wt, dtype=np.bool_)
     arguments: tuple[Any, ...] = (*maps[:6], hs, ws, *window, *layers)
+    counting = pool.submit(_votes, maps, votes)  # beside the first candidates
+    tried = np.zeros(hs * ws * ht * wt, dtype=np.bool_)
+    first = first_candidates(*maps[:3], maps.centres, options.candidates, tried)
+    counted = counting.result()
 
     def score(pairs: Integers) -> tuple[Integers, Floats]:
         pairs.sort()  # windows of neighbouring cells are read one after the other
@@ -201,11 +213,10 @@ def _search_one(
         score_pairs(*parts[0], *arguments)
         for other in others:
             other.result()
-        if votes is not None:
-            scores += votes(pairs)
+        if counted is not None:
+            scores += counted(pairs)
         return pairs, scores
 
-    first = first_candidates(*maps[:3], maps.centres, options.candidates, tried)
     return improve(first, tried, score, maps.grid, options)
 
 
