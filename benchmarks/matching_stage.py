@@ -104,7 +104,7 @@ def optimum(grid: int, arguments: argparse.Namespace) -> tuple[float, float]:
     table, oracle = (
         PMNC(shipped.scoring, options=options, votes=shipped.votes)(source, target).table()
         for options in (
-            replace(shipped.options, candidates=arguments.candidates, decode_radius=0),
+            replace(shipped.options, candidates=arguments.candidates),
             replace(shipped.options, candidates=10**9, iterations=0),
         )
     )

@@ -7,7 +7,6 @@ python benchmarks/optimum.py FOLDER --pairs 200 --precision      # PCK of the se
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from semcorr.patchmatch import SearchOptions
 from semcorr.patchmatch.candidates import NEAREST, PROTOTYPE
 
 TOLERANCE = 1e-3
-ALL = SearchOptions(candidates=10**9, iterations=0, decode_radius=0)
+ALL = SearchOptions(candidates=10**9, iterations=0)
 
 
 @torch.inference_mode()
@@ -57,8 +56,7 @@ def main() -> None:
         cells += sum(scores.numel() for scores in best)
         pairs_of_cells += oracle.numel()
         for key, options in contenders.items():
-            # the surroundings that decoding wants scored are no part of the search
-            model.score.options = replace(options, decode_radius=0)
+            model.score.options = options
             table = model.score(source, target).table()
             found = [table.flatten(3).amax(3), table.flatten(1, 2).amax(1)]
             reached[key] += sum((b - f <= TOLERANCE).sum().item() for b, f in zip(best, found, strict=True))

@@ -49,11 +49,7 @@ class PMNCRecipe:
     search: SearchOptions = field(default_factory=SearchOptions)
     rescaling: tuple[float, ...] | None = None
     kind: Literal["pmnc"] = "pmnc"
-
-    @property
-    def decode_radius(self) -> int:
-        """Radius in cells of the scores that a match is decoded from."""
-        return self.search.decode_radius
+    decode_radius: ClassVar[int] = 2
 
     def build(self) -> PMNC:
         """Return the matcher with untrained weights."""

@@ -110,8 +110,8 @@ def test_dtypes_of_features(dtype):
     "options",
     [
         SearchOptions(candidates=1, iterations=0),
-        SearchOptions(candidates=1, decode_radius=0),
-        SearchOptions(candidates=2, offsets=PROTOTYPE, decode_radius=3),
+        SearchOptions(candidates=1),
+        SearchOptions(candidates=2, offsets=PROTOTYPE),
         SearchOptions(candidates=10_000),
         SearchOptions(offsets=()),
     ],

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -177,10 +177,7 @@ def _cost(case: Case, settings: Settings) -> dict[str, float | None]:
 
 
 def _optimum(case: Case, settings: Settings) -> dict[str, float | None]:
-    """Count the cells whose best score equals that of the exhaustive search, and the pairs that the search scores.
-
-    Decoding wants more pairs scored, around the matches; they are left out.
-    """
+    """Count the cells whose best score equals that of the exhaustive search, and the pairs that the search scores."""
     import torch
 
     from semcorr.decode import ScoredPairs
@@ -189,7 +186,6 @@ def _optimum(case: Case, settings: Settings) -> dict[str, float | None]:
     pmnc = _pmnc(model)
     if pmnc is None:
         raise SemcorrError(f"{case.method} does not search")
-    pmnc.options = replace(pmnc.options, decode_radius=0)
     tables, start = [], time.perf_counter()
     with torch.inference_mode():
         source, target = (image.features for image in model.encode_many(_pictures(settings, 1)[0]))

@@ -105,8 +105,7 @@ class PMNC(nn.Module):
     def _match_whole(self, source: Tensor, target: Tensor, dilation: int) -> Tensor | ScoredPairs:
         fast = self._compiled(source.device)
         if fast is not None and not self.exhaustive:
-            votes = self.votes if dilation == 1 else self._votes(source, target, dilation)
-            scores: ScoredPairs = fast.search_compiled(source, target, self.scoring, self.options, dilation, votes)
+            scores: ScoredPairs = fast.search_compiled(source, target, self.scoring, self.options, dilation, self.votes)
             return scores
         maps = correlation_channels(cosine_correlation(source, target))
         added = self._votes(source, target, dilation, maps[:, -1])
@@ -114,14 +113,14 @@ class PMNC(nn.Module):
             return exhaustive_search(maps, self.scoring, dilation, added)
         return self._plain(source.device)(maps, self.scoring, self.options, dilation, None, added)
 
-    def _votes(self, source: Tensor, target: Tensor, dilation: int, filtered: Tensor | None = None) -> Tensor | None:
+    def _votes(self, source: Tensor, target: Tensor, dilation: int, filtered: Tensor) -> Tensor | None:
         """Return the weighted votes ``(B, hs, ws, ht, wt)``; where the window is dilated, those of tiles."""
         if not self.votes:
             return None
-        if dilation > 1 or filtered is None:
+        if dilation > 1:
             filtered = soft_mutual_filter(cosine_correlation(tiles_of(source, dilation), tiles_of(target, dilation)))
         votes = self.votes * torch.stack([vote(one) for one in filtered])
-        return votes if dilation == 1 else _votes_of_cells(votes, dilation, (*source.shape[2:], *target.shape[2:]))
+        return votes if dilation == 1 else votes_of_cells(votes, dilation, (*source.shape[2:], *target.shape[2:]))
 
     def _match_cells(self, source: Tensor, target: Tensor, made: Plan, factor: int) -> ScoredPairs:
         fast = self._compiled(source.device)
@@ -131,7 +130,7 @@ class PMNC(nn.Module):
         return scores
 
 
-def _votes_of_cells(votes: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
+def votes_of_cells(votes: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
     """Interpolate votes of tiles ``(B, Hs, Ws, Ht, Wt)`` bilinearly, in both pictures, for cells."""
     batch, *tiles = votes.shape
     there = F.interpolate(votes.flatten(1, 2), scale_factor=factor, mode="bilinear")  # (B, Hs·Ws, ht, wt)

@@ -37,6 +37,75 @@ class Ballot:
         return votes
 
 
+class TileBallot:
+    """The votes of tiles, read for cells: `semcorr.matchers.pmnc.votes_of_cells` of the pairs that are asked for.
+
+    Args:
+        tiles: The votes of the tiles.
+        grid: Rows and columns of the tiles of the source, rows and columns of those of the target.
+        factor: Cells to a side of a tile.
+        cells: Rows and columns of the cells of the source, rows and columns of those of the target.
+    """
+
+    def __init__(
+        self, tiles: Ballot, grid: tuple[int, int, int, int], factor: int, cells: tuple[int, int, int, int]
+    ) -> None:
+        self.votes = tiles.of(np.arange(tiles.votes.size)).reshape(tiles.votes.shape)
+        self.grid, self.cells = grid, cells
+        axes = [_between(count, factor, most) for count, most in zip(cells, grid, strict=True)]
+        self.places = (axes[0], axes[1], axes[2], axes[3])
+
+    def of(self, pairs: Integers) -> NDArray[np.float32]:
+        """Return the votes at pairs of cells ``p · Q + q``."""
+        _, ws, ht, wt = self.cells
+        found = np.empty(len(pairs), np.float32)
+        _interpolate(pairs, self.votes, *self.places, ws, ht * wt, wt, self.grid[1], self.grid[3], found)
+        return found
+
+
+def _between(cells: int, factor: int, tiles: int) -> Floats:
+    """Return where the centres of cells are along an axis, in tiles, ``(cells,)``, inside the outermost centres."""
+    places = (np.arange(cells, dtype=np.float32) + np.float32(0.5)) / np.float32(factor) - np.float32(0.5)
+    inside: Floats = np.clip(places, 0, tiles - 1).astype(np.float32)
+    return inside
+
+
+@compile_once
+def _interpolate(
+    pairs: Integers,
+    votes: Floats,
+    sy: Floats,
+    sx: Floats,
+    ty: Floats,
+    tx: Floats,
+    ws: int,
+    targets: int,
+    wt: int,
+    source_columns: int,
+    target_columns: int,
+    found: Floats,
+) -> None:
+    sources, others = votes.shape
+    source_rows, target_rows = sources // source_columns, others // target_columns
+    for n in range(len(pairs)):
+        p, q = pairs[n] // targets, pairs[n] % targets
+        py, px, qy, qx = sy[p // ws], sx[p % ws], ty[q // wt], tx[q % wt]
+        i, j, k, m = int(py), int(px), int(qy), int(qx)
+        ay, ax, by, bx = py - i, px - j, qy - k, qx - m
+        ends = min(i + 1, source_rows - 1), min(j + 1, source_columns - 1)
+        far = min(k + 1, target_rows - 1), min(m + 1, target_columns - 1)
+        total = np.float32(0)
+        for a in range(4):
+            one = (ends[0] if a // 2 else i) * source_columns + (ends[1] if a % 2 else j)
+            weight = (ay if a // 2 else 1 - ay) * (ax if a % 2 else 1 - ax)
+            if weight == 0:
+                continue
+            near = (1 - bx) * votes[one, k * target_columns + m] + bx * votes[one, k * target_columns + far[1]]
+            off = (1 - bx) * votes[one, far[0] * target_columns + m] + bx * votes[one, far[0] * target_columns + far[1]]
+            total += weight * ((1 - by) * near + by * off)
+        found[n] = total
+
+
 @compile_once
 def _count(
     votes: Floats, spare: Floats, of_source: Floats, of_target: Floats, ws: int, wt: int, fading: np.float32
@@ -64,12 +133,13 @@ def _count(
 def _spread_within(values: Floats, spread: Floats, step: int, length: int) -> None:
     """Weigh values and their neighbours ``step`` away by 2, 1, 1, in runs of ``length``."""
     for begin in range(0, len(values), length):
-        for q in range(begin, begin + length):
-            spread[q] = 2 * values[q]
-        for q in range(begin, begin + length - step):
-            spread[q] += values[q + step]
-        for q in range(begin + step, begin + length):
-            spread[q] += values[q - step]
+        end = begin + length
+        for q in range(begin, min(begin + step, end)):
+            spread[q] = 2 * values[q] + (values[q + step] if q + step < end else np.float32(0))
+        for q in range(begin + step, end - step):
+            spread[q] = 2 * values[q] + values[q - step] + values[q + step]
+        for q in range(max(begin + step, end - step), end):
+            spread[q] = 2 * values[q] + values[q - step]
 
 
 @compile_once

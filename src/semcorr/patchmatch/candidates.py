@@ -87,21 +87,6 @@ def refine(pairs: Tensor, mask: Tensor, radius: int = 1) -> None:
     _mark(pairs, torch.cat([torch.zeros_like(moves[:, :1]), moves], dim=1), mask)
 
 
-def surround(pairs: Tensor, sources: int, mask: Tensor, radius: int) -> None:
-    """Mark what decoding reads: around the match of each source cell, and around that of each target cell.
-
-    Args:
-        pairs: From `best_pairs`.
-        sources: The number of source cells, P.
-        mask: ``(B, hs, ws, ht, wt)``, changed in place.
-        radius: In cells.
-    """
-    still, around = _around(radius, pairs.device)
-    each = pairs.view(len(mask), -1, 5)
-    _mark(each[:, :sources].flatten(0, 1), torch.cat([still[:, :1], still, around], dim=1), mask)
-    _mark(each[:, sources:].flatten(0, 1), torch.cat([still[:, :1], around, still], dim=1), mask)
-
-
 def _around(radius: int, device: torch.device) -> tuple[Tensor, Tensor]:
     steps = torch.arange(-radius, radius + 1, device=device)
     around = torch.cartesian_prod(steps, steps)

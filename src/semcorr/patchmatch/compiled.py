@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,8 @@ from semcorr.compiling import compile_once
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import filter_weights, quick_products
 from semcorr.decode import ScoredPairs
-from semcorr.patchmatch.ballot import Ballot
+from semcorr.patchmatch.ballot import Ballot, TileBallot
+from semcorr.patchmatch.coarse import tiles_of
 from semcorr.patchmatch.kernel import LANES, ROWS, SLACK, copy_window, multiply_add, read_window
 from semcorr.patchmatch.listing import (
     Booleans,
@@ -28,7 +29,6 @@ from semcorr.patchmatch.listing import (
     Integers,
     first_candidates,
     next_candidates,
-    surroundings,
     update_best,
 )
 from semcorr.patchmatch.search import SearchOptions
@@ -98,7 +98,7 @@ def search_compiled(
     scoring: ScoringFunction,
     options: SearchOptions,
     dilation: int = 1,
-    votes: Tensor | float | None = None,
+    votes: float = 0.0,
 ) -> ScoredPairs:
     """Correlate, filter and search as `semcorr.patchmatch.search.search` does, in compiled code.
 
@@ -108,18 +108,17 @@ def search_compiled(
         scoring: The scoring function, of two channels.
         options: How to search.
         dilation: Spacing of the scoring window's cells.
-        votes: Are added to the scores: the weight with which they are counted here, or weighted votes
-            ``(B, hs, ws, ht, wt)``; 0 or None is without.
+        votes: Weight with which votes, of tiles where the window is dilated, are added to the scores.
 
     Returns:
         The scores of all pairs that were tried; their ``table()`` is what the plain search returns.
     """
     layers, found = layers_of(scoring), []
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for index, (a, b) in enumerate(zip(source, target, strict=True)):
+        for a, b in zip(source, target, strict=True):
             maps = correlate(a.detach(), b.detach(), scoring.radius, dilation)
-            added = votes[index].float().flatten().numpy() if isinstance(votes, Tensor) else votes
-            found.append(_search_one(maps, layers, (scoring.radius, dilation), options, pool, added))
+            count = partial(_count_votes, maps, a.detach(), b.detach(), dilation) if votes else None
+            found.append(_search_one(maps, layers, (scoring.radius, dilation), options, pool, count, votes))
     pairs, scores = ([torch.from_numpy(part) for part in parts] for parts in zip(*found, strict=True))
     (hs, ws), (ht, wt) = source.shape[2:], target.shape[2:]
     return ScoredPairs(tuple(pairs), tuple(scores), (hs, ws, ht, wt))
@@ -177,15 +176,17 @@ def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Map
     return Maps(flat.numpy(), weights[0][0].numpy(), of_target.numpy(), begins, centres, columns * dilation, grid)
 
 
-def _votes(maps: Maps, votes: Floats | float | None) -> Callable[[Integers], Floats] | None:
-    """Return what gives the weighted votes of pairs, if there are any."""
-    if isinstance(votes, np.ndarray):
-        return votes.__getitem__
-    if not votes:
-        return None
-    of_target = maps.of_target[maps.centres]
-    ballot = Ballot(np.ascontiguousarray(maps.correlation[:, maps.centres]), maps.of_source, of_target, maps.grid)
-    return lambda pairs: np.float32(votes) * ballot.of(pairs)
+def _count_votes(maps: Maps, source: Tensor, target: Tensor, dilation: int) -> Ballot | TileBallot:
+    """Count the votes of a pair's cells, or of its tiles where the window is dilated."""
+    if dilation == 1:
+        return _ballot(maps)
+    tiles = correlate(tiles_of(source[None], dilation)[0], tiles_of(target[None], dilation)[0], 0, 1)
+    return TileBallot(_ballot(tiles), tiles.grid, dilation, maps.grid)
+
+
+def _ballot(maps: Maps) -> Ballot:
+    correlations = np.take(maps.correlation, maps.centres, axis=1)  # indexing takes several times as long
+    return Ballot(correlations, maps.of_source, maps.of_target[maps.centres], maps.grid)
 
 
 def _search_one(
@@ -194,15 +195,16 @@ def _search_one(
     window: tuple[int, int],
     options: SearchOptions,
     pool: ThreadPoolExecutor,
-    votes: Floats | float | None,
+    count_votes: Callable[[], Ballot | TileBallot] | None,
+    weight: float,
 ) -> tuple[Integers, Floats]:
     """Return the pairs that were scored, as ``p · Q + q``, and their scores."""
     hs, ws, ht, wt = maps.grid
     arguments: tuple[Any, ...] = (*maps[:6], hs, ws, *window, *layers)
-    counting = pool.submit(_votes, maps, votes)  # beside the first candidates
+    counting = None if count_votes is None else pool.submit(count_votes)  # beside the first candidates
     tried = np.zeros(hs * ws * ht * wt, dtype=np.bool_)
     first = first_candidates(*maps[:3], maps.centres, options.candidates, tried)
-    counted = counting.result()
+    votes = None if counting is None else counting.result()
 
     def score(pairs: Integers) -> tuple[Integers, Floats]:
         pairs.sort()  # windows of neighbouring cells are read one after the other
@@ -213,8 +215,8 @@ def _search_one(
         score_pairs(*parts[0], *arguments)
         for other in others:
             other.result()
-        if counted is not None:
-            scores += counted(pairs)
+        if votes is not None:
+            scores += np.float32(weight) * votes.of(pairs)
         return pairs, scores
 
     return improve(first, tried, score, maps.grid, options)
@@ -252,7 +254,6 @@ def improve(
             break
         rounds.append(score(pairs))
         update_best(*rounds[-1], best, highest, hs * ws, ht * wt)
-    rounds.append(score(surroundings(best, options.decode_radius, hs, ws, ht, wt, tried)))
     return np.concatenate([pairs for pairs, _ in rounds]), np.concatenate([scores for _, scores in rounds])
 
 

@@ -73,19 +73,6 @@ def next_candidates(
 
 
 @compile_once
-def surroundings(best: Integers, radius: int, hs: int, ws: int, ht: int, wt: int, tried: Booleans) -> Integers:
-    """List the cells around the match of every source cell and of every target cell."""
-    sources, targets = hs * ws, ht * wt
-    pairs, listed = np.empty(len(best) * (2 * radius + 1) ** 2, np.int64), 0
-    for p in range(sources):
-        listed = _list_around(best[p] // wt, best[p] % wt, radius, ht, wt, p * targets, 1, pairs, listed, tried)
-    for q in range(targets):
-        p = best[sources + q]
-        listed = _list_around(p // ws, p % ws, radius, hs, ws, q, targets, pairs, listed, tried)
-    return pairs[:listed]
-
-
-@compile_once
 def update_best(pairs: Integers, scores: Floats, best: Integers, highest: Floats, sources: int, targets: int) -> None:
     """Take new scores into account: the first of equal ones wins, as with argmax."""
     for index in range(len(pairs)):

@@ -12,7 +12,7 @@ from semcorr.consensus.scoring import ScoringFunction, sample_rows
 from semcorr.correlation import correlation_channels
 from semcorr.decode import ScoredPairs, list_scored
 from semcorr.geometry import cell_centres
-from semcorr.patchmatch.candidates import NEAREST, Offsets, best_pairs, initialise, propagate, refine, surround
+from semcorr.patchmatch.candidates import NEAREST, Offsets, best_pairs, initialise, propagate, refine
 from semcorr.patchmatch.coarse import Plan, banded_correlation
 
 _CHUNK = 8192  # pairs gathered at once: 8192 windows of 2 × 625 float32 are 41 MB
@@ -28,8 +28,8 @@ class SearchOptions:
     Attributes:
         candidates: Highest filtered correlations of each cell that are scored first.
         iterations: Rounds of propagation and refinement at most; the search ends early once nothing new is proposed.
+            Refinement scores the neighbours of every match: what sub-cell decoding reads.
         offsets: From which neighbours matches are propagated, (dy, dx) in cells.
-        decode_radius: Radius in cells around each final match that is scored for sub-cell decoding.
         largest: Cells to a side, in the mean of both pictures, of the largest grid that is searched whole; larger ones
             are searched from coarse to fine.
     """
@@ -37,7 +37,6 @@ class SearchOptions:
     candidates: int = 10
     iterations: int = 8
     offsets: Offsets = NEAREST
-    decode_radius: int = 2
     largest: int = 64
 
 
@@ -74,9 +73,6 @@ def search(
         refine(pairs, candidates)
         if not fill_scores(scores, candidates, padded, scoring, dilation, votes):
             break
-    surroundings = torch.zeros_like(scores, dtype=torch.bool)
-    surround(best_pairs(scores), scores[0, :, :, 0, 0].numel(), surroundings, options.decode_radius)
-    fill_scores(scores, surroundings, padded, scoring, dilation, votes)
     return scores
 
 

@@ -39,11 +39,6 @@ def search_triton(
     moves = torch.cat([torch.cat([steps, steps], 1), torch.cat([still, around], 1), torch.cat([around, still], 1)])
     for _ in range(options.iterations):
         score(_moved(best_pairs(scores), moves, scores.shape))
-    still, around = _around(options.decode_radius, maps.device)
-    pairs = best_pairs(scores).view(len(maps), -1, 5)
-    sources = maps[0, 0, :, :, 0, 0].numel()
-    score(_moved(pairs[:, :sources].flatten(0, 1), torch.cat([still, around], 1), scores.shape))
-    score(_moved(pairs[:, sources:].flatten(0, 1), torch.cat([around, still], 1), scores.shape))
     return scores
 
 

@@ -94,9 +94,9 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "72d98b7a73f207a731d562fb115ff307e72198f614d8378b92dae93e51d139f4"),
+    "pmnc": Embedded("pmnc.safetensors", "56d9033b78670753acc45646d61e9a459f635c341495e052ae61c1ebeee42fb9"),
     "pmnc-universal": Embedded(
-        "pmnc-universal.safetensors", "7a273137a0c0b417af52d7b25d8b35f496f1ea0c2bb80e2a3f93b7822978f9ac"
+        "pmnc-universal.safetensors", "2d899cdb8df945058460fb9ab615266439a4c2353ae81e18cf82a453fb56b6ac"
     ),
     "ancnet": Embedded("ancnet.safetensors", "125ef746659e9ca8e87c7097c314606a334bae97322d92e353d60e27764ba0f8"),
     "ncnet": Embedded("ncnet.safetensors", "27dbf9ace02466c321ef1e73126222804c05eb44fb016f7811527837aaccd536"),
