@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from semcorr import decode as module
 from semcorr.decode import ScoredPairs, decode, soft_argmax
 
 
@@ -57,7 +58,12 @@ def test_directions_are_exchanged_with_the_table():
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2])
-def test_scored_pairs_are_decoded_as_their_table_is(radius):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_scored_pairs_are_decoded_as_their_table_is(radius, compiled, monkeypatch):
+    if compiled:
+        pytest.importorskip("numba", reason="Numba is not installed")
+    else:
+        monkeypatch.setattr(module, "import_compiled", lambda name: ImportError(name))
     generator = torch.Generator().manual_seed(5)
     scores, tried = torch.randn(2, 4, 5, 6, 3, generator=generator) * 3, torch.rand(2, 4, 5, 6, 3, generator=generator)
     scores[tried < 0.7] = -torch.inf

@@ -192,3 +192,26 @@ def test_one_cell_is_enough():
     field = Field(np.full((1, 1, 2), 5.0, np.float32), np.ones((1, 1), np.float32))
     picture = np.zeros((10, 10, 3), np.uint8)
     assert Match(picture, picture, field, field).transfer([(5, 5)]).points[0] == pytest.approx([5, 5])
+
+
+@pytest.mark.parametrize(("grid", "other"), [((6, 8), (7, 5)), ((1, 9), (3, 2)), ((1, 1), (4, 4))])
+def test_compiled_blending_as_in_numpy(grid, other):
+    pytest.importorskip("numba", reason="Numba is not installed")
+    rng = np.random.default_rng(0)
+    sizes = (90, 120), (100, 70)
+    fields = [
+        Field(
+            rng.uniform(0, 1, (*shape, 2)).astype(np.float32) * np.float32(size[::-1]),
+            rng.uniform(0, 1, shape).astype(np.float32),
+        )
+        for shape, size in ((grid, sizes[1]), (other, sizes[0]))
+    ]
+    match = Match(*(np.zeros((*size, 3), np.uint8) for size in sizes), *fields)
+    points = np.concatenate([rng.uniform(0, 1, (400, 2)), [[0, 0], [1, 1], [0, 1], [0.5, 0.5]]]) * [120, 90]
+    (moved, agreement), (expected, share) = (
+        blend(points.astype(np.float32)) for blend in (match.blend, match.blend_plainly)
+    )
+    assert moved.points == pytest.approx(expected.points, abs=1e-3)
+    assert moved.confidence == pytest.approx(expected.confidence, abs=1e-5)
+    assert agreement == pytest.approx(share, abs=1e-5)
+    assert moved.points.dtype == moved.confidence.dtype == agreement.dtype == np.float32

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from semcorr.fallback import import_compiled
 from semcorr.geometry import Size, cell_centres, cells_to_sampling
 
 Decoding = Literal["soft-argmax", "argmax"]
@@ -141,6 +143,18 @@ def _soft_argmax_of_lists(
     cell: Tensor, other: Tensor, scores: Tensor, grid: Size, width: int, radius: int
 ) -> tuple[Tensor, Tensor]:
     """Do as `soft_argmax` for the cells of one grid; every entry (cell, other, score) is a scored pair."""
+    compiled = import_compiled("semcorr.decode_compiled") if scores.device.type == "cpu" else None
+    if isinstance(compiled, ModuleType):
+        lists = (tensor.contiguous().numpy() for tensor in (cell, other, scores))
+        places, share = compiled.soft_argmax_of_lists(*lists, grid[0] * grid[1], width, radius)
+        return torch.from_numpy(places).view(*grid, 2), torch.from_numpy(share).view(grid)
+    return soft_argmax_of_lists(cell, other, scores, grid, width, radius)
+
+
+def soft_argmax_of_lists(
+    cell: Tensor, other: Tensor, scores: Tensor, grid: Size, width: int, radius: int
+) -> tuple[Tensor, Tensor]:
+    """Do as `semcorr.decode_compiled.soft_argmax_of_lists`, in torch."""
     count = grid[0] * grid[1]
     highest = scores.new_full((count,), -torch.inf).scatter_reduce_(0, cell, scores, "amax")
     at_best = scores == highest[cell]

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from semcorr.fallback import import_compiled
 from semcorr.geometry import Size, cells_to_pixels, pixels_to_cells
 from semcorr.image import is_tensor
 
@@ -127,6 +129,18 @@ class Match:
             The points in the target with the mean confidence of the proposals that had a say, and the share of those
             by nearness, ``(N,)``; `transfer` gives the product as confidence.
         """
+        compiled = import_compiled("semcorr.match_compiled")
+        if self.plain_interpolation or not isinstance(compiled, ModuleType):
+            return self.blend_plainly(points)
+        (rows, columns), (height, width) = _grid(self.backward), self.target_size
+        cells = pixels_to_cells(points, self.source_size, _grid(self.forward))
+        moved, mean, share = compiled.blend_compiled(
+            cells, *self.forward, (width / columns, height / rows), (float(width), float(height)), _FAINT, _SAME_PART
+        )
+        return Transferred(moved, mean), share
+
+    def blend_plainly(self, points: Floats) -> tuple[Transferred, Floats]:
+        """Do as `blend`, in NumPy."""
         grid, other_grid = _grid(self.forward), _grid(self.backward)
         height, width = self.target_size
         cell_size = np.array([width / other_grid[1], height / other_grid[0]], dtype=np.float32)

@@ -6,12 +6,12 @@ belongs to, and the match moves to their soft-argmax. `semcorr.features.fine` ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from types import ModuleType
 
 import numpy as np
 
+from semcorr.fallback import import_compiled
 from semcorr.geometry import cells_to_pixels, pixels_to_cells
 from semcorr.match import Field, Floats, Match
 
@@ -101,21 +101,12 @@ def correct(descriptors: Floats, target: Floats, begin: Floats, refinement: Refi
     Returns:
         ``(N, 2)`` (x, y) in the target's cells.
     """
-    compiled = _compiled()
-    if compiled is None:
+    compiled = import_compiled("semcorr.refinement_compiled")
+    if not isinstance(compiled, ModuleType):
         return correct_plainly(descriptors, target, begin, refinement)
     factor, nearness = POWER * refinement.sharpness, POWER / (2 * refinement.spread**2)
-    found: Floats = compiled(descriptors, target, begin.astype(np.float32), RADIUS, factor, nearness)
+    found: Floats = compiled.correct_compiled(descriptors, target, begin.astype(np.float32), RADIUS, factor, nearness)
     return found
-
-
-@lru_cache(maxsize=1)
-def _compiled() -> Callable[..., Floats] | None:
-    try:
-        from semcorr.refinement_compiled import correct_compiled
-    except (ImportError, OSError, AttributeError):  # as `semcorr.matchers.pmnc.compiled_search` says where it matters
-        return None
-    return correct_compiled
 
 
 def correct_plainly(descriptors: Floats, target: Floats, begin: Floats, refinement: Refinement) -> Floats:

@@ -16,6 +16,7 @@ from semcorr.consensus.scoring import ScoringFunction
 from semcorr.consensus.voting import vote
 from semcorr.correlation import correlation_channels, cosine_correlation, soft_mutual_filter
 from semcorr.decode import ScoredPairs
+from semcorr.fallback import import_compiled
 from semcorr.features.feature_map import FeatureMap
 from semcorr.geometry import Size
 from semcorr.patchmatch import SearchOptions, exhaustive_search, search
@@ -26,15 +27,14 @@ from semcorr.patchmatch.search import Search, search_banded
 @lru_cache(maxsize=1)
 def compiled_search() -> ModuleType | None:
     """Return `semcorr.patchmatch.banded`, which has both searches; None, with one line on stderr, without Numba."""
-    try:
-        from semcorr.patchmatch import banded
-    except (ImportError, OSError, AttributeError) as error:
-        logging.getLogger("semcorr").warning(
-            "semcorr: the search runs in plain torch, which is slower: Numba cannot be used here (%s)",
-            (str(error) or type(error).__name__).splitlines()[0],
-        )
-        return None
-    return banded
+    found = import_compiled("semcorr.patchmatch.banded")
+    if isinstance(found, ModuleType):
+        return found
+    logging.getLogger("semcorr").warning(
+        "semcorr: the search runs in plain torch, which is slower: Numba cannot be used here (%s)",
+        (str(found) or type(found).__name__).splitlines()[0],
+    )
+    return None
 
 
 class PMNC(nn.Module):

@@ -233,7 +233,8 @@ def begin_from(objective: Objective, start: str) -> None:
         missing, unknown = learning.load_state_dict(tensors, strict=False)
     except RuntimeError:
         missing, unknown = ["of another shape"], []
-    if unknown or set(missing) - {"scale"}:
+    begins = [key for key in missing if key.startswith("adapter.attention.")]  # at nothing, where it is new
+    if unknown or set(missing) - {"scale", *begins}:
         raise DataError(
             f"start: the weights of {start} do not fit the recipe's model: give it the same adapter, radius, hidden, "
             "stages and frozen_blocks"

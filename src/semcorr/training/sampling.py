@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -359,7 +360,7 @@ class FeatureBank:
             return torch.from_numpy(np.load(path)).to(self.extractor.device)
         features = self._compute(view)
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{os.getpid()}.part")  # other runs may share the folder
         with part.open("wb") as file:
             np.save(file, features.cpu().numpy())
         part.replace(path)
