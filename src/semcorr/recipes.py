@@ -33,7 +33,6 @@ class PMNCRecipe:
         reach: How much of the window is read; see `semcorr.consensus.scoring.ScoringFunction`. None is all of it.
         votes: Weight of the votes of the whole picture beside the scoring function; see `semcorr.consensus.voting`.
         adapter: Width of the adapter that was trained on the features; 0 is none.
-        attention: Channels by which the adapter's cells look at the whole picture; 0 is none.
         fine: Width of the fine descriptors that matches are corrected by; 0 is none.
         search: How PatchMatch searches.
         rescaling: Coefficients for `semcorr.calibration.rescale`, found on validation pairs; None leaves the
@@ -46,7 +45,6 @@ class PMNCRecipe:
     reach: int | None = None
     votes: float = 0.0
     adapter: int = 0
-    attention: int = 0
     fine: int = 0
     search: SearchOptions = field(default_factory=SearchOptions)
     rescaling: tuple[float, ...] | None = None
@@ -60,7 +58,7 @@ class PMNCRecipe:
 
     def build_adapter(self, channels: int) -> Adapter | None:
         """Return the untrained adapter for features of so many channels, if there is one."""
-        return Adapter(channels, self.adapter, self.attention) if self.adapter else None
+        return Adapter(channels, self.adapter) if self.adapter else None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from semcorr.errors import DataError, ModelError
-from semcorr.training.loop import train
+from semcorr.features import FeatureExtractor
+from semcorr.training.loop import begin_from, build_objective, train
 from semcorr.training.recipe import read_recipe
 from semcorr.training.sampling import KeypointSampler
 from semcorr.weights import read_weights
@@ -354,6 +355,11 @@ def test_fine_descriptors_learn_on_a_finished_model(tmp_path, folder, cat):
     match = semcorr.load(weights=weights).match(cat, cat)
     assert match.forward.confidence.shape == (16, 24)  # the early stage's cells, not the grid's
     assert semcorr.load(weights=weights, decoding="argmax").match(cat, cat).forward.confidence.shape == (8, 12)
-    assert train(recipe("again", 8, f"start: {weights}")).is_file()
+    again = recipe("again", 8, f"start: {weights}")
+    objective = build_objective(again, FeatureExtractor(again.model.features))
+    begin_from(objective, again.start)
+    assert all(torch.equal(objective.state_dict()[key], after[key]) for key in after if key.startswith("fine."))
+    with pytest.raises(DataError, match="do not fit"):
+        train(recipe("wider", 16, f"start: {weights}"))
     with pytest.raises(DataError, match="fine descriptors are trained on a finished model"):
         recipe("none", 8)

@@ -58,6 +58,7 @@ from semcorr.weights import MODELS, Weights, read_weights, write_weights
 
 _MAX_NORM = 5.0  # of the gradient of a step
 _WARP_POINTS = 40  # of a warp, for the loss on the features
+_FINE = "fine."  # what fine descriptors' tensors are called in a file
 _ROUNDING = 0.05  # of weights that were kept in half precision
 
 
@@ -227,17 +228,19 @@ def begin_from(objective: Objective, start: str) -> None:
         learning = objective.matcher
     elif isinstance(objective, RefineModel):
         learning = objective.joint
-    tensors = {key: value for key, value in tensors.items() if not key.startswith("fine.")}  # they follow the rest
+    fine = {key.removeprefix(_FINE): value for key, value in tensors.items() if key.startswith(_FINE)}
+    tensors = {key: value for key, value in tensors.items() if not key.startswith(_FINE)}
     before = {key: value.clone() for key, value in _frozen(learning).items()}
     try:
         missing, unknown = learning.load_state_dict(tensors, strict=False)
+        if fine and isinstance(objective, RefineModel):
+            objective.fine.load_state_dict(fine)
     except RuntimeError:
         missing, unknown = ["of another shape"], []
-    begins = [key for key in missing if key.startswith("adapter.attention.")]  # at nothing, where it is new
-    if unknown or set(missing) - {"scale", *begins}:
+    if unknown or set(missing) - {"scale"}:
         raise DataError(
             f"start: the weights of {start} do not fit the recipe's model: give it the same adapter, radius, hidden, "
-            "stages and frozen_blocks"
+            "stages, fine and frozen_blocks"
         )
     if any((before[key] - value).abs().max() > _ROUNDING for key, value in _frozen(learning).items()):
         raise DataError(

@@ -56,7 +56,7 @@ class TrainingRecipe:
         pseudo_labels: File of points that earlier models matched on ``photographs``, from scripts/pseudo_labels.py.
         pseudo: Where the model has an adapter: pairs in a step from that file.
         start: Weights of the same kind of model that training begins with, where not from nothing: a model of the
-            package by its name, or a safetensors file.
+            package by its name, or a safetensors file. Fine descriptors go on from its own, if it has some.
         loss: ``cross-entropy`` at the keypoints; ``one-to-one``, ANC-Net's; or ``weak``, NC-Net's from pairs of one
             category alone, which uses no keypoints, neither to learn nor to choose the weights.
         keypoints: Keypoints of a pair that are scored, drawn at random; each in both directions.
