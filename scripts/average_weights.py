@@ -3,8 +3,8 @@
     python scripts/average_weights.py runs/average.safetensors runs/one/pmnc.safetensors runs/other/pmnc.safetensors
     python scripts/average_weights.py runs/average.safetensors A B --fine src/semcorr/weights/pmnc.safetensors
 
-As in Wortsman et al., Model soups, ICML 2022. The recipe is that of the first file. ``--fine`` takes fine descriptors from
-a third file, for `semcorr train configs/pmnc-fine.yaml` to go on from.
+As in Wortsman et al., Model soups, ICML 2022. The recipe is that of the first file. ``--fine`` takes fine descriptors
+from another file, for `semcorr train configs/pmnc-fine-2.yaml` to go on from.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from pathlib import Path
 
 import torch
 
-from semcorr.recipes import build
+from semcorr.recipes import FINE, build
 from semcorr.weights import Weights, read_weights, write_weights
-
-FINE = "fine."
 
 
 def main() -> None:
@@ -28,13 +26,19 @@ def main() -> None:
     parser.add_argument("--fine", type=Path)
     arguments = parser.parse_args()
     stored = [read_weights(file) for file in arguments.files]
-    shapes = [{key: value.shape for key, value in one.tensors.items() if not key.startswith(FINE)} for one in stored]
-    if any(shape != shapes[0] for shape in shapes):
-        parser.error("the files are of models of different shapes")
-    averaged = {key: torch.stack([one.tensors[key].float() for one in stored]).mean(0) for key in shapes[0]}
-    model = dict(stored[0].recipe["model"]) | {"fine": 0, "rescaling": None}
+    for one in stored:
+        build(one)
+    models = [one.recipe["model"] | {"fine": 0, "rescaling": None} for one in stored]
+    if any(model != models[0] for model in models):
+        parser.error("the files are of models of different recipes")
+    keys = [key for key in stored[0].tensors if not key.startswith(FINE)]
+    averaged = {key: torch.stack([one.tensors[key].float() for one in stored]).mean(0) for key in keys}
+    model = models[0]
     if arguments.fine is not None:
         other = read_weights(arguments.fine)
+        build(other)
+        if not other.recipe["model"]["fine"]:
+            parser.error(f"--fine: {arguments.fine} has no fine descriptors")
         averaged |= {key: value for key, value in other.tensors.items() if key.startswith(FINE)}
         model["fine"] = other.recipe["model"]["fine"]
     training = {"averaged": [one.recipe["training"] for one in stored]}

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from semcorr.correlation import correlation_channels, cosine_correlation, soft_mutual_filter
+from semcorr.correlation import correlation_channels, cosine_correlation, quick_products, soft_mutual_filter
 
 
 def features(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -51,3 +51,18 @@ def test_gradient():
     a = features(1, 3, 2, 2).double().requires_grad_()
     b = features(1, 3, 2, 2, seed=1).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x, y: correlation_channels(cosine_correlation(x, y)), (a, b))
+
+
+def test_quick_products_in_several_threads_leave_the_setting_as_it_was():
+    settings = getattr(torch.backends.mkldnn, "matmul", None)
+    if settings is None:
+        pytest.skip("this version of torch has no such setting")
+    before = settings.fp32_precision
+    first, second = quick_products(), quick_products()
+    first.__enter__()
+    second.__enter__()
+    assert settings.fp32_precision == "bf16"
+    first.__exit__(None, None, None)  # not in the order of a stack
+    assert settings.fp32_precision == "bf16"
+    second.__exit__(None, None, None)
+    assert settings.fp32_precision == before

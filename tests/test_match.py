@@ -194,20 +194,27 @@ def test_one_cell_is_enough():
     assert Match(picture, picture, field, field).transfer([(5, 5)]).points[0] == pytest.approx([5, 5])
 
 
-@pytest.mark.parametrize(("grid", "other"), [((6, 8), (7, 5)), ((1, 9), (3, 2)), ((1, 1), (4, 4))])
-def test_compiled_blending_as_in_numpy(grid, other):
+@pytest.mark.parametrize("kind", ["random", "whole cells", "faint"])
+@pytest.mark.parametrize(
+    ("grid", "other"), [((6, 8), (7, 5)), ((1, 9), (3, 2)), ((1, 1), (4, 4)), ((25, 25), (25, 25))]
+)
+def test_compiled_blending_as_in_numpy(grid, other, kind):
     pytest.importorskip("numba", reason="Numba is not installed")
     rng = np.random.default_rng(0)
-    sizes = (90, 120), (100, 70)
-    fields = [
-        Field(
-            rng.uniform(0, 1, (*shape, 2)).astype(np.float32) * np.float32(size[::-1]),
-            rng.uniform(0, 1, shape).astype(np.float32),
-        )
-        for shape, size in ((grid, sizes[1]), (other, sizes[0]))
-    ]
+    sizes = (90, 120), (333, 333)
+
+    def field(shape, size, there):
+        points = rng.uniform(0, 1, (*shape, 2)) * size[::-1]
+        if kind == "whole cells":  # many are three cells apart to the last digit
+            cell = np.array([size[1] / there[1], size[0] / there[0]])
+            points = (np.floor(points / cell) + 0.5) * cell
+        confidence = rng.uniform(0, 1, shape) if kind != "faint" else 10.0 ** rng.uniform(-20, -9, shape)
+        return Field(points.astype(np.float32), confidence.astype(np.float32))
+
+    fields = field(grid, sizes[1], other), field(other, sizes[0], grid)
     match = Match(*(np.zeros((*size, 3), np.uint8) for size in sizes), *fields)
-    points = np.concatenate([rng.uniform(0, 1, (400, 2)), [[0, 0], [1, 1], [0, 1], [0.5, 0.5]]]) * [120, 90]
+    corners = np.stack(np.meshgrid(np.arange(grid[1] + 1) / grid[1], np.arange(grid[0] + 1) / grid[0]), 2)
+    points = np.concatenate([rng.uniform(0, 1, (2000, 2)), corners.reshape(-1, 2)]) * [120, 90]
     (moved, agreement), (expected, share) = (
         blend(points.astype(np.float32)) for blend in (match.blend, match.blend_plainly)
     )

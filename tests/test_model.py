@@ -168,6 +168,16 @@ def test_weights_of_another_kind_are_refused(tmp_path):
         semcorr.load(weights=tmp_path / "w.safetensors")
 
 
+def test_weights_of_another_version_are_refused_with_what_is_unknown(tmp_path):
+    from semcorr.weights import MODELS, Weights, write_weights
+
+    stored = MODELS["pmnc-universal"].load()
+    recipe = {"model": stored.recipe["model"] | {"colour": "blue"}}
+    write_weights(tmp_path / "w.safetensors", Weights(stored.tensors, recipe))
+    with pytest.raises(ModelError, match=r"of this version \(.*colour"):
+        semcorr.load(weights=tmp_path / "w.safetensors")
+
+
 def test_bad_pictures_are_refused(pmnc, cat):
     with pytest.raises(ImageError):
         pmnc.match(cat, np.zeros((5, 5), np.uint8))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -37,6 +38,10 @@ def cosine_correlation(source: Tensor, target: Tensor) -> Tensor:
     return flat.reshape(source.shape[0], *source.shape[2:], *target.shape[2:])
 
 
+_lock = Lock()
+_running: list[str] = []  # the setting before, once for everyone that multiplies quickly at the moment
+
+
 @contextmanager
 def quick_products() -> Iterator[None]:
     """Let oneDNN multiply float32 matrices on the CPU, and round factors to bfloat16 where that is quicker.
@@ -48,11 +53,16 @@ def quick_products() -> Iterator[None]:
     if settings is None:
         yield
         return
-    before, settings.fp32_precision = settings.fp32_precision, "bf16"
+    with _lock:  # the setting is the process's, and matches may run in several threads
+        _running.append(_running[0] if _running else settings.fp32_precision)
+        settings.fp32_precision = "bf16"
     try:
         yield
     finally:
-        settings.fp32_precision = before
+        with _lock:
+            before = _running.pop()
+            if not _running:
+                settings.fp32_precision = before
 
 
 EPS = 1e-5  # from the authors' code

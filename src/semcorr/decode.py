@@ -143,7 +143,8 @@ def _soft_argmax_of_lists(
     cell: Tensor, other: Tensor, scores: Tensor, grid: Size, width: int, radius: int
 ) -> tuple[Tensor, Tensor]:
     """Do as `soft_argmax` for the cells of one grid; every entry (cell, other, score) is a scored pair."""
-    compiled = import_compiled("semcorr.decode_compiled") if scores.device.type == "cpu" else None
+    usable = scores.device.type == "cpu" and scores.dtype == torch.float32 and not scores.requires_grad
+    compiled = import_compiled("semcorr.decode_compiled") if usable else None
     if isinstance(compiled, ModuleType):
         lists = (tensor.contiguous().numpy() for tensor in (cell, other, scores))
         places, share = compiled.soft_argmax_of_lists(*lists, grid[0] * grid[1], width, radius)

@@ -129,21 +129,20 @@ class Match:
             The points in the target with the mean confidence of the proposals that had a say, and the share of those
             by nearness, ``(N,)``; `transfer` gives the product as confidence.
         """
-        compiled = import_compiled("semcorr.match_compiled")
-        if self.plain_interpolation or not isinstance(compiled, ModuleType):
+        compiled = None if self.plain_interpolation else import_compiled("semcorr.match_compiled")
+        if not isinstance(compiled, ModuleType):
             return self.blend_plainly(points)
-        (rows, columns), (height, width) = _grid(self.backward), self.target_size
+        height, width = self.target_size
         cells = pixels_to_cells(points, self.source_size, _grid(self.forward))
         moved, mean, share = compiled.blend_compiled(
-            cells, *self.forward, (width / columns, height / rows), (float(width), float(height)), _FAINT, _SAME_PART
+            cells, *self.forward, self._cell_size(), (float(width), float(height)), np.float32(_FAINT), _SAME_PART
         )
         return Transferred(moved, mean), share
 
     def blend_plainly(self, points: Floats) -> tuple[Transferred, Floats]:
         """Do as `blend`, in NumPy."""
-        grid, other_grid = _grid(self.forward), _grid(self.backward)
+        grid, cell_size = _grid(self.forward), self._cell_size()
         height, width = self.target_size
-        cell_size = np.array([width / other_grid[1], height / other_grid[0]], dtype=np.float32)
         cells = pixels_to_cells(points, self.source_size, grid)
         last = np.array([grid[1] - 1, grid[0] - 1])
         inner = np.clip(cells, 0, last)  # beyond the outermost centres, the outermost cells speak alone
@@ -165,6 +164,11 @@ class Match:
         agreement: Floats = (nearness * agrees).sum(axis=0).astype(np.float32)
         mean = ((nearness * agrees * confidence).sum(axis=0) / agreement).astype(np.float32)
         return Transferred(moved.astype(np.float32), mean), agreement
+
+    def _cell_size(self) -> Floats:
+        """Return width and height of a cell of the target in pixels, ``(2,)``."""
+        (height, width), (rows, columns) = self.target_size, _grid(self.backward)
+        return np.array([width / columns, height / rows], dtype=np.float32)
 
     @cached_property
     def _dense(self) -> Transferred:

@@ -17,9 +17,9 @@ def blend_compiled(
     cells: Floats,
     points: Floats,
     confidence: Floats,
-    cell: tuple[float, float],
+    cell: Floats,
     size: tuple[float, float],
-    faint: float,
+    faint: np.float32,
     same_part: float,
 ) -> tuple[Floats, Floats, Floats]:
     """Blend what the four cells around each place propose.
@@ -28,7 +28,7 @@ def blend_compiled(
         cells: Places ``(N, 2)`` (x, y) in cells.
         points: Matches of the cells, ``(rows, columns, 2)`` in pixels of the other picture.
         confidence: ``(rows, columns)``.
-        cell: Width and height of a cell of the other picture, in pixels.
+        cell: Width and height of a cell of the other picture in pixels, ``(2,)``.
         size: Width and height of the other picture.
         faint: What is added to every confidence.
         same_part: How far from the heaviest proposal others may be, in cells of the other picture.
@@ -39,11 +39,10 @@ def blend_compiled(
     rows, columns = confidence.shape
     moved = np.empty((len(cells), 2), np.float32)
     mean, share = np.empty(len(cells), np.float32), np.empty(len(cells), np.float32)
-    proposed, near, weight = np.empty((4, 2)), np.empty(4), np.empty(4)
-    sure = np.empty(4)
+    proposed, near, weight, sure = np.empty((4, 2)), np.empty(4), np.empty(4), np.empty(4, np.float32)
     for n in range(len(cells)):
-        inner_x = min(max(float(cells[n, 0]), 0.0), columns - 1.0)
-        inner_y = min(max(float(cells[n, 1]), 0.0), rows - 1.0)
+        inner_x = max(min(float(cells[n, 0]), columns - 1.0), 0.0)  # 0 of what is no number
+        inner_y = max(min(float(cells[n, 1]), rows - 1.0), 0.0)
         left, top, lead = int(inner_x), int(inner_y), 0
         for k in range(4):
             x, y = left + k % 2, top + k // 2

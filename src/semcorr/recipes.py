@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
@@ -49,7 +50,6 @@ class PMNCRecipe:
     search: SearchOptions = field(default_factory=SearchOptions)
     rescaling: tuple[float, ...] | None = None
     kind: Literal["pmnc"] = "pmnc"
-    decode_radius: ClassVar[int] = 2
 
     def build(self) -> PMNC:
         """Return the matcher with untrained weights."""
@@ -75,7 +75,6 @@ class NCNetRecipe:
     kernels: tuple[int, ...] = (5, 5, 5)
     channels: tuple[int, ...] = (16, 16, 1)
     kind: Literal["ncnet"] = "ncnet"
-    decode_radius: ClassVar[int] = 2
 
     def build(self) -> NCNet:
         """Return the matcher with untrained weights."""
@@ -102,7 +101,6 @@ class ANCNetRecipe:
     descriptor: tuple[int, int] = (64, 32)
     normalised: bool = False
     kind: Literal["ancnet"] = "ancnet"
-    decode_radius: ClassVar[int] = 2
 
     def build(self) -> ANCNet:
         """Return the matcher with untrained weights."""
@@ -116,6 +114,7 @@ ModelRecipe: TypeAlias = PMNCRecipe | NCNetRecipe | ANCNetRecipe
 LearnedMatcher: TypeAlias = PMNC | NCNet | ANCNet
 
 _BACKBONE = "backbone."  # what a trained backbone's tensors are called in a file
+FINE = "fine."  # and those of fine descriptors
 _KINDS: dict[str, type[PMNCRecipe] | type[NCNetRecipe] | type[ANCNetRecipe]] = {
     "pmnc": PMNCRecipe,
     "ncnet": NCNetRecipe,
@@ -183,7 +182,11 @@ def build(stored: Weights) -> Built:
         matcher.load_state_dict(tensors)
         return Built(recipe, matcher.eval().requires_grad_(False))
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-        raise ModelError("these are not weights of a semcorr model: take a file that `semcorr train` wrote") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"these are not weights of a semcorr model of this version ({textwrap.shorten(reason, 120)}): take a file "
+            "that its `semcorr train` wrote"
+        ) from error
 
 
 def _build_pmnc(recipe: PMNCRecipe, tensors: dict[str, Tensor]) -> Built:
@@ -194,7 +197,7 @@ def _build_pmnc(recipe: PMNCRecipe, tensors: dict[str, Tensor]) -> Built:
         parts["adapter"] = adapter.eval().requires_grad_(False)
     fine = None
     if recipe.fine:
-        early, deep = (tensors[f"fine.{name}.weight"].shape[1] for name in ("from_early", "from_deep"))
+        early, deep = (tensors[f"{FINE}{name}.weight"].shape[1] for name in ("from_early", "from_deep"))
         fine = FineDescriptors(early, deep, recipe.fine)
         parts["fine"] = fine.eval().requires_grad_(False)
     backbone = {key.removeprefix(_BACKBONE): value for key, value in tensors.items() if key.startswith(_BACKBONE)}

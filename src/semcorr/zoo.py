@@ -103,13 +103,12 @@ def load(
     recipe: ModelRecipe = PMNCRecipe()
     adapter = fine = tuned = None
     if name == "nearest":
-        score, radius = nearest, 0
+        score = nearest
     else:
         stored = read_weights(Path(weights)) if weights is not None else MODELS[name].load()
         recipe, score, adapter, fine, tuned = build(stored)
         if recipe.kind != name.removesuffix("-universal"):
             raise ModelError(f"{weights} holds weights of {recipe.kind!r}, not of {name!r}: load it by that name")
-        radius = recipe.decode_radius
     own = (recipe.features.backbone, recipe.features.stages)
     changes: dict[str, Any] = {"grid": grid, "image_size": image_size, "stages": stages}
     if backbone is not None and backbone != recipe.features.backbone:
@@ -133,7 +132,7 @@ def load(
         name,
         FeatureExtractor(options, adapter, recipe.features.grid, tuned, precision, None if plain else fine),
         score,
-        0 if plain else radius,
+        0 if plain or name == "nearest" else 2,
         _checked_device(device),
         plain_interpolation=plain,
         rescaling=recipe.rescaling if isinstance(recipe, PMNCRecipe) and name != "nearest" else None,

@@ -60,3 +60,14 @@ def test_other_networks_cannot_be_trained():
     network = FeatureExtractor(FeatureOptions(backbone="resnet18", weights="random")).network
     with pytest.raises(ModelError, match="only the backbones tf_efficientnet_lite0"):
         trainable(network)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (75, 33), (1, 1)])
+def test_in_parts_as_in_one_piece(size):
+    network = FeatureExtractor(FeatureOptions()).network
+    block = network.blocks[1][0]
+    assert block.conv_pw.bias is not None  # batch norms are folded, so that the parts are used
+    assert block.parts > 1
+    x = torch.randn(2, block.conv_pw.in_channels, *size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(block._in_parts(x), block._widened(x))

@@ -189,3 +189,13 @@ def test_without_a_folder_to_keep_compiled_code_in():
     environment = os.environ | {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator", "NUMBA_CACHE_DIR": ""}
     run = subprocess.run([sys.executable, "-c", MATCH], capture_output=True, text=True, check=True, env=environment)
     assert "plain torch" not in run.stderr
+
+
+def test_a_search_leaves_random_numbers_alone():
+    function = scoring(1)
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    layers_of.__globals__["_order_of"].cache_clear()
+    search_compiled(features((5, 6), 1), features((6, 5), 2), function, SearchOptions())
+    assert torch.equal(torch.rand(1), expected)

@@ -38,6 +38,17 @@ def window_offsets(radius: int, dilation: int = 1, device: torch.device | str | 
     return _offsets(radius, dilation).to(device)
 
 
+def what_is_read(radius: int, reach: int | None) -> Tensor:
+    """Say of each source offset and target offset of a window whether their correlation is read: ``(S, S)`` bool.
+
+    >>> what_is_read(2, None).float().mean().item(), what_is_read(2, 1).sum().item()
+    (1.0, 169)
+    """
+    offsets = window_offsets(radius)
+    far = (offsets[:, None] - offsets).abs().amax(2)
+    return far <= (2 * radius if reach is None else reach)
+
+
 class ScoringFunction(nn.Module):
     """Score a correspondence from the correlations around it.
 
@@ -65,9 +76,7 @@ class ScoringFunction(nn.Module):
         self.window = nn.Parameter(torch.empty(hidden, channels, cells, cells).uniform_(-bound, bound))
         self.reach = reach
         self.is_read: Tensor
-        offsets = window_offsets(radius)
-        far = (offsets[:, None] - offsets).abs().amax(2)  # (S, S)
-        self.register_buffer("is_read", (far <= (2 * radius if reach is None else reach)).float(), persistent=False)
+        self.register_buffer("is_read", what_is_read(radius, reach).float(), persistent=False)
         self.bias = nn.Parameter(torch.zeros(hidden))
         self.mix = nn.Linear(hidden, hidden)
         self.out = nn.Linear(hidden, 1)

@@ -74,23 +74,18 @@ def propagate(pairs: Tensor, mask: Tensor, offsets: Offsets = NEAREST) -> None:
     _mark(pairs, torch.cat([torch.zeros_like(steps[:, :1]), steps, steps], dim=1), mask)
 
 
-def refine(pairs: Tensor, mask: Tensor, radius: int = 1) -> None:
+def refine(pairs: Tensor, mask: Tensor) -> None:
     """Mark for each correspondence (p, q) the neighbours of q for p, and the neighbours of p for q.
 
     Args:
         pairs: ``(N, 5)``.
         mask: ``(B, hs, ws, ht, wt)``, changed in place.
-        radius: In cells.
     """
-    still, around = _around(radius, pairs.device)
+    steps = torch.arange(-1, 2, device=pairs.device)
+    around = torch.cartesian_prod(steps, steps)
+    still = torch.zeros_like(around)
     moves = torch.cat([torch.cat([still, around], 1), torch.cat([around, still], 1)])
     _mark(pairs, torch.cat([torch.zeros_like(moves[:, :1]), moves], dim=1), mask)
-
-
-def _around(radius: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    steps = torch.arange(-radius, radius + 1, device=device)
-    around = torch.cartesian_prod(steps, steps)
-    return torch.zeros_like(around), around
 
 
 def _mark(pairs: Tensor, moves: Tensor, mask: Tensor) -> None:

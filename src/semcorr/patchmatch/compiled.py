@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from semcorr.compiling import compile_once
-from semcorr.consensus.scoring import ScoringFunction
+from semcorr.consensus.scoring import ScoringFunction, what_is_read
 from semcorr.correlation import filter_weights, quick_products
 from semcorr.decode import ScoredPairs
 from semcorr.patchmatch.ballot import Ballot, TileBallot
@@ -42,8 +42,8 @@ class Layers(NamedTuple):
     """A scoring function's parameters as the compiled code reads them; H is ``hidden``, rounded up to whole vectors.
 
     Attributes:
-        window: One weight of all that are read a row: by source offset; row of the target offset, C or M, column of the
-            target offset; ``(K, 2·H)``: output of W, then of its exchange.
+        window: ``(K, 2·H)``, a row for each of the K correlations that are read: by source offset, within it by row of
+            the target offset, then C before M, then by column. Columns: the outputs of W, then those of its exchange.
         boxes: The target offsets that are read at each source offset, ``(S, 4)``: first row and column, rows, columns.
         bias: ``(2·H,)``.
         mix: ``(H, H)``, inputs before outputs.
@@ -64,7 +64,7 @@ class Layers(NamedTuple):
 def layers_of(scoring: ScoringFunction) -> Layers:
     """Lay a scoring function's parameters out for the compiled code."""
     hidden, wide = scoring.hidden, -(-scoring.hidden // LANES) * LANES
-    order, boxes = _what_is_read(scoring.radius, scoring.reach)
+    order, boxes = _order_of(scoring.radius, scoring.reach)
     both = scoring.both_orders()[0].detach().cpu().float().view(2, hidden, -1)[:, :, order].permute(2, 0, 1)
     window = torch.nn.functional.pad(both, (0, wide - hidden)).reshape(-1, 2 * wide)
     bias, mix = torch.zeros(2, wide), torch.zeros(wide, wide)
@@ -79,9 +79,9 @@ def layers_of(scoring: ScoringFunction) -> Layers:
 
 
 @lru_cache(maxsize=16)
-def _what_is_read(radius: int, reach: int | None) -> tuple[Tensor, Integers]:
+def _order_of(radius: int, reach: int | None) -> tuple[Tensor, Integers]:
     """Return the order of `Layers.window`, as indices into (channel, source offset, target offset), and its boxes."""
-    is_read = ScoringFunction(radius, 1, 2, reach).is_read
+    is_read = what_is_read(radius, reach)
     cells, side = len(is_read), 2 * radius + 1
     places = torch.arange(2 * cells * cells).view(2, cells, side, side)
     order, boxes = [], torch.zeros(cells, 4, dtype=torch.long)

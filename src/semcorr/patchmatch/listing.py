@@ -67,8 +67,8 @@ def next_candidates(
             dy, dx = steps[step, 0], steps[step, 1]
             if 0 <= py + dy < hs and 0 <= px + dx < ws and 0 <= qy + dy < ht and 0 <= qx + dx < wt:
                 listed = _list((p + dy * ws + dx) * targets + q + dy * wt + dx, pairs, listed, tried)
-        listed = _list_around(qy, qx, 1, ht, wt, p * targets, 1, pairs, listed, tried)
-        listed = _list_around(py, px, 1, hs, ws, q, targets, pairs, listed, tried)
+        listed = _list_around(qy, qx, ht, wt, p * targets, 1, pairs, listed, tried)
+        listed = _list_around(py, px, hs, ws, q, targets, pairs, listed, tried)
     return pairs[:listed]
 
 
@@ -105,7 +105,6 @@ def _list(pair: int, pairs: Integers, listed: int, tried: Booleans) -> int:
 def _list_around(
     y: int,
     x: int,
-    radius: int,
     height: int,
     width: int,
     begin: int,
@@ -114,7 +113,7 @@ def _list_around(
     listed: int,
     tried: Booleans,
 ) -> int:
-    for i in range(max(0, y - radius), min(height, y + radius + 1)):
-        for j in range(max(0, x - radius), min(width, x + radius + 1)):
+    for i in range(max(0, y - 1), min(height, y + 2)):
+        for j in range(max(0, x - 1), min(width, x + 2)):
             listed = _list(begin + (i * width + j) * stride, pairs, listed, tried)
     return listed

@@ -28,7 +28,7 @@ class SearchOptions:
     Attributes:
         candidates: Highest filtered correlations of each cell that are scored first.
         iterations: Rounds of propagation and refinement at most; the search ends early once nothing new is proposed.
-            Refinement scores the neighbours of every match: what sub-cell decoding reads.
+            Refinement also scores what sub-cell decoding reads most of: the neighbours of the matches.
         offsets: From which neighbours matches are propagated, (dy, dx) in cells.
         largest: Cells to a side, in the mean of both pictures, of the largest grid that is searched whole; larger ones
             are searched from coarse to fine.

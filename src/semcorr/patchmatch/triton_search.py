@@ -35,7 +35,9 @@ def search_triton(
     added = torch.zeros((), device=maps.device) if votes is None else votes.float().contiguous()
     score = _scorer(maps, scores, scoring, dilation, added)
     score((initialise(maps[:, -1], options.candidates) if initial is None else initial).flatten().nonzero()[:, 0])
-    steps, (still, around) = _steps(options.offsets, maps.device), _around(1, maps.device)
+    steps, ones = _steps(options.offsets, maps.device), torch.arange(-1, 2, device=maps.device)
+    around = torch.cartesian_prod(ones, ones)
+    still = torch.zeros_like(around)
     moves = torch.cat([torch.cat([steps, steps], 1), torch.cat([still, around], 1), torch.cat([around, still], 1)])
     for _ in range(options.iterations):
         score(_moved(best_pairs(scores), moves, scores.shape))
@@ -44,12 +46,6 @@ def search_triton(
 
 def _steps(offsets: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
     return torch.tensor(offsets, dtype=torch.long, device=device).view(-1, 2)
-
-
-def _around(radius: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    steps = torch.arange(-radius, radius + 1, device=device)
-    around = torch.cartesian_prod(steps, steps).view(-1, 2)
-    return torch.zeros_like(around), around
 
 
 def _moved(pairs: Tensor, moves: Tensor, shape: torch.Size) -> Tensor:

@@ -36,7 +36,7 @@ from semcorr.features import FeatureExtractor
 from semcorr.features.fine import FineDescriptors
 from semcorr.geometry import Size
 from semcorr.metrics import ALPHAS
-from semcorr.recipes import PMNCRecipe, recipe_to_dict
+from semcorr.recipes import FINE, PMNCRecipe, recipe_to_dict
 from semcorr.training.checkpoint import load_checkpoint, save_checkpoint
 from semcorr.training.consensus import ConsensusModel
 from semcorr.training.joint import JointModel
@@ -58,7 +58,6 @@ from semcorr.weights import MODELS, Weights, read_weights, write_weights
 
 _MAX_NORM = 5.0  # of the gradient of a step
 _WARP_POINTS = 40  # of a warp, for the loss on the features
-_FINE = "fine."  # what fine descriptors' tensors are called in a file
 _ROUNDING = 0.05  # of weights that were kept in half precision
 
 
@@ -228,8 +227,8 @@ def begin_from(objective: Objective, start: str) -> None:
         learning = objective.matcher
     elif isinstance(objective, RefineModel):
         learning = objective.joint
-    fine = {key.removeprefix(_FINE): value for key, value in tensors.items() if key.startswith(_FINE)}
-    tensors = {key: value for key, value in tensors.items() if not key.startswith(_FINE)}
+    fine = {key.removeprefix(FINE): value for key, value in tensors.items() if key.startswith(FINE)}
+    tensors = {key: value for key, value in tensors.items() if not key.startswith(FINE)}
     before = {key: value.clone() for key, value in _frozen(learning).items()}
     try:
         missing, unknown = learning.load_state_dict(tensors, strict=False)

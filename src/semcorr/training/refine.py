@@ -13,6 +13,7 @@ from semcorr.correlation import correlation_channels, cosine_correlation
 from semcorr.decode import soft_argmax
 from semcorr.features.fine import FineDescriptors
 from semcorr.geometry import Size, regrid
+from semcorr.recipes import FINE
 from semcorr.refinement import POWER
 from semcorr.training.joint import JointModel, Pictured, draw_pairs, points_of
 from semcorr.training.proxy import Example, score_points
@@ -63,7 +64,7 @@ class RefineModel(nn.Module):
 
     def learned(self) -> dict[str, Tensor]:
         """Return what a weights file holds: the model and its descriptors."""
-        return self.joint.learned() | {f"fine.{key}": value for key, value in self.fine.state_dict().items()}
+        return self.joint.learned() | {f"{FINE}{key}": value for key, value in self.fine.state_dict().items()}
 
     def _matches(self, source: Tensor, target: Tensor, cells: Tensor) -> Tensor:
         with torch.no_grad():
