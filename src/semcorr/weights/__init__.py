@@ -94,7 +94,7 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "56d9033b78670753acc45646d61e9a459f635c341495e052ae61c1ebeee42fb9"),
+    "pmnc": Embedded("pmnc.safetensors", "a3318fc9d36e6068d7fd5feb4334c60d9a3000410a10d019c81a5c6156107f75"),
     "pmnc-universal": Embedded(
         "pmnc-universal.safetensors", "2d899cdb8df945058460fb9ab615266439a4c2353ae81e18cf82a453fb56b6ac"
     ),
