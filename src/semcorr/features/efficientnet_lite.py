@@ -41,7 +41,8 @@ _BLOCKS = (  # repeats, kernel, stride, expansion, channels
 )
 _LAST_OF_STAGE = (0, 1, 2, 4, 6)  # the last group of blocks at strides 2, 4, 8, 16, 32
 _EPS = 1e-3
-_PARTS = 3  # of the first block that widens: at half the picture's size, by far the largest tensor of the network
+_IN_PARTS = (1, 2)  # groups of blocks whose widened tensors are by far the largest of the network
+_BYTES = 64  # of the widened channels of a place that are computed at once
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ class EfficientNetLite(nn.Module):
         before = _STEM
         for index, (repeats, kernel, stride, expansion, _) in enumerate(_BLOCKS[: _LAST_OF_STAGE[indices[-1]] + 1]):
             count = repeats if index in (0, len(_BLOCKS) - 1) else math.ceil(repeats * depth)
-            group = [_Block(before, widths[index], kernel, stride, expansion, _PARTS if index == 1 else 1)]
-            group += [_Block(widths[index], widths[index], kernel, 1, expansion) for _ in range(count - 1)]
+            parts = index in _IN_PARTS
+            group = [_Block(before, widths[index], kernel, stride, expansion, parts)]
+            group += [_Block(widths[index], widths[index], kernel, 1, expansion, parts) for _ in range(count - 1)]
             self.blocks.append(nn.Sequential(*group))
             before = widths[index]
 
@@ -134,10 +136,12 @@ class _Block(nn.Module):
         kernel: Size of the kernel of each channel.
         stride: Of that convolution.
         expansion: How many times as many channels there are in between.
-        parts: In how many parts the widened channels are computed one after the other, once batch norms are folded.
+        parts: Whether the widened channels are computed a few at a time, once batch norms are folded.
     """
 
-    def __init__(self, inside: int, outside: int, kernel: int, stride: int, expansion: int, parts: int = 1) -> None:
+    def __init__(
+        self, inside: int, outside: int, kernel: int, stride: int, expansion: int, parts: bool = False
+    ) -> None:
         super().__init__()
         self.parts = parts
         middle, self.widens, self.residual = inside * expansion, expansion > 1, inside == outside and stride == 1
@@ -157,7 +161,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.widens:
             folded = self.conv_pw.bias is not None
-            inner = self._in_parts(x) if folded and self.parts > 1 else self._widened(x)
+            inner = self._in_parts(x) if folded and self.parts else self._widened(x)
             y = self.bn3(self.conv_pwl(inner))
         else:
             inner = F.relu6(self.bn1(_convolve_same(self.conv_dw, x)), inplace=True)
@@ -173,7 +177,7 @@ class _Block(nn.Module):
         pw, dw, found = self.conv_pw, self.conv_dw, []
         assert pw.bias is not None
         assert dw.bias is not None
-        size = -(-pw.out_channels // self.parts)
+        size = _BYTES // x.element_size()
         for begin in range(0, pw.out_channels, size):
             of = slice(begin, begin + size)
             inner = F.relu6(F.conv2d(x, pw.weight[of], pw.bias[of]), inplace=True)
