@@ -1,9 +1,9 @@
-"""Average the weights of models that were trained on from the same start: better than either, at no cost.
+"""Average the weights of models that were trained on from the same start: often better than each.
 
     python scripts/average_weights.py runs/average.safetensors runs/one/pmnc.safetensors runs/other/pmnc.safetensors
     python scripts/average_weights.py runs/average.safetensors A B --fine src/semcorr/weights/pmnc.safetensors
 
-As in Wortsman et al., Model soups, ICML 2022. The recipe is that of the first file. ``--fine`` takes fine descriptors
+As in Wortsman et al., Model soups, ICML 2022. The files' recipes must be alike. ``--fine`` takes fine descriptors
 from another file, for `semcorr train configs/pmnc-fine-2.yaml` to go on from.
 """
 
