@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import correlation_channels, cosine_correlation
 from semcorr.patchmatch import SearchOptions, exhaustive_search, search
-from semcorr.patchmatch.candidates import PROTOTYPE, best_pairs, initialise, propagate, refine
+from semcorr.patchmatch.candidates import PROTOTYPE, best_pairs, initial_places, propagate, refine
 
 
 def smooth_features(grid: tuple[int, int], seed: int, channels: int = 32) -> torch.Tensor:
@@ -17,11 +17,10 @@ def maps_of(shift: int = 3) -> torch.Tensor:
     return correlation_channels(cosine_correlation(big[..., :16], big[..., shift:]))
 
 
-def test_initialise_marks_the_best_of_both_directions():
+def test_initial_places_are_the_best_of_both_directions():
     m = torch.tensor([[0.9, 0.1, 0.2], [0.8, 0.3, 0.0]]).view(1, 1, 2, 1, 3)
-    mask = initialise(m, 1).view(2, 3)
-    # the best of each row, and the best of each column
-    assert mask.tolist() == [[True, False, True], [True, True, False]]
+    # the best of each row, and the best of each column, as p · 3 + q
+    assert initial_places(m, 1).tolist() == [[0, 3, 0, 4, 2]]
 
 
 def test_best_pairs_of_both_directions():

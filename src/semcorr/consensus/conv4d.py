@@ -8,11 +8,13 @@ How many axes go to which side decides how well the work fits the library and ho
 fewest channels is chosen: both axes into the input for one input channel, both into the output for one output channel,
 one into each for many of both.
 
-Source rows are taken one at a time, so that the memory beyond input and output is a few rows of each.
+Source cells are taken a few rows at a time, or a part of a row, so that what is copied stays small beside input and output
+and is given memory that the C library has at hand.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -22,6 +24,10 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
 Kernel = tuple[int, int, int, int]
+Block = tuple[int, int, int, int]
+"""Part of the source grid: first row, first column, rows, columns."""
+
+_BYTES = 9_000_000  # of one block's copies; a `conv2d` of 15 MB took twice the time a cell, waiting for memory pages
 
 
 class _Fold(NamedTuple):
@@ -65,8 +71,8 @@ def conv4d(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         inputs, weight, bias = inputs.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     if any(other.dtype != inputs.dtype for other in (weight, bias) if other is not None):
         raise ValueError(f"weight and bias must be {inputs.dtype}, as the inputs are; got {weight.dtype}")
-    convolved: Tensor = _Conv4d.apply(inputs, weight)
-    return convolved if bias is None else convolved + bias.view(-1, 1, 1, 1, 1)
+    convolved: Tensor = _Conv4d.apply(inputs, weight, bias)
+    return convolved
 
 
 class Conv4d(nn.Module):
@@ -92,20 +98,22 @@ class Conv4d(nn.Module):
 
 
 class _Conv4d(torch.autograd.Function):
-    """Keeps the input for the gradient, and none of the rows that were unfolded from it."""
+    """Keeps the input for the gradient, and nothing that was unfolded from it."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(inputs, weight)
-        return _convolve(inputs, weight)
+        return _convolve(inputs, weight, bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         inputs, weight = ctx.saved_tensors
-        of_inputs = _convolve(gradient, weight.transpose(0, 1).flip(2, 3, 4, 5)) if ctx.needs_input_grad[0] else None
+        back = weight.transpose(0, 1).flip(2, 3, 4, 5)
+        of_inputs = _convolve(gradient, back, None) if ctx.needs_input_grad[0] else None
         of_weight = _weight_gradient(inputs, gradient, weight) if ctx.needs_input_grad[1] else None
-        return of_inputs, of_weight
+        of_bias = gradient.sum((0, 2, 3, 4, 5)) if ctx.needs_input_grad[2] else None
+        return of_inputs, of_weight, of_bias
 
 
 def _choose_fold(weight: Tensor) -> _Fold:
@@ -115,36 +123,32 @@ def _choose_fold(weight: Tensor) -> _Fold:
     return min(folds, key=lambda fold: in_channels * prod(fold.inputs) + out_channels * prod(fold.outputs))
 
 
-def _convolve(inputs: Tensor, weight: Tensor) -> Tensor:
+def _convolve(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     fold = _choose_fold(weight)
     batch, _, hs, ws, ht, wt = inputs.shape
     (o0, o1), padding = fold.outputs, (weight.shape[4] // 2, weight.shape[5] // 2)
     kernel = _fold_weight(weight, fold)
-    # few input channels from many offsets: pixels first is how they are gathered, and quicker than planes
-    layout = torch.channels_last if prod(fold.inputs) > 1 and prod(fold.outputs) == 1 else torch.contiguous_format
-    kernel = kernel.contiguous(memory_format=layout)
-    padded = _pad_source(inputs, fold.inputs)
     precise = torch.promote_types(inputs.dtype, torch.float32)
-    total = inputs.new_zeros(hs + o0 - 1, batch, ws + o1 - 1, weight.shape[0], ht, wt, dtype=precise)
-    for row in range(hs):
-        gathered = _gather(padded, row, fold.inputs).contiguous(memory_format=layout)
-        partial = F.conv2d(gathered, kernel, padding=padding).view(batch, ws, o0, o1, -1, ht, wt)
+    total = inputs.new_empty((batch, weight.shape[0], hs, ws, ht, wt), dtype=precise)
+    total[:] = 0 if bias is None else bias.view(-1, 1, 1, 1, 1)
+    for block in _blocks(inputs, sum(kernel.shape[:2])):
+        partial = F.conv2d(_gather(inputs, block, fold.inputs), kernel, padding=padding)
+        partial = partial.view(batch, *block[2:], o0, o1, -1, ht, wt)
         for a in range(o0):
             for b in range(o1):
-                total[row + o0 - 1 - a, :, o1 - 1 - b : o1 - 1 - b + ws] += partial[:, :, a, b]
-    inner = total[o0 // 2 : o0 // 2 + hs, :, o1 // 2 : o1 // 2 + ws]
-    return inner.permute(1, 3, 0, 2, 4, 5).to(inputs.dtype, memory_format=torch.contiguous_format)
+                inner, outer = _overlap(block, (o0 // 2 - a, o1 // 2 - b), (hs, ws))
+                total.permute(0, 2, 3, 1, 4, 5)[:, *outer] += partial[:, *inner, a, b]
+    return total.to(inputs.dtype)
 
 
 def _weight_gradient(inputs: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
     fold = _choose_fold(weight)
     out_channels, in_channels, _, _, k2, k3 = weight.shape
-    padded, padded_gradient = _pad_source(inputs, fold.inputs), _pad_source(gradient, fold.outputs)
     folded = (out_channels * prod(fold.outputs), in_channels * prod(fold.inputs), k2, k3)
     padding = (k2 // 2, k3 // 2)
     total = inputs.new_zeros(folded, dtype=torch.promote_types(inputs.dtype, torch.float32))
-    for row in range(inputs.shape[2]):
-        gathered, wanted = _gather(padded, row, fold.inputs), _gather(padded_gradient, row, fold.outputs)
+    for block in _blocks(inputs, sum(folded[:2])):
+        gathered, wanted = _gather(inputs, block, fold.inputs), _gather(gradient, block, fold.outputs)
         total += conv2d_weight(gathered, folded, wanted, padding=padding)  # type: ignore[no-untyped-call]
     unfolded = total.view(*fold.outputs, out_channels, *fold.inputs, in_channels, k2, k3)
     # an offset folded into the output reaches the other way than one folded into the input
@@ -160,14 +164,32 @@ def _fold_weight(weight: Tensor, fold: _Fold) -> Tensor:
     return sides.permute(2, 4, 0, 3, 5, 1, 6, 7).reshape(o0 * o1 * out_channels, i0 * i1 * in_channels, k2, k3)
 
 
-def _pad_source(maps: Tensor, reach: tuple[int, int]) -> Tensor:
-    """Bring ``(B, C, hs, ws, ht, wt)`` to ``(hs + i0 - 1, B, ws + i1 - 1, C, ht, wt)``, zeros around the source."""
-    rows, columns = reach[0] // 2, reach[1] // 2
-    return F.pad(maps.permute(2, 0, 3, 1, 4, 5), (0, 0, 0, 0, 0, 0, columns, columns, 0, 0, rows, rows))
+def _blocks(maps: Tensor, channels: int) -> Iterator[Block]:
+    """Divide the source grid of ``(B, C, hs, ws, ht, wt)`` into blocks for which so many channels are not many bytes."""
+    batch, _, hs, ws, ht, wt = maps.shape
+    cells = max(1, _BYTES // (batch * channels * ht * wt * maps.element_size()))
+    high, wide = max(1, cells // ws), min(cells, ws)
+    for y in range(0, hs, high):
+        for x in range(0, ws, wide):
+            yield y, x, min(high, hs - y), min(wide, ws - x)
 
 
-def _gather(padded: Tensor, row: int, reach: tuple[int, int]) -> Tensor:
-    """Stack the maps of the neighbours of every cell of a source row: ``(B·ws, i0·i1·C, ht, wt)``."""
-    windows = padded[row : row + reach[0]].unfold(2, reach[1], 1)  # (i0, B, ws, C, ht, wt, i1)
-    _, batch, columns, _, ht, wt, _ = windows.shape
-    return windows.permute(1, 2, 0, 6, 3, 4, 5).reshape(batch * columns, -1, ht, wt)
+def _gather(maps: Tensor, block: Block, reach: tuple[int, int]) -> Tensor:
+    """Stack the maps of the neighbours of every source cell of a block: ``(B·rows·columns, i0·i1·C, ht, wt)``."""
+    batch, channels, *grid, ht, wt = maps.shape
+    near = maps.new_zeros(batch, *block[2:], *reach, channels, ht, wt)
+    for a in range(reach[0]):
+        for b in range(reach[1]):
+            inner, outer = _overlap(block, (a - reach[0] // 2, b - reach[1] // 2), grid)
+            near[:, *inner, a, b] = maps.permute(0, 2, 3, 1, 4, 5)[:, *outer]
+    return near.flatten(3, 5).flatten(0, 2)
+
+
+def _overlap(block: Block, shift: tuple[int, int], grid: Sequence[int]) -> tuple[list[slice], list[slice]]:
+    """Return where a block, moved by ``shift``, is in the grid: those cells in the block, and in the grid."""
+    inner, outer = [], []
+    for begin, count, step, size in zip(block[:2], block[2:], shift, grid, strict=True):
+        first, last = max(0, -begin - step), min(count, size - begin - step)
+        inner.append(slice(first, max(first, last)))
+        outer.append(slice(begin + step + first, begin + step + max(first, last)))
+    return inner, outer

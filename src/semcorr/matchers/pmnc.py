@@ -21,6 +21,7 @@ from semcorr.features.feature_map import FeatureMap
 from semcorr.geometry import Size
 from semcorr.patchmatch import SearchOptions, exhaustive_search, search
 from semcorr.patchmatch.coarse import Plan, coarse_to_fine, tiles_of
+from semcorr.patchmatch.device_search import search_on_device
 from semcorr.patchmatch.search import Search, search_banded
 
 
@@ -96,11 +97,13 @@ class PMNC(nn.Module):
         return compiled_search() if usable else None
 
     def _plain(self, device: torch.device) -> Search:
+        if device.type == "cpu":
+            return search
         if self.compiled and device.type == "cuda" and find_spec("triton") is not None:
             from semcorr.patchmatch.triton_search import search_triton
 
             return search_triton
-        return search
+        return search_on_device
 
     def _match_whole(self, source: Tensor, target: Tensor, dilation: int) -> Tensor | ScoredPairs:
         fast = self._compiled(source.device)

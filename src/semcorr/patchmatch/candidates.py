@@ -23,21 +23,23 @@ PROTOTYPE: Offsets = (
 """The pattern of the public prototype of PMNC's first author."""
 
 
-def initialise(filtered: Tensor, count: int) -> Tensor:
-    """Mark the ``count`` highest filtered correlations of every source cell and of every target cell.
+def initial_places(filtered: Tensor, count: int) -> Tensor:
+    """List the ``count`` highest filtered correlations of every source cell and of every target cell.
 
     Args:
         filtered: Softly mutual-filtered map ``(B, hs, ws, ht, wt)``.
         count: Candidates for each cell.
 
     Returns:
-        Mask of the same shape, bool.
+        Pairs of cells as ``p · Q + q``, ``(B, N)``, int64; what is among both is listed twice.
     """
     flat = filtered.flatten(3).flatten(1, 2)  # (B, P, Q)
-    mask = torch.zeros_like(flat, dtype=torch.bool)
-    mask.scatter_(2, flat.topk(min(count, flat.shape[2]), dim=2).indices, True)
-    mask.scatter_(1, flat.topk(min(count, flat.shape[1]), dim=1).indices, True)
-    return mask.view(filtered.shape)
+    sources, targets = flat.shape[1:]
+    q = flat.topk(min(count, targets), dim=2).indices  # (B, P, count)
+    p = flat.topk(min(count, sources), dim=1).indices  # (B, count, Q)
+    forward = q + torch.arange(sources, device=flat.device)[:, None] * targets
+    backward = p * targets + torch.arange(targets, device=flat.device)
+    return torch.cat([forward.flatten(1), backward.flatten(1)], dim=1)
 
 
 def best_pairs(scores: Tensor) -> Tensor:

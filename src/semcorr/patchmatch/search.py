@@ -12,10 +12,10 @@ from semcorr.consensus.scoring import ScoringFunction, sample_rows
 from semcorr.correlation import correlation_channels
 from semcorr.decode import ScoredPairs, list_scored
 from semcorr.geometry import cell_centres
-from semcorr.patchmatch.candidates import NEAREST, Offsets, best_pairs, initialise, propagate, refine
+from semcorr.patchmatch.candidates import NEAREST, Offsets, best_pairs, initial_places, propagate, refine
 from semcorr.patchmatch.coarse import Plan, banded_correlation
 
-_CHUNK = 8192  # pairs gathered at once: 8192 windows of 2 × 625 float32 are 41 MB
+CHUNK = 8192  # pairs gathered at once: 8192 windows of 2 × 625 float32 are 41 MB
 
 
 Search = Callable[[Tensor, ScoringFunction, "SearchOptions", int, Tensor | None, Tensor | None], Tensor]
@@ -55,7 +55,7 @@ def search(
         scoring: The scoring function.
         options: How to search.
         dilation: Spacing of the scoring window's cells.
-        initial: The candidates to begin with, a mask ``(B, hs, ws, ht, wt)``, in place of those of the filtered map.
+        initial: The pairs to begin with, ``p · Q + q``, ``(B, N)``, int64, in place of those of the filtered map.
         votes: Are added to the scores, ``(B, hs, ws, ht, wt)``.
 
     Returns:
@@ -64,7 +64,9 @@ def search(
     """
     scores = torch.full_like(maps[:, 0], -torch.inf)
     padded = pad_maps(maps, scoring.radius * dilation)
-    first = initialise(maps[:, -1], options.candidates) if initial is None else initial
+    places = initial_places(maps[:, -1], options.candidates) if initial is None else initial
+    first = torch.zeros_like(scores, dtype=torch.bool)
+    first.flatten(1).scatter_(1, places, True)
     fill_scores(scores, first, padded, scoring, dilation, votes)
     for _ in range(options.iterations):
         candidates = torch.zeros_like(scores, dtype=torch.bool)
@@ -100,9 +102,7 @@ def search_banded(
         The pairs that were scored.
     """
     maps = correlation_channels(banded_correlation(source, target, made.near, factor).float())
-    initial = torch.zeros_like(maps[:, 0], dtype=torch.bool)
-    initial.flatten(1).scatter_(1, made.initial, True)
-    return list_scored(run(maps, scoring, options, factor, initial, None))
+    return list_scored(run(maps, scoring, options, factor, made.initial, None))
 
 
 def pad_maps(maps: Tensor, reach: int) -> Tensor:
@@ -140,7 +140,7 @@ def fill_scores(
         The number of pairs that were scored.
     """
     pairs = (candidates & scores.isneginf()).nonzero()  # (N, 5)
-    for part in torch.split(pairs, _CHUNK):
+    for part in torch.split(pairs, CHUNK):
         found = scoring.score_windows(cut_windows(padded, part, scoring.radius, dilation))
         scores[tuple(part.T)] = found if votes is None else found + votes[tuple(part.T)]
     return len(pairs)
@@ -164,7 +164,9 @@ def cut_windows(padded: Tensor, pairs: Tensor, radius: int, dilation: int) -> Te
     # Every window that begins anywhere in memory, as a view: the index then copies whole windows.
     begins = padded.numel() - sum(step * (side - 1) for step in steps) - (padded.shape[5] - 1)
     windows = padded.as_strided((begins, *[side] * 4, padded.shape[5]), (1, *steps, 1))
-    corners = pairs @ torch.tensor([padded.stride(0), *strides], device=padded.device)  # (N,)
+    corners = pairs[:, 0] * padded.stride(0)  # (N,)
+    for axis, stride in enumerate(strides, 1):
+        corners = corners + pairs[:, axis] * stride
     return windows[corners].flatten(3, 4).flatten(1, 2)
 
 

@@ -1,13 +1,6 @@
-"""The search on CUDA: gathering windows and scoring them is one Triton kernel, and nothing waits for the device.
-
-Candidates are lists of fixed length, in which pairs that leave a picture, that were scored before or that stand there
-twice cost next to nothing. So the host never has to know how many there are, as it does in `semcorr.patchmatch.search`,
-whose results these are.
-"""
+"""Gathering windows and scoring them in one Triton kernel, for `semcorr.patchmatch.device_search` on CUDA."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from semcorr.consensus.scoring import ScoringFunction
-from semcorr.patchmatch.candidates import best_pairs, initialise
+from semcorr.patchmatch.device_search import Score, search_on_device
 from semcorr.patchmatch.search import SearchOptions, pad_maps
 
 _PAIRS, _INNER = 32, 32  # of one program: pairs, and window values that are multiplied at once
@@ -31,35 +24,11 @@ def search_triton(
     votes: Tensor | None = None,
 ) -> Tensor:
     """Do as `semcorr.patchmatch.search.search`, on CUDA, or anywhere under Triton's interpreter."""
-    scores = torch.full_like(maps[:, 0], -torch.inf)
+    return search_on_device(maps, scoring, options, dilation, initial, votes, _scorer)
+
+
+def _scorer(maps: Tensor, flat: Tensor, scoring: ScoringFunction, dilation: int, votes: Tensor | None) -> Score:
     added = torch.zeros((), device=maps.device) if votes is None else votes.float().contiguous()
-    score = _scorer(maps, scores, scoring, dilation, added)
-    score((initialise(maps[:, -1], options.candidates) if initial is None else initial).flatten().nonzero()[:, 0])
-    steps, ones = _steps(options.offsets, maps.device), torch.arange(-1, 2, device=maps.device)
-    around = torch.cartesian_prod(ones, ones)
-    still = torch.zeros_like(around)
-    moves = torch.cat([torch.cat([steps, steps], 1), torch.cat([still, around], 1), torch.cat([around, still], 1)])
-    for _ in range(options.iterations):
-        score(_moved(best_pairs(scores), moves, scores.shape))
-    return scores
-
-
-def _steps(offsets: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
-    return torch.tensor(offsets, dtype=torch.long, device=device).view(-1, 2)
-
-
-def _moved(pairs: Tensor, moves: Tensor, shape: torch.Size) -> Tensor:
-    """Move pairs ``(N, 5)`` by each of ``(M, 4)``; return places in the flat table, -1 outside of it: ``(N · M,)``."""
-    moved = pairs[:, None] + F.pad(moves, (1, 0))  # (N, M, 5)
-    place, inside = torch.zeros_like(moved[..., 0]), torch.ones_like(moved[..., 0], dtype=torch.bool)
-    for axis, size in enumerate(shape):
-        place = place * size + moved[..., axis]
-        inside &= (moved[..., axis] >= 0) & (moved[..., axis] < size)
-    return torch.where(inside, place, -1).flatten()
-
-
-def _scorer(maps: Tensor, scores: Tensor, scoring: ScoringFunction, dilation: int, votes: Tensor) -> Any:
-    """Return a function that scores the listed places of the flat table that have no score yet."""
     side, channels, hidden = 2 * scoring.radius + 1, maps.shape[1], scoring.hidden
     padded, device = pad_maps(maps.float(), scoring.radius * dilation), maps.device
     steps = torch.arange(side, device=device) * dilation
@@ -82,14 +51,14 @@ def _scorer(maps: Tensor, scores: Tensor, scoring: ScoringFunction, dilation: in
     last = (2 * scoring.out.bias).detach().float().contiguous()
     begins, middle = F.pad(offsets, (0, inner)), int(sum(s * scoring.radius * dilation for s in padded.stride()[1:5]))
     parameters = (weights, bias, mix, mix_bias, out, centre, last)
-    sizes, strides = scores.shape[1:], padded.stride()
+    sizes, strides = maps.shape[2:], padded.stride()
 
     def score(places: Tensor) -> None:
         if len(places):
             grid = (triton.cdiv(len(places), _PAIRS),)
             _score_places[grid](
-                places, len(places), scores, votes, padded, begins, *parameters, *sizes, *strides[:5],
-                middle, len(begins), channels, wide, _PAIRS, _INNER, votes.ndim > 0,
+                places, len(places), flat, added, padded, begins, *parameters, *sizes, *strides[:5],
+                middle, len(begins), channels, wide, _PAIRS, _INNER, added.ndim > 0,
             )  # fmt: skip
 
     return score
