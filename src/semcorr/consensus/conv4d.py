@@ -8,13 +8,13 @@ How many axes go to which side decides how well the work fits the library and ho
 fewest channels is chosen: both axes into the input for one input channel, both into the output for one output channel,
 one into each for many of both.
 
-Source cells are taken a few rows at a time, or a part of a row, so that what is copied stays small beside input and output
-and is given memory that the C library has at hand.
+Source cells are taken a few rows at a time, or a part of a row, so that what is copied stays small beside input and
+output, and is given memory that the C library has at hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import prod
 from typing import Any, NamedTuple
 
@@ -136,8 +136,8 @@ def _convolve(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         partial = partial.view(batch, *block[2:], o0, o1, -1, ht, wt)
         for a in range(o0):
             for b in range(o1):
-                inner, outer = _overlap(block, (o0 // 2 - a, o1 // 2 - b), (hs, ws))
-                total.permute(0, 2, 3, 1, 4, 5)[:, *outer] += partial[:, *inner, a, b]
+                (y, x), (to_y, to_x) = _overlap(block, (o0 // 2 - a, o1 // 2 - b), (hs, ws))
+                total[:, :, to_y, to_x] += partial[:, y, x, a, b].permute(0, 3, 1, 2, 4, 5)
     return total.to(inputs.dtype)
 
 
@@ -165,7 +165,7 @@ def _fold_weight(weight: Tensor, fold: _Fold) -> Tensor:
 
 
 def _blocks(maps: Tensor, channels: int) -> Iterator[Block]:
-    """Divide the source grid of ``(B, C, hs, ws, ht, wt)`` into blocks for which so many channels are not many bytes."""
+    """Divide the source grid of ``(B, C, hs, ws, ht, wt)`` into blocks; so many channels of one have about `_BYTES`."""
     batch, _, hs, ws, ht, wt = maps.shape
     cells = max(1, _BYTES // (batch * channels * ht * wt * maps.element_size()))
     high, wide = max(1, cells // ws), min(cells, ws)
@@ -176,20 +176,21 @@ def _blocks(maps: Tensor, channels: int) -> Iterator[Block]:
 
 def _gather(maps: Tensor, block: Block, reach: tuple[int, int]) -> Tensor:
     """Stack the maps of the neighbours of every source cell of a block: ``(B·rows·columns, i0·i1·C, ht, wt)``."""
-    batch, channels, *grid, ht, wt = maps.shape
+    batch, channels, hs, ws, ht, wt = maps.shape
     near = maps.new_zeros(batch, *block[2:], *reach, channels, ht, wt)
     for a in range(reach[0]):
         for b in range(reach[1]):
-            inner, outer = _overlap(block, (a - reach[0] // 2, b - reach[1] // 2), grid)
-            near[:, *inner, a, b] = maps.permute(0, 2, 3, 1, 4, 5)[:, *outer]
+            (y, x), (from_y, from_x) = _overlap(block, (a - reach[0] // 2, b - reach[1] // 2), (hs, ws))
+            near[:, y, x, a, b] = maps[:, :, from_y, from_x].permute(0, 2, 3, 1, 4, 5)
     return near.flatten(3, 5).flatten(0, 2)
 
 
-def _overlap(block: Block, shift: tuple[int, int], grid: Sequence[int]) -> tuple[list[slice], list[slice]]:
-    """Return where a block, moved by ``shift``, is in the grid: those cells in the block, and in the grid."""
-    inner, outer = [], []
+def _overlap(block: Block, shift: tuple[int, int], grid: tuple[int, int]) -> tuple[list[slice], list[slice]]:
+    """Return rows and columns of a block's cells that, moved by ``shift``, are in the grid: in the block, and there."""
+    inside, moved = [], []
     for begin, count, step, size in zip(block[:2], block[2:], shift, grid, strict=True):
-        first, last = max(0, -begin - step), min(count, size - begin - step)
-        inner.append(slice(first, max(first, last)))
-        outer.append(slice(begin + step + first, begin + step + max(first, last)))
-    return inner, outer
+        first = max(0, -begin - step)
+        last = max(first, min(count, size - begin - step))
+        inside.append(slice(first, last))
+        moved.append(slice(begin + step + first, begin + step + last))
+    return inside, moved
