@@ -34,7 +34,7 @@ class SearchOptions:
             are searched from coarse to fine.
     """
 
-    candidates: int = 10
+    candidates: int = 6
     iterations: int = 8
     offsets: Offsets = NEAREST
     largest: int = 64
