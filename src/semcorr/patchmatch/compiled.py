@@ -36,6 +36,7 @@ from semcorr.patchmatch.search import SearchOptions
 _BLOCK = 8 * ROWS  # pairs scored at once: their windows at one source offset fit the first cache
 _INNER = 64  # values of a pair that are multiplied at once, at least
 _LEAST = 384  # pairs that are worth a thread
+_PARTS = 4  # of a thread's pairs: who counts the votes begins later than the others
 
 
 class Layers(NamedTuple):
@@ -204,19 +205,16 @@ def _search_one(
     counting = None if count_votes is None else pool.submit(count_votes)  # beside the first candidates
     tried = np.zeros(hs * ws * ht * wt, dtype=np.bool_)
     first = first_candidates(*maps[:3], maps.centres, options.candidates, tried)
-    votes = None if counting is None else counting.result()
 
     def score(pairs: Integers) -> tuple[Integers, Floats]:
         pairs.sort()  # windows of neighbouring cells are read one after the other
         scores = np.empty(len(pairs), np.float32)
-        count = min(torch.get_num_threads(), len(pairs) // _LEAST + 1)
-        parts = list(zip(np.array_split(pairs, count), np.array_split(scores, count), strict=True))
-        others = [pool.submit(score_pairs, *part, *arguments) for part in parts[1:]]
-        score_pairs(*parts[0], *arguments)
-        for other in others:
-            other.result()
-        if votes is not None:
-            scores += np.float32(weight) * votes.of(pairs)
+        count = min(_PARTS * torch.get_num_threads(), len(pairs) // _LEAST + 1)
+        parts = zip(np.array_split(pairs, count), np.array_split(scores, count), strict=True)
+        for scoring in [pool.submit(score_pairs, *part, *arguments) for part in parts]:
+            scoring.result()
+        if counting is not None:
+            scores += np.float32(weight) * counting.result().of(pairs)
         return pairs, scores
 
     return improve(first, tried, score, maps.grid, options)

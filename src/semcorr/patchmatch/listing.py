@@ -24,21 +24,24 @@ def first_candidates(
     by_row, by_column = min(count, targets), min(count, sources)
     # the highest of each target cell, ascending, then those of the source cell that is looked at
     highest = np.full((targets + 1, max(by_row, by_column)), np.float32(-1))
-    lowest = np.full(targets + 1, np.float32(-1))
+    lowest = np.full(targets, np.float32(-1))
     places = np.zeros(highest.shape, np.int64)
+    weights, values = of_target[centres], np.empty(targets, np.float32)
     pairs, listed = np.empty(sources * by_row + targets * by_column, np.int64), 0
     for p in range(sources):
         for i in range(by_row):
             highest[targets, i] = -1
-        lowest[targets] = -1
-        for q in range(targets):
+        low = np.float32(-1)
+        for q in range(targets):  # loops of their own: this one becomes vectors
             value = max(one[p, centres[q]], np.float32(0))
-            value = value * value * value * of_source[p] * of_target[centres[q]]
-            if value > lowest[targets]:
-                _insert(value, q, targets, by_row, highest, places)
-                lowest[targets] = highest[targets, 0]
-            if value > lowest[q]:
-                _insert(value, p, q, by_column, highest, places)
+            values[q] = value * value * value * of_source[p] * weights[q]
+        for q in range(targets):
+            if values[q] > low:
+                _insert(values[q], q, targets, by_row, highest, places)
+                low = highest[targets, 0]
+        for q in range(targets):
+            if values[q] > lowest[q]:
+                _insert(values[q], p, q, by_column, highest, places)
                 lowest[q] = highest[q, 0]
         for i in range(by_row):
             listed = _list(p * targets + places[targets, i], pairs, listed, tried)
