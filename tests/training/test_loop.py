@@ -273,8 +273,17 @@ def test_an_adapter_warps_and_a_cache(tmp_path, folder, cat, frozen):
 
 
 def test_categories_can_be_left_out(tmp_path, folder):
-    path = recipe_file(tmp_path, folder)
+    own = shutil.copytree(folder, tmp_path / "own")
+    path = recipe_file(tmp_path, own)
     path.write_text(path.read_text() + "leave_out: [cat]\n")
+    with pytest.raises(DataError, match="lists no pairs of what is trained on"):
+        train(read_recipe(path))
+    entries = json.loads((own / "val.json").read_text())
+    entries = [{**entry, "file": f"dog-{entry['file']}", "category": "dog"} for entry in entries]
+    for entry in entries:
+        shutil.copy(own / "images" / entry["file"].removeprefix("dog-"), own / "images" / entry["file"])
+    (own / "val.json").write_text(json.dumps(entries))
+    (own / "val_pairs.json").write_text(json.dumps([[entries[0]["file"], entries[1]["file"]]]))
     with pytest.raises(DataError, match="a category with two photographs"):
         train(read_recipe(path))
 

@@ -318,9 +318,11 @@ def _photographs(recipe: TrainingRecipe) -> list[tuple[Path, Size]]:
 
 
 def _validation_pairs(recipe: TrainingRecipe) -> list[Pair]:
-    pairs = list(load_pairs(recipe.data, "val"))
+    pairs = [pair for pair in load_pairs(recipe.data, "val") if pair.source.category not in recipe.leave_out]
     if not pairs:
-        raise DataError(f"{recipe.data / 'val_pairs.json'} lists no pairs: training needs one at least to validate on")
+        raise DataError(
+            f"{recipe.data / 'val_pairs.json'} lists no pairs of what is trained on: training needs one to validate on"
+        )
     return spread(pairs, recipe.validation_pairs)
 
 

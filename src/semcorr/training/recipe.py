@@ -39,7 +39,8 @@ class TrainingRecipe:
         seed: Decides the initial weights and every choice of pairs.
         others: Further features that the same scoring function is trained on, a pair on those of the model or on one of
             these, drawn at random: so that it learns no backbone by heart. Not with an adapter, which belongs to one.
-        leave_out: Categories that are not trained on: to see what the model is worth on what it does not know.
+        leave_out: Categories that are neither trained nor validated on: to see what the model is worth on what it does
+            not know.
         photographs: Folder of further photographs without keypoints, ``category/*.jpg``, for warps and pseudo-labels;
             ``leave_out`` has no part in them.
         cache: Folder in which features are kept, about half a megabyte a view; None keeps them in memory alone.
