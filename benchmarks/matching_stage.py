@@ -42,7 +42,6 @@ from semcorr.features import FeatureMap
 from semcorr.matchers.ancnet import ANCNet
 from semcorr.matchers.ncnet import NCNet
 from semcorr.matchers.pmnc import PMNC
-from semcorr.patchmatch import SearchOptions
 
 CONSENSUS: dict[str, Callable[[], nn.Module]] = {
     "NC-Net 5-5-5, 16-16-1": lambda: NCNet(NeighbourhoodConsensus((5, 5, 5), (16, 16, 1))),
@@ -81,7 +80,7 @@ def features(grid: int, channels: int) -> tuple[FeatureMap, FeatureMap]:
 def stages(methods: list[str], grid: int, radius: int, arguments: argparse.Namespace) -> dict[str, Stage]:
     source, target = features(grid, arguments.channels)
     shipped = semcorr.load("pmnc").score
-    options = replace(shipped.options, candidates=arguments.candidates)
+    options = shipped.options
     torch.manual_seed(0)
     function = (
         shipped.scoring if radius == shipped.scoring.radius else ScoringFunction(radius, 16).requires_grad_(False)
@@ -103,10 +102,7 @@ def optimum(grid: int, arguments: argparse.Namespace) -> tuple[float, float]:
     shipped = semcorr.load("pmnc").score
     table, oracle = (
         PMNC(shipped.scoring, options=options, votes=shipped.votes)(source, target).table()
-        for options in (
-            replace(shipped.options, candidates=arguments.candidates),
-            replace(shipped.options, candidates=10**9, iterations=0),
-        )
+        for options in (shipped.options, replace(shipped.options, candidates=10**9, iterations=0))
     )
     reached = [
         (oracle.flatten(a, b).amax(a) - table.flatten(a, b).amax(a) <= 1e-3).float() for a, b in ((3, 4), (1, 2))
@@ -136,8 +132,6 @@ def memory(method: str, arguments: argparse.Namespace, grid: int, radius: int) -
         str(arguments.channels),
         "--threads",
         str(arguments.threads),
-        "--candidates",
-        str(arguments.candidates),
     ]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(json.loads(run.stdout))
@@ -158,7 +152,6 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--largest", type=int, default=50, help="largest grid for all methods but the first")
     parser.add_argument("--channels", type=int, default=1024)
-    parser.add_argument("--candidates", type=int, default=SearchOptions().candidates, help="of each cell, for pmnc")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--memory", action="store_true", help="also peak memory, each in a process of its own")
     parser.add_argument("--optimum", action="store_true", help="also the share of the exhaustive optimum, at r = 2")

@@ -5,7 +5,10 @@ import itertools
 import pytest
 import torch
 
+from semcorr.consensus import conv4d as conv4d_module
 from semcorr.consensus.conv4d import Conv4d, _choose_fold, conv4d
+
+BLOCKS = (1, 700, 3000, 10**9)  # bytes: single cells, parts of rows, some rows, everything
 
 
 def by_definition(inputs, weight, bias=None):
@@ -40,12 +43,14 @@ CASES = [  # kernel, channels in and out, sizes, batch
 
 @pytest.mark.parametrize(("kernel", "channels", "out", "sizes", "batch"), CASES)
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_it_is_the_definition(kernel, channels, out, sizes, batch, with_bias):
+def test_it_is_the_definition(kernel, channels, out, sizes, batch, with_bias, monkeypatch):
     inputs = torch.randn(batch, channels, *sizes, dtype=torch.float64)
     weight = torch.randn(out, channels, *kernel, dtype=torch.float64)
     bias = torch.randn(out, dtype=torch.float64) if with_bias else None
     expected = by_definition(inputs, weight, bias)
-    torch.testing.assert_close(conv4d(inputs, weight, bias), expected, rtol=1e-12, atol=1e-12)
+    for size in BLOCKS:
+        monkeypatch.setattr(conv4d_module, "_BYTES", size)
+        torch.testing.assert_close(conv4d(inputs, weight, bias), expected, rtol=1e-12, atol=1e-12)
     single = conv4d(inputs.float(), weight.float(), None if bias is None else bias.float())
     torch.testing.assert_close(single.double(), expected, rtol=1e-4, atol=1e-4)
     half = conv4d(inputs.bfloat16(), weight.bfloat16(), None if bias is None else bias.bfloat16())
@@ -54,11 +59,13 @@ def test_it_is_the_definition(kernel, channels, out, sizes, batch, with_bias):
 
 
 @pytest.mark.parametrize(("kernel", "channels", "out", "sizes", "batch"), CASES)
-def test_gradients(kernel, channels, out, sizes, batch):
+def test_gradients(kernel, channels, out, sizes, batch, monkeypatch):
     inputs = torch.randn(batch, channels, *sizes, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(out, channels, *kernel, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(out, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(conv4d, (inputs, weight, bias), fast_mode=True)
+    for size in BLOCKS:
+        monkeypatch.setattr(conv4d_module, "_BYTES", size)
+        assert torch.autograd.gradcheck(conv4d, (inputs, weight, bias), fast_mode=True)
 
 
 def test_full_gradient_check_and_gradients_of_the_definition():

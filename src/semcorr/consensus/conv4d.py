@@ -9,7 +9,7 @@ fewest channels is chosen: both axes into the input for one input channel, both 
 one into each for many of both.
 
 Source cells are taken a few rows at a time, or a part of a row, so that what is copied stays small beside input and
-output, and is given memory that the C library has at hand.
+output and, on the CPU, is given memory that the C library has at hand.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ Block = tuple[int, int, int, int]
 """Part of the source grid: first row, first column, rows, columns."""
 
 _BYTES = 9_000_000  # of one block's copies; a `conv2d` of 15 MB took twice the time a cell, waiting for memory pages
+_BYTES_ELSEWHERE = 256_000_000  # where a call costs more than memory does
 
 
 class _Fold(NamedTuple):
@@ -167,11 +168,18 @@ def _fold_weight(weight: Tensor, fold: _Fold) -> Tensor:
 def _blocks(maps: Tensor, channels: int) -> Iterator[Block]:
     """Divide the source grid of ``(B, C, hs, ws, ht, wt)`` into blocks; so many channels of one have about `_BYTES`."""
     batch, _, hs, ws, ht, wt = maps.shape
-    cells = max(1, _BYTES // (batch * channels * ht * wt * maps.element_size()))
-    high, wide = max(1, cells // ws), min(cells, ws)
+    size = batch * channels * ht * wt * maps.element_size()
+    cells = max(1, (_BYTES if maps.device.type == "cpu" else _BYTES_ELSEWHERE) // max(1, size))
+    high, wide = _evenly(hs, cells // max(1, ws)), _evenly(ws, cells)
     for y in range(0, hs, high):
         for x in range(0, ws, wide):
             yield y, x, min(high, hs - y), min(wide, ws - x)
+
+
+def _evenly(length: int, most: int) -> int:
+    """Return the size of equal parts of a length that are not longer than ``most``; 1 at least."""
+    parts = -(-length // max(1, most))
+    return max(1, -(-length // max(1, parts)))
 
 
 def _gather(maps: Tensor, block: Block, reach: tuple[int, int]) -> Tensor:

@@ -1,7 +1,7 @@
 """Which pairs of cells are worth scoring: the initial ones, and the moves from correspondences that are good already.
 
-Candidates are marked in a mask over all pairs, ``(B, hs, ws, ht, wt)``. Correspondences are lists of pairs
-``(N, 5)``: batch, source row, source column, target row, target column.
+The initial ones are listed, as ``p · Q + q``; moves are marked in a mask over all pairs, ``(B, hs, ws, ht, wt)``.
+Correspondences are lists of pairs ``(N, 5)``: batch, source row, source column, target row, target column.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ from semcorr.patchmatch.search import SearchOptions
 
 _BLOCK = 8 * ROWS  # pairs scored at once: their windows at one source offset fit the first cache
 _INNER = 64  # values of a pair that are multiplied at once, at least
-_LEAST = 384  # pairs that are worth a thread
-_PARTS = 4  # of a thread's pairs: who counts the votes begins later than the others
+_LEAST = 384  # pairs that are worth a call
+_PARTS = 4  # calls for each thread: the thread that counts the votes begins later than the others
 
 
 class Layers(NamedTuple):

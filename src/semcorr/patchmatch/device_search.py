@@ -1,43 +1,51 @@
 """The search on a graphics device: the host waits for nothing, from the correlation map to the table of scores.
 
-Candidates are lists of fixed length, in which pairs that leave a picture, that were scored before or that stand there
-twice change nothing. So the host never has to know how many there are, as it does in `semcorr.patchmatch.search`,
-whose results these are; and it goes through all rounds.
+The plain search asks the device in every round how many pairs are new. Here a round scores as many as `NEW` allows, in
+a list of fixed length, and what does not fit into it is proposed again in the next; and all rounds are gone through.
+So the same pairs are scored as in `semcorr.patchmatch.search`, as long as they fit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from semcorr.consensus.scoring import ScoringFunction
-from semcorr.patchmatch.candidates import best_pairs, initial_places
+from semcorr.patchmatch.candidates import Offsets, best_pairs, initial_places
 from semcorr.patchmatch.search import CHUNK, SearchOptions, cut_windows, pad_maps
 
-Score = Callable[[Tensor], None]
-"""Scores the places ``(N,)`` of the flat table that have no score yet; -1 is no place."""
+NEW = 6
+"""Pairs for each cell of both pictures that are scored in a round at most; the first round takes all."""
 
-Scorer = Callable[[Tensor, Tensor, ScoringFunction, int, Tensor | None], Score]
-"""Makes a `Score` from the correlation channels, the flat table, the scoring function, the dilation and the votes. The
-table's last value is of no pair."""
+Score = Callable[[Tensor], Tensor]
+"""Returns the scores ``(N,)`` of places ``(N,)`` in the flat table, whatever of its length, which is no place."""
+
+Scorer = Callable[[Tensor, ScoringFunction, int, Tensor | None], Score]
+"""Makes a `Score` from the correlation channels, the scoring function, the dilation and the votes."""
 
 
-def plain_scorer(maps: Tensor, flat: Tensor, scoring: ScoringFunction, dilation: int, votes: Tensor | None) -> Score:
-    """Score in plain torch, on any device."""
+def plain_scorer(maps: Tensor, scoring: ScoringFunction, dilation: int, votes: Tensor | None) -> Score:
+    """Gather and score in plain torch, on any device."""
     padded, shape = pad_maps(maps, scoring.radius * dilation), maps[:, 0].shape
+    last = shape.numel() - 1
     added = None if votes is None else votes.flatten()
 
-    def score(places: Tensor) -> None:
+    def score(places: Tensor) -> Tensor:
+        found = []
+        places = places.clamp(max=last)
         for part in torch.split(places, CHUNK):
-            there = part.clamp(min=0)
-            pairs = torch.stack(torch.unravel_index(there, shape), 1)
-            found = scoring.score_windows(cut_windows(padded, pairs, scoring.radius, dilation)).to(flat.dtype)
-            found = found if added is None else found + added[there]
-            known = flat[there]
-            flat[torch.where(part < 0, len(flat) - 1, part)] = torch.where(known.isneginf(), found, known)
+            pairs, rest = [], part
+            for size in reversed(shape):
+                pairs.append(rest % size)
+                rest = rest // size
+            windows = cut_windows(padded, torch.stack(pairs[::-1], 1), scoring.radius, dilation)
+            found.append(scoring.score_windows(windows))
+        scores = torch.cat(found)
+        return scores if added is None else scores + added[places]
 
     return score
 
@@ -52,29 +60,49 @@ def search_on_device(
     scorer: Scorer = plain_scorer,
 ) -> Tensor:
     """Do as `semcorr.patchmatch.search.search`; ``scorer`` gathers the windows and scores them."""
-    flat = maps.new_full((maps[:, 0].numel() + 1,), -torch.inf)
-    table = flat[:-1].view(maps[:, 0].shape)
-    score = scorer(maps, flat, scoring, dilation, votes)
+    batch, _, hs, ws, ht, wt = maps.shape
+    flat = maps.new_full((maps[:, 0].numel() + 1,), -torch.inf)  # the last value is of no pair
+    table, none = flat[:-1].view(batch, hs, ws, ht, wt), len(flat) - 1
+    score = scorer(maps, scoring, dilation, votes)
+
+    def fill(places: Tensor) -> None:
+        flat[places] = score(places).to(flat.dtype)
+        flat[none:].fill_(-torch.inf)
+
     places = initial_places(maps[:, -1], options.candidates) if initial is None else initial
-    score((places + torch.arange(len(maps), device=maps.device)[:, None] * table[0].numel()).flatten())
-    steps, ones = _steps(options.offsets, maps.device), torch.arange(-1, 2, device=maps.device)
-    around = torch.cartesian_prod(ones, ones)
-    still = torch.zeros_like(around)
-    moves = torch.cat([torch.cat([steps, steps], 1), torch.cat([still, around], 1), torch.cat([around, still], 1)])
+    fill((places + torch.arange(batch, device=maps.device)[:, None] * table[0].numel()).flatten())
+    moves, most = _moves(options.offsets, maps.device), NEW * batch * (hs * ws + ht * wt)
     for _ in range(options.iterations):
-        score(_moved(best_pairs(table), moves, table.shape))
+        proposed = torch.zeros_like(flat, dtype=torch.bool)
+        proposed.index_fill_(0, _moved(best_pairs(table), moves, table.shape), True)
+        fill(_listed(proposed[:none] & table.isneginf().flatten(), most))
     return table
 
 
-def _steps(offsets: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
-    return torch.tensor(offsets, dtype=torch.long, device=device).view(-1, 2)
+@lru_cache(maxsize=16)
+def _moves(offsets: Offsets, device: torch.device) -> Tensor:
+    """Return by how much propagation and refinement move a pair, ``(M, 4)``: copied to the device once."""
+    steps = torch.tensor(offsets, dtype=torch.long).view(-1, 2)
+    ones = torch.arange(-1, 2)
+    around = torch.cartesian_prod(ones, ones)
+    still = torch.zeros_like(around)
+    moves = [torch.cat(pair, 1) for pair in ((steps, steps), (still, around), (around, still))]
+    return torch.cat(moves).to(device)
 
 
 def _moved(pairs: Tensor, moves: Tensor, shape: torch.Size) -> Tensor:
-    """Move pairs ``(N, 5)`` by each of ``(M, 4)``; return places in the flat table, -1 outside of it: ``(N · M,)``."""
+    """Move pairs ``(N, 5)`` by each of ``(M, 4)``; return places in the flat table, its length if outside."""
     moved = pairs[:, None] + F.pad(moves, (1, 0))  # (N, M, 5)
     place, inside = torch.zeros_like(moved[..., 0]), torch.ones_like(moved[..., 0], dtype=torch.bool)
     for axis, size in enumerate(shape):
         place = place * size + moved[..., axis]
         inside &= (moved[..., axis] >= 0) & (moved[..., axis] < size)
-    return torch.where(inside, place, -1).flatten()
+    return place.masked_fill(~inside, shape.numel()).flatten()
+
+
+def _listed(marked: Tensor, most: int) -> Tensor:
+    """Return the first places that are marked, ``(most,)``, filled up with the length: `nonzero` of a known size."""
+    ranks = marked.cumsum(0).sub_(1).masked_fill_(~marked, most).clamp_(max=most)
+    places = torch.full((most + 1,), len(marked), dtype=torch.long, device=marked.device)
+    places[ranks] = torch.arange(len(marked), device=marked.device)
+    return places[:most]

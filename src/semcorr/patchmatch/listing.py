@@ -32,7 +32,7 @@ def first_candidates(
         for i in range(by_row):
             highest[targets, i] = -1
         low = np.float32(-1)
-        for q in range(targets):  # loops of their own: this one becomes vectors
+        for q in range(targets):  # loops of their own, which are quicker than one
             value = max(one[p, centres[q]], np.float32(0))
             values[q] = value * value * value * of_source[p] * weights[q]
         for q in range(targets):

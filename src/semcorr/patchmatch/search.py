@@ -27,8 +27,8 @@ class SearchOptions:
 
     Attributes:
         candidates: Highest filtered correlations of each cell that are scored first.
-        iterations: Rounds of propagation and refinement at most; the search ends early once nothing new is proposed.
-            Refinement also scores what sub-cell decoding reads most of: the neighbours of the matches.
+        iterations: Rounds of propagation and refinement at most; the search on the CPU ends early once nothing new is
+            proposed. Refinement also scores what sub-cell decoding reads most of: the neighbours of the matches.
         offsets: From which neighbours matches are propagated, (dy, dx) in cells.
         largest: Cells to a side, in the mean of both pictures, of the largest grid that is searched whole; larger ones
             are searched from coarse to fine.
@@ -65,9 +65,8 @@ def search(
     scores = torch.full_like(maps[:, 0], -torch.inf)
     padded = pad_maps(maps, scoring.radius * dilation)
     places = initial_places(maps[:, -1], options.candidates) if initial is None else initial
-    first = torch.zeros_like(scores, dtype=torch.bool)
-    first.flatten(1).scatter_(1, places, True)
-    fill_scores(scores, first, padded, scoring, dilation, votes)
+    first = torch.zeros(scores.flatten(1).shape, dtype=torch.bool, device=scores.device).scatter_(1, places, True)
+    fill_scores(scores, first.view(scores.shape), padded, scoring, dilation, votes)
     for _ in range(options.iterations):
         candidates = torch.zeros_like(scores, dtype=torch.bool)
         pairs = best_pairs(scores)
@@ -142,7 +141,8 @@ def fill_scores(
     pairs = (candidates & scores.isneginf()).nonzero()  # (N, 5)
     for part in torch.split(pairs, CHUNK):
         found = scoring.score_windows(cut_windows(padded, part, scoring.radius, dilation))
-        scores[tuple(part.T)] = found if votes is None else found + votes[tuple(part.T)]
+        found = found if votes is None else found + votes[tuple(part.T)]
+        scores[tuple(part.T)] = found.to(scores.dtype)
     return len(pairs)
 
 

@@ -27,7 +27,7 @@ def search_triton(
     return search_on_device(maps, scoring, options, dilation, initial, votes, _scorer)
 
 
-def _scorer(maps: Tensor, flat: Tensor, scoring: ScoringFunction, dilation: int, votes: Tensor | None) -> Score:
+def _scorer(maps: Tensor, scoring: ScoringFunction, dilation: int, votes: Tensor | None) -> Score:
     added = torch.zeros((), device=maps.device) if votes is None else votes.float().contiguous()
     side, channels, hidden = 2 * scoring.radius + 1, maps.shape[1], scoring.hidden
     padded, device = pad_maps(maps.float(), scoring.radius * dilation), maps.device
@@ -51,30 +51,32 @@ def _scorer(maps: Tensor, flat: Tensor, scoring: ScoringFunction, dilation: int,
     last = (2 * scoring.out.bias).detach().float().contiguous()
     begins, middle = F.pad(offsets, (0, inner)), int(sum(s * scoring.radius * dilation for s in padded.stride()[1:5]))
     parameters = (weights, bias, mix, mix_bias, out, centre, last)
-    sizes, strides = maps.shape[2:], padded.stride()
+    sizes, strides, none = maps.shape[2:], padded.stride(), maps[:, 0].numel()
 
-    def score(places: Tensor) -> None:
+    def score(places: Tensor) -> Tensor:
+        scores = torch.empty(len(places), device=device)
         if len(places):
             grid = (triton.cdiv(len(places), _PAIRS),)
             _score_places[grid](
-                places, len(places), flat, added, padded, begins, *parameters, *sizes, *strides[:5],
+                places, len(places), none, scores, added, padded, begins, *parameters, *sizes, *strides[:5],
                 middle, len(begins), channels, wide, _PAIRS, _INNER, added.ndim > 0,
             )  # fmt: skip
+        return scores
 
     return score
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _score_places(  # type: ignore[no-untyped-def]
-    places, count, scores, votes, padded, begins, weights, bias, mix, mix_bias, out, centre, last,
+    places, count, none, scores, votes, padded, begins, weights, bias, mix, mix_bias, out, centre, last,
     hs, ws, ht, wt, s0, s1, s2, s3, s4,
     middle, inner, channels: tl.constexpr, wide: tl.constexpr, pairs: tl.constexpr, chunk: tl.constexpr,
     voted: tl.constexpr,
 ):  # fmt: skip
     index = tl.program_id(0) * pairs + tl.arange(0, pairs)
-    place = tl.load(places + index, mask=index < count, other=-1)
-    new = tl.load(scores + place, mask=place >= 0, other=0.0) == float("-inf")
-    if tl.max(new.to(tl.int32), 0) > 0:
+    place = tl.load(places + index, mask=index < count, other=none)
+    here = place < none
+    if tl.max(here.to(tl.int32), 0) > 0:
         qx, rest = place % wt, place // wt
         qy, rest = rest % ht, rest // ht
         px, rest = rest % ws, rest // ws
@@ -84,7 +86,7 @@ def _score_places(  # type: ignore[no-untyped-def]
         other = one
         for k in range(0, inner, chunk):
             step = tl.load(begins + k + steps)
-            values = tl.load(corner[:, None] + step[None, :], mask=new[:, None], other=0.0)
+            values = tl.load(corner[:, None] + step[None, :], mask=here[:, None], other=0.0)
             weight = weights + (k + steps)[:, None] * wide + lanes[None, :]
             one = tl.dot(values, tl.load(weight), one, input_precision="ieee")
             other = tl.dot(values, tl.load(weight + inner * wide), other, input_precision="ieee")
@@ -94,7 +96,7 @@ def _score_places(  # type: ignore[no-untyped-def]
         other = tl.maximum(tl.dot(tl.maximum(other, 0.0), mixing, input_precision="ieee") + second, 0.0)
         score = tl.sum((one + other) * tl.load(out + lanes)[None, :], 1) + tl.load(last)
         for channel in tl.static_range(channels):
-            score += tl.load(centre + channel) * tl.load(corner + middle + channel, mask=new, other=0.0)
+            score += tl.load(centre + channel) * tl.load(corner + middle + channel, mask=here, other=0.0)
         if voted:
-            score += tl.load(votes + place, mask=new, other=0.0)
-        tl.store(scores + place, score, mask=new)
+            score += tl.load(votes + place, mask=here, other=0.0)
+        tl.store(scores + index, score, mask=here)

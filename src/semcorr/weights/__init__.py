@@ -94,9 +94,9 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "a3318fc9d36e6068d7fd5feb4334c60d9a3000410a10d019c81a5c6156107f75"),
+    "pmnc": Embedded("pmnc.safetensors", "9284e0ede9e5e7bc2836641aebf1e9b4c4a5fdd2abb0d28537d5543ca74ed1b6"),
     "pmnc-universal": Embedded(
-        "pmnc-universal.safetensors", "2d899cdb8df945058460fb9ab615266439a4c2353ae81e18cf82a453fb56b6ac"
+        "pmnc-universal.safetensors", "118cb8edd4a3e120ad32be40675dd9f1d3a2522c4f5aaa60d0d56bf67227339e"
     ),
     "ancnet": Embedded("ancnet.safetensors", "125ef746659e9ca8e87c7097c314606a334bae97322d92e353d60e27764ba0f8"),
     "ncnet": Embedded("ncnet.safetensors", "27dbf9ace02466c321ef1e73126222804c05eb44fb016f7811527837aaccd536"),
