@@ -113,7 +113,7 @@ class ANCNetRecipe:
 ModelRecipe: TypeAlias = PMNCRecipe | NCNetRecipe | ANCNetRecipe
 LearnedMatcher: TypeAlias = PMNC | NCNet | ANCNet
 
-_BACKBONE = "backbone."  # what a trained backbone's tensors are called in a file
+BACKBONE = "backbone."  # what a trained backbone's tensors are called in a file
 FINE = "fine."  # and those of fine descriptors
 _KINDS: dict[str, type[PMNCRecipe] | type[NCNetRecipe] | type[ANCNetRecipe]] = {
     "pmnc": PMNCRecipe,
@@ -178,9 +178,9 @@ def build(stored: Weights) -> Built:
         tensors = {key: value.float() for key, value in stored.tensors.items()}
         if isinstance(recipe, PMNCRecipe):
             return _build_pmnc(recipe, tensors)
-        matcher = recipe.build()
-        matcher.load_state_dict(tensors)
-        return Built(recipe, matcher.eval().requires_grad_(False))
+        matcher, (others, backbone) = recipe.build(), _apart(tensors)
+        matcher.load_state_dict(others)
+        return Built(recipe, matcher.eval().requires_grad_(False), backbone=backbone)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
@@ -200,6 +200,12 @@ def _build_pmnc(recipe: PMNCRecipe, tensors: dict[str, Tensor]) -> Built:
         early, deep = (tensors[f"{FINE}{name}.weight"].shape[1] for name in ("from_early", "from_deep"))
         fine = FineDescriptors(early, deep, recipe.fine)
         parts["fine"] = fine.eval().requires_grad_(False)
-    backbone = {key.removeprefix(_BACKBONE): value for key, value in tensors.items() if key.startswith(_BACKBONE)}
-    nn.ModuleDict(parts).load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_BACKBONE)})
-    return Built(recipe, matcher, adapter, fine, backbone or None)
+    others, backbone = _apart(tensors)
+    nn.ModuleDict(parts).load_state_dict(others)
+    return Built(recipe, matcher, adapter, fine, backbone)
+
+
+def _apart(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """Part the tensors of a file into those of the model and those of its trained backbone, None if it has none."""
+    backbone = {key.removeprefix(BACKBONE): value for key, value in tensors.items() if key.startswith(BACKBONE)}
+    return {key: value for key, value in tensors.items() if not key.startswith(BACKBONE)}, backbone or None

@@ -117,7 +117,7 @@ def load(
     if backbone_weights is not None:
         changes["weights"] = os.fspath(backbone_weights)
     options = replace(recipe.features, **{key: value for key, value in changes.items() if value is not None})
-    if adapter is not None and (options.backbone, options.stages) != own:
+    if (adapter or tuned) and (options.backbone, options.stages) != own:
         raise ModelError(
             f"{name!r} was trained together with the features of {own[0]!r}: for other features choose 'pmnc-universal'"
         )

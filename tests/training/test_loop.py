@@ -101,6 +101,35 @@ def test_dense_networks_learn_in_the_same_loop(tmp_path, folder, cat, model, los
         semcorr.load("pmnc", weights=weights)
 
 
+@pytest.mark.parametrize("loss", ["cross-entropy", "weak"])
+@pytest.mark.parametrize("frozen", [3, 5])  # before the first stage that is used, and behind it
+def test_second_stage_trains_the_last_blocks_too(tmp_path, folder, cat, loss, frozen):
+    import semcorr
+
+    def recipe(out, more=""):
+        path = recipe_file(tmp_path, folder, out, steps=4)
+        model = path.read_text().replace("  radius: 1\n  hidden: 4", NCNET)
+        path.write_text(f"{model}\nloss: {loss}\n{more}")
+        return read_recipe(path)
+
+    first = train(recipe("first"))
+    second = train(recipe("second", f"start: {first}\nfrozen_blocks: {frozen}\nbackbone_rate: 1.0e-3\n"))
+    stored = read_weights(second).tensors
+    before = FeatureExtractor(recipe("first").model.features).network.state_dict(prefix="backbone.")
+    moved = {key.split(".")[2] for key, value in before.items() if not torch.equal(stored[key], value)}
+    assert moved == {str(index) for index in range(frozen, 7)}
+    model = semcorr.load("ncnet", weights=second)
+    assert model.match(cat, cat).forward.confidence.shape == (8, 12)
+    held = model.features.network.state_dict(prefix="backbone.")
+    assert all(torch.equal(held[key], stored[key]) for key in before)
+    with pytest.raises(ModelError, match="was trained together with the features"):
+        semcorr.load("ncnet", weights=second, stages=(3,))
+    third = train(recipe("third", f"start: {second}\nfrozen_blocks: {frozen}\n"))
+    assert read_weights(third).recipe["training"]["step"] > 0
+    with pytest.raises(DataError, match="do not fit the recipe's model"):
+        train(recipe("frozen", f"start: {second}\n"))
+
+
 def test_weak_training_reads_no_keypoints_and_keeps_the_last_weights(tmp_path, folder):
     photos = json.loads((folder / "train.json").read_text())
     unlike = [{**photo, "keypoints": {f"only here {i}": [1, 1]}} for i, photo in enumerate(photos)]

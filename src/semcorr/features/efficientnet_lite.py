@@ -101,9 +101,9 @@ class EfficientNetLite(nn.Module):
         return x
 
     def later_stages(self, x: Tensor, blocks: int) -> list[Tensor]:
-        """Return those of the wanted stages that come after what `stem` has computed."""
+        """Return those of the wanted stages that are what `stem` has computed, or come after it."""
         wanted = {_LAST_OF_STAGE[index] for index in self.feature_info.out_indices}
-        found = []
+        found = [x] if blocks - 1 in wanted else []
         for index, group in enumerate(self.blocks[blocks:], start=blocks):
             x = group(x)
             if index in wanted:

@@ -8,8 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from semcorr.consensus.scoring import sample_rows
+from semcorr.features.efficientnet_lite import EfficientNetLite
+from semcorr.geometry import Size
 from semcorr.matchers.ancnet import ANCNet
 from semcorr.matchers.ncnet import NCNet
+from semcorr.recipes import BACKBONE
+from semcorr.training.backbone import later_features
 from semcorr.training.losses import cross_entropy, one_to_one, smoothed, target_probability, weak_loss
 from semcorr.training.proxy import Example
 
@@ -22,31 +26,49 @@ class ConsensusModel(nn.Module):
     Args:
         matcher: The network that learns.
         loss: ``"weak"`` needs no keypoints, but an example's negative.
+        backbone: Learns with it, but for its first blocks, as in the second stage of NC-Net's training; None leaves the
+            features of an example as they are.
+        frozen: How many blocks of the backbone stay as they are.
     """
 
-    def __init__(self, matcher: NCNet | ANCNet, loss: Loss) -> None:
+    def __init__(
+        self, matcher: NCNet | ANCNet, loss: Loss, backbone: EfficientNetLite | None = None, frozen: int = 0
+    ) -> None:
         super().__init__()
-        self.matcher, self.loss = matcher, loss
+        self.matcher, self.loss, self.backbone, self.frozen = matcher, loss, backbone, frozen
+
+    def features(self, kept: Tensor, grid: Size) -> Tensor:
+        """Return the features ``(1, C, rows, columns)`` of what an example holds of one picture."""
+        return kept[None] if self.backbone is None else later_features(self.backbone, self.frozen, kept, grid)
 
     def forward(self, example: Example) -> Tensor:
         """Return the mean loss over both directions, a scalar."""
-        values = self.matcher.consensus_map(example.source[None], example.target[None])
+        source, target = (
+            self.features(example.source, example.grids[0]),
+            self.features(example.target, example.grids[1]),
+        )
+        values = self.matcher.consensus_map(source, target)
         if self.loss == "weak":
             if example.negative is None:
                 raise ValueError("the weak loss needs a negative in every example")
-            others = self.matcher.consensus_map(example.negative[None], example.target[None])
+            others = self.matcher.consensus_map(self.features(*example.negative), target)
             return weak_loss(self.matcher.to_scores(values), self.matcher.to_scores(others))
         there = self._of_rows(values, example.source_cells, example.target_cells)
         back = self._of_rows(values.permute(0, 3, 4, 1, 2), example.target_cells, example.source_cells)
         return (there + back) / 2
 
     def learned(self) -> dict[str, Tensor]:
-        """Return what a weights file holds."""
-        return dict(self.matcher.state_dict())
+        """Return what a weights file holds: the whole backbone too, if it was trained."""
+        trained = {} if self.backbone is None else self.backbone.state_dict(prefix=BACKBONE)
+        return {**self.matcher.state_dict(), **trained}
 
     def score_points(self, example: Example) -> Tensor:
         """Score the source's keypoints against every target cell: ``(K, ht, wt)``."""
-        values = self.matcher.consensus_map(example.source[None], example.target[None])
+        source, target = (
+            self.features(example.source, example.grids[0]),
+            self.features(example.target, example.grids[1]),
+        )
+        values = self.matcher.consensus_map(source, target)
         return self._rows(values, example.source_cells)
 
     def _of_rows(self, values: Tensor, known: Tensor, wanted: Tensor) -> Tensor:

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.correlation import correlation_channels, cosine_correlation
-from semcorr.features import FeatureExtractor, join_stages
+from semcorr.features import FeatureExtractor
 from semcorr.features.adapter import Adapter
-from semcorr.features.efficientnet_lite import EfficientNetLite, trainable
-from semcorr.features.pointwise import with_pointwise
+from semcorr.features.efficientnet_lite import EfficientNetLite
 from semcorr.geometry import Size, cells_to_sampling
+from semcorr.training.backbone import later_features, unfrozen
 from semcorr.training.losses import cross_entropy, target_probability
 from semcorr.training.proxy import Example, proxy_loss, score_points
 
@@ -78,19 +78,14 @@ class JointModel(nn.Module):
         self.scoring, self.adapter = scoring, adapter
         self.backbone: EfficientNetLite | None = None
         if frozen is not None:
-            self.backbone = trainable(extractor.network)
-            with_pointwise(self.backbone)
-            self.backbone.blocks[frozen:].requires_grad_(True)
+            self.backbone = unfrozen(extractor, frozen)
         self.scale = nn.Parameter(torch.tensor(3.0))  # logarithm of what multiplies the cosines
 
     def features(self, stem: Tensor, grid: Size) -> Tensor:
         """Return adapted features ``(1, C, rows, columns)`` of one picture's stem."""
         if self.backbone is None or self.frozen is None:
             return cast(Tensor, self.adapter(stem[None]))
-        with torch.autocast(stem.device.type, enabled=False):  # depthwise gradients in bfloat16 take thrice the time
-            values = stem[None].contiguous(memory_format=torch.channels_last)
-            features = join_stages(self.backbone.later_stages(values, self.frozen), grid)
-        return cast(Tensor, self.adapter(features))
+        return cast(Tensor, self.adapter(later_features(self.backbone, self.frozen, stem, grid)))
 
     def forward(self, groups: Sequence[Sequence[Pictured]], rng: np.random.Generator) -> Tensor:
         """Return the loss, a scalar.

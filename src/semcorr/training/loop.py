@@ -36,7 +36,8 @@ from semcorr.features import FeatureExtractor
 from semcorr.features.fine import FineDescriptors
 from semcorr.geometry import Size
 from semcorr.metrics import ALPHAS
-from semcorr.recipes import FINE, PMNCRecipe, recipe_to_dict
+from semcorr.recipes import BACKBONE, FINE, PMNCRecipe, recipe_to_dict
+from semcorr.training.backbone import unfrozen
 from semcorr.training.checkpoint import load_checkpoint, save_checkpoint
 from semcorr.training.consensus import ConsensusModel
 from semcorr.training.joint import JointModel
@@ -191,7 +192,9 @@ def _locate(objective: Objective, example: Example) -> Tensor:
 def build_objective(recipe: TrainingRecipe, extractor: FeatureExtractor) -> Objective:
     """Build what a recipe's model learns with, untrained but for the backbone."""
     if not isinstance(recipe.model, PMNCRecipe):
-        return ConsensusModel(recipe.model.build(), recipe.loss)
+        frozen = recipe.frozen_blocks
+        backbone = None if frozen is None else unfrozen(extractor, frozen)
+        return ConsensusModel(recipe.model.build(), recipe.loss, backbone, frozen or 0)
     scoring, adapter = recipe.model.build().scoring, recipe.model.build_adapter(extractor.channels)
     if adapter is None:
         return ProxyModel(scoring, recipe.model.votes)
@@ -222,13 +225,11 @@ def begin_from(objective: Objective, start: str) -> None:
         DataError: If the weights are of a model of another shape.
     """
     tensors = (MODELS[start].load() if start in MODELS else read_weights(Path(start))).tensors
-    learning: nn.Module = objective
-    if isinstance(objective, ConsensusModel):
-        learning = objective.matcher
-    elif isinstance(objective, RefineModel):
-        learning = objective.joint
+    learning: nn.Module = objective.joint if isinstance(objective, RefineModel) else objective
     fine = {key.removeprefix(FINE): value for key, value in tensors.items() if key.startswith(FINE)}
     tensors = {key: value for key, value in tensors.items() if not key.startswith(FINE)}
+    if isinstance(objective, ConsensusModel):  # whose files name the matcher's tensors without it
+        tensors = {key if key.startswith(BACKBONE) else f"matcher.{key}": value for key, value in tensors.items()}
     before = {key: value.clone() for key, value in _frozen(learning).items()}
     try:
         missing, unknown = learning.load_state_dict(tensors, strict=False)
@@ -236,7 +237,9 @@ def begin_from(objective: Objective, start: str) -> None:
             objective.fine.load_state_dict(fine)
     except RuntimeError:
         missing, unknown = ["of another shape"], []
-    if unknown or set(missing) - {"scale"}:
+    untrained = not any(key.startswith(BACKBONE) for key in tensors)
+    lacking = {key for key in missing if not (untrained and key.startswith(BACKBONE))} - {"scale"}
+    if unknown or lacking:
         raise DataError(
             f"start: the weights of {start} do not fit the recipe's model: give it the same adapter, radius, hidden, "
             "stages, fine and frozen_blocks"
@@ -250,7 +253,7 @@ def begin_from(objective: Objective, start: str) -> None:
 
 def _frozen(objective: nn.Module) -> dict[str, Tensor]:
     """Return the tensors of a trained backbone's frozen part."""
-    if not isinstance(objective, JointModel) or objective.backbone is None or objective.frozen is None:
+    if not isinstance(objective, JointModel | ConsensusModel) or objective.backbone is None or objective.frozen is None:
         return {}
     later = tuple(f"blocks.{index}." for index in range(objective.frozen, len(objective.backbone.blocks)))
     return {key: value for key, value in objective.backbone.state_dict().items() if not key.startswith(later)}

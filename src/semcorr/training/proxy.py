@@ -23,12 +23,12 @@ class Example(NamedTuple):
     """One annotated pair, ready for the proxy model.
 
     Attributes:
-        source: Features ``(C, hs, ws)``, L2-normalised over C.
+        source: Features ``(C, hs, ws)``, L2-normalised over C; where a backbone learns, what its frozen blocks made.
         target: Features ``(C, ht, wt)``.
         source_cells: Keypoints ``(K, 2)`` (x, y) in cell coordinates of the source's grid.
         target_cells: The same keypoints in the target's grid.
         grids: Rows and columns of the source's features and of the target's.
-        negative: Features of another pair's source, for losses that need no keypoints.
+        negative: Features of another pair's source, and their rows and columns, for losses that need no keypoints.
     """
 
     source: Tensor
@@ -36,7 +36,7 @@ class Example(NamedTuple):
     source_cells: Tensor
     target_cells: Tensor
     grids: tuple[Size, Size]
-    negative: Tensor | None = None
+    negative: tuple[Tensor, Size] | None = None
 
 
 class ProxyModel(nn.Module):

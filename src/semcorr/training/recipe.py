@@ -50,8 +50,8 @@ class TrainingRecipe:
             their pairs, ``pairs`` are scored.
         together: Where the model has an adapter: sets of categories whose keypoints of one name mean the same, and
             whose pictures are matched with each other; every other category keeps to itself.
-        frozen_blocks: Where the model has an adapter: how many of the backbone's blocks stay as they are; later
-            ones are trained with it. None trains none.
+        frozen_blocks: How many of the backbone's blocks stay as they are; later ones are trained with the model, which
+            for pmnc must have an adapter. None trains none.
         contrast: Where the model has an adapter: weight of the loss on the features of all pairs of pictures.
         warps: Pairs in a step of a photograph and a bent, recoloured view of it.
         pseudo_labels: File of points that earlier models matched on ``photographs``, from scripts/pseudo_labels.py.
@@ -144,8 +144,10 @@ class TrainingRecipe:
                 "fine descriptors are trained on a finished model whose early blocks are frozen: give model.adapter, "
                 f"start, and frozen_blocks {EARLY_BLOCKS}"
             )
-        if self.frozen_blocks is not None and not self.joint:
-            raise ValueError("a backbone is trained together with an adapter: give the model one")
+        if self.frozen_blocks is not None and self.model.kind == "pmnc" and not self.joint:
+            raise ValueError("pmnc trains a backbone together with an adapter: give the model one")
+        if self.frozen_blocks is not None and self.others:
+            raise ValueError("a backbone that learns is one kind of features: leave out others, or frozen_blocks")
         if self.others and self.joint:
             raise ValueError("an adapter belongs to one kind of features: leave out others, or the adapter")
         if self.loss == "weak" and self.warps:

@@ -338,7 +338,10 @@ class FeatureBank:
         source, target = self.features(drawn.source), self.features(drawn.target)
         grids = self._grid(drawn.source, source), self._grid(drawn.target, target)
         there, here = _cells(drawn.source_points, grids[0]), _cells(drawn.target_points, grids[1])
-        negative = None if drawn.negative is None else self.features(drawn.negative)
+        negative = None
+        if drawn.negative is not None:
+            other = self.features(drawn.negative)
+            negative = other, self._grid(drawn.negative, other)
         return Example(source, target, there.to(source.device), here.to(target.device), grids, negative)
 
     def pictured(self, picture: Picture) -> Pictured:
