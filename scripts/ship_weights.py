@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
+import semcorr
 from semcorr.patchmatch import SearchOptions
 from semcorr.recipes import build
 from semcorr.weights import FOLDER, Weights, read_weights, write_weights
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--grid", type=int, help="the grid that is used, where it is not the one of the training")
     arguments = parser.parse_args()
     stored = read_weights(arguments.file)
-    build(stored)
+    semcorr.load(build(stored).recipe.kind, weights=arguments.file)
     path = FOLDER / f"{arguments.name}.safetensors"
     small = {key: value.half() if key.startswith(HALVED) else value for key, value in stored.tensors.items()}
     model = dict(stored.recipe["model"])

@@ -68,17 +68,12 @@ def quick_products() -> Iterator[None]:
 EPS = 1e-5  # from the authors' code
 
 
-def filter_weights(flat: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor]:
-    """Return 1 / (largest positive correlation + eps) of every source cell and of every target cell.
+def filter_weight(highest: Tensor, eps: float = EPS) -> Tensor:
+    """Return 1 / (largest positive correlation + eps) of cells, from their largest correlation.
 
-    Args:
-        flat: Correlations ``(B, P, Q)``.
-        eps: As for `soft_mutual_filter`, which multiplies the cube of a positive correlation by both.
-
-    Returns:
-        ``(B, P)`` and ``(B, Q)``.
+    `soft_mutual_filter` multiplies the cube of a positive correlation by those of its source cell and its target cell.
     """
-    return 1 / (flat.amax(2).clamp(min=0) + eps), 1 / (flat.amax(1).clamp(min=0) + eps)
+    return 1 / (highest.clamp(min=0) + eps)
 
 
 def soft_mutual_filter(correlation: Tensor, eps: float = EPS) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from semcorr.consensus.scoring import ScoringFunction
 from semcorr.consensus.voting import vote, votes_of_points
-from semcorr.correlation import correlation_channels, cosine_correlation, filter_weights, soft_mutual_filter
+from semcorr.correlation import correlation_channels, cosine_correlation, filter_weight, soft_mutual_filter
 from semcorr.decode import ScoredPairs
 from semcorr.features import FeatureMap
 from semcorr.geometry import cell_centres
@@ -130,7 +130,7 @@ def test_compiled_votes_are_the_same(grids):
     source, target = (maps_of(grid, seed).tensor[:1] for seed, grid in enumerate(grids))
     correlation = cosine_correlation(source, target)
     flat = correlation.flatten(3).flatten(1, 2)
-    of_source, of_target = (weights[0].numpy() for weights in filter_weights(flat))
+    of_source, of_target = (filter_weight(flat[0].amax(axis)).numpy() for axis in (1, 0))
     ballot = Ballot(flat[0].clone().numpy(), of_source, of_target, (*grids[0], *grids[1]))
     expected = vote(soft_mutual_filter(correlation)[0])
     found = torch.from_numpy(ballot.of(np.arange(flat.numel()))).view(expected.shape)

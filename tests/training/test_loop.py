@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,10 +125,18 @@ def test_second_stage_trains_the_last_blocks_too(tmp_path, folder, cat, loss, fr
     assert all(torch.equal(held[key], stored[key]) for key in before)
     with pytest.raises(ModelError, match="was trained together with the features"):
         semcorr.load("ncnet", weights=second, stages=(3,))
-    third = train(recipe("third", f"start: {second}\nfrozen_blocks: {frozen}\n"))
-    assert read_weights(third).recipe["training"]["step"] > 0
+    still = "learning_rate: 1.0e-12\nbackbone_rate: 1.0e-12\n"
+    third = train(recipe("third", f"start: {second}\nfrozen_blocks: {frozen}\n{still}"))
+    assert all(torch.allclose(value, stored[key], atol=1e-7) for key, value in read_weights(third).tensors.items())
     with pytest.raises(DataError, match="do not fit the recipe's model"):
         train(recipe("frozen", f"start: {second}\n"))
+    with pytest.raises(DataError, match="frozen_blocks must be 5 at most"):
+        train(recipe("late", f"start: {first}\nfrozen_blocks: 6\n"))
+    assert model.features.key != semcorr.load("ncnet", weights=first).features.key  # features are kept by it
+    one = recipe("one", f"start: {second}\nfrozen_blocks: {frozen}\n")
+    one = replace(one, model=replace(one.model, features=replace(one.model.features, stages=(4,))))
+    with pytest.raises(DataError, match="whose stages is not"):
+        train(one)
 
 
 def test_weak_training_reads_no_keypoints_and_keeps_the_last_weights(tmp_path, folder):
@@ -222,6 +231,7 @@ def test_broken_checkpoint_is_said(tmp_path, folder):
         ({"pairs": "3\ndevices: 2"}, "3 pairs cannot be shared by 2 devices"),
         ({"steps": "8\nloss: strong"}, "loss: "),
         ({"warmup": "2\nloss: weak"}, "pmnc does not compute"),
+        ({"warmup": "2\nfrozen_blocks: 3"}, "together with an adapter"),
         ({"  radius": "1\n  kind: ncnett"}, "model: "),
         ({"  radius": "1\n  kind: ncnet"}, "model.ncnet.radius: "),
     ],
@@ -368,7 +378,7 @@ def test_a_start_that_trained_what_shall_stay_frozen_is_refused(tmp_path, folder
         path.write_text("\n".join([text, "pictures: 2", *more]) + "\n")
         return read_recipe(path)
 
-    first = train(recipe("first", "frozen_blocks: 3", "backbone_rate: 0.5"))
+    first = train(recipe("first", "frozen_blocks: 3", "backbone_rate: 1.0e-2"))
     assert train(recipe("same", "frozen_blocks: 3", f"start: {first}")).is_file()
     with pytest.raises(DataError, match="has trained blocks"):
         train(recipe("more", "frozen_blocks: 5", f"start: {first}"))
@@ -395,7 +405,7 @@ def test_fine_descriptors_learn_on_a_finished_model(tmp_path, folder, cat):
     assert semcorr.load(weights=weights, decoding="argmax").match(cat, cat).forward.confidence.shape == (8, 12)
     again = recipe("again", 8, f"start: {weights}")
     objective = build_objective(again, FeatureExtractor(again.model.features))
-    begin_from(objective, again.start)
+    begin_from(objective, again, again.start)
     assert all(torch.equal(objective.state_dict()[key], after[key]) for key in after if key.startswith("fine."))
     with pytest.raises(DataError, match="do not fit"):
         train(recipe("wider", 16, f"start: {weights}"))

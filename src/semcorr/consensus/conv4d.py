@@ -166,7 +166,7 @@ def _fold_weight(weight: Tensor, fold: _Fold) -> Tensor:
 
 
 def _blocks(maps: Tensor, channels: int) -> Iterator[Block]:
-    """Divide the source grid of ``(B, C, hs, ws, ht, wt)`` into blocks; so many channels of one have about `_BYTES`."""
+    """Divide the source grid of ``(B, C, hs, ws, ht, wt)`` into blocks of which so many channels fit the limit."""
     batch, _, hs, ws, ht, wt = maps.shape
     size = batch * channels * ht * wt * maps.element_size()
     cells = max(1, (_BYTES if maps.device.type == "cpu" else _BYTES_ELSEWHERE) // max(1, size))

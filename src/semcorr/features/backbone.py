@@ -96,7 +96,8 @@ class FeatureExtractor(nn.Module):
         if precision not in get_args(Precision):
             raise ValueError(f"precision must be {' or '.join(map(repr, get_args(Precision)))}; got {precision!r}")
         self.options, self.trained_grid, self.precision = options, trained_grid, precision
-        self.key: Hashable = (options, precision) if adapter is None else (options, precision, object())
+        own = None if adapter is None and tuned is None else object()  # features that no other extractor computes
+        self.key: Hashable = (options, precision, own)
         self._dtype = getattr(torch, precision)
         start = options if tuned is None else replace(options, weights="random")
         network, self.stride = _try_out(_build(start), options)

@@ -77,6 +77,7 @@ class EfficientNetLite(nn.Module):
         self.feature_info = StageInfo(
             [{"num_chs": widths[last], "reduction": 2 << stage} for stage, last in enumerate(_LAST_OF_STAGE)], indices
         )
+        self.first_stage = _LAST_OF_STAGE[indices[0]]  # the group of blocks whose output is the first wanted stage
         self.conv_stem = _convolution(3, _STEM, 3, 2)
         self.bn1 = nn.BatchNorm2d(_STEM, _EPS)
         self.blocks = nn.ModuleList()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from semcorr.compiling import compile_once
 from semcorr.consensus.scoring import ScoringFunction, what_is_read
-from semcorr.correlation import filter_weights, quick_products
+from semcorr.correlation import filter_weight, quick_products
 from semcorr.decode import ScoredPairs
 from semcorr.patchmatch.ballot import Ballot, TileBallot
 from semcorr.patchmatch.coarse import tiles_of
@@ -34,6 +34,7 @@ from semcorr.patchmatch.listing import (
 from semcorr.patchmatch.search import SearchOptions
 
 _BLOCK = 8 * ROWS  # pairs scored at once: their windows at one source offset fit the first cache
+_BYTES = 400_000  # of correlations that are multiplied at once, before they are laid out
 _INNER = 64  # values of a pair that are multiplied at once, at least
 _LEAST = 384  # pairs that are worth a call
 _PARTS = 4  # calls for each thread: the thread that counts the votes begins later than the others
@@ -153,28 +154,36 @@ class Maps(NamedTuple):
 def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Maps:
     """Correlate two feature maps ``(C, hs, ws)`` and ``(C, ht, wt)`` of one pair."""
     (hs, ws), (ht, wt) = source.shape[1:], target.shape[1:]
-    reach = radius * dilation
-    columns = -(-(wt + 2 * reach) // dilation) * dilation
-    margin = (reach, columns - wt - reach, reach, reach)
-    places = torch.arange((ht + 2 * reach) * columns).view(ht + 2 * reach, columns)
-    padded, places = (
-        tensor.view(*tensor.shape[:-1], -1, dilation).transpose(-1, -2).flatten(-2)
-        for tensor in (torch.nn.functional.pad(target, margin), places)
-    )
-    inverse = torch.empty(places.numel(), dtype=torch.long)
-    inverse[places.flatten()] = torch.arange(places.numel())
-    inverse = inverse.view(places.shape)
-    memory = torch.empty(hs * ws * inverse.numel() + SLACK)
-    memory[-SLACK:] = 0
-    flat = memory[:-SLACK].view(hs * ws, -1)
+    reach, sources = radius * dilation, hs * ws
+    rows, runs = ht + 2 * reach, -(-(wt + 2 * reach) // dilation)
+    memory = torch.zeros(sources * rows * dilation * runs + SLACK)
+    flat = memory[:-SLACK].view(sources, -1)
+    laid_out = flat.view(sources, rows, dilation, runs)
+    of_source, of_target = torch.empty(sources), torch.zeros(ht * wt)
+    one, other = source.float().flatten(1).T, target.float().flatten(1)
+    step = max(1, _BYTES // (4 * ht * wt))
     with quick_products():
-        torch.matmul(source.float().flatten(1).T, padded.float().flatten(1), out=flat)
-    weights = filter_weights(flat[None])
-    of_target = torch.nn.functional.pad(weights[1][0], (0, SLACK))
-    begins = inverse[:ht, :wt].flatten().numpy()
-    centres = inverse[reach : reach + ht, reach : reach + wt].flatten().numpy()
-    grid = (hs, ws, ht, wt)
-    return Maps(flat.numpy(), weights[0][0].numpy(), of_target.numpy(), begins, centres, columns * dilation, grid)
+        for begin in range(0, sources, step):
+            product = one[begin : begin + step] @ other
+            of_source[begin : begin + step] = product.amax(1)
+            torch.maximum(of_target, product.amax(0), out=of_target)
+            for phase in range(dilation):
+                part = product.view(-1, ht, wt)[:, :, phase::dilation]
+                inside = slice(radius, radius + part.shape[2])
+                laid_out[begin : begin + step, reach : reach + ht, phase, inside] = part
+    places = torch.arange(rows * dilation * runs).view(rows, dilation, runs).transpose(1, 2).flatten(1)
+    begins, centres = (places[start : start + ht, start : start + wt].flatten() for start in (0, reach))
+    weights = torch.zeros(places.numel() + SLACK)
+    weights[centres] = filter_weight(of_target)
+    return Maps(
+        flat.numpy(),
+        filter_weight(of_source).numpy(),
+        weights.numpy(),
+        begins.numpy(),
+        centres.numpy(),
+        dilation * dilation * runs,
+        (hs, ws, ht, wt),
+    )
 
 
 def _count_votes(maps: Maps, source: Tensor, target: Tensor, dilation: int) -> Ballot | TileBallot:

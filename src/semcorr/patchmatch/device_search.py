@@ -1,8 +1,8 @@
 """The search on a graphics device: the host waits for nothing, from the correlation map to the table of scores.
 
 The plain search asks the device in every round how many pairs are new. Here a round scores as many as `NEW` allows, in
-a list of fixed length, and what does not fit into it is proposed again in the next; and all rounds are gone through.
-So the same pairs are scored as in `semcorr.patchmatch.search`, as long as they fit.
+a list of fixed length, and what does not fit is left to later rounds, if it is still proposed; and all rounds are gone
+through. So the same pairs are scored as in `semcorr.patchmatch.search`, as long as they fit.
 """
 
 from __future__ import annotations
@@ -102,7 +102,5 @@ def _moved(pairs: Tensor, moves: Tensor, shape: torch.Size) -> Tensor:
 
 def _listed(marked: Tensor, most: int) -> Tensor:
     """Return the first places that are marked, ``(most,)``, filled up with the length: `nonzero` of a known size."""
-    ranks = marked.cumsum(0).sub_(1).masked_fill_(~marked, most).clamp_(max=most)
-    places = torch.full((most + 1,), len(marked), dtype=torch.long, device=marked.device)
-    places[ranks] = torch.arange(len(marked), device=marked.device)
-    return places[:most]
+    counted = marked.cumsum(0, dtype=torch.int32)
+    return torch.searchsorted(counted, torch.arange(1, most + 1, dtype=torch.int32, device=marked.device))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor, join_stages
 from semcorr.features.efficientnet_lite import EfficientNetLite, trainable
 from semcorr.features.pointwise import with_pointwise
@@ -16,8 +17,15 @@ def unfrozen(extractor: FeatureExtractor, frozen: int) -> EfficientNetLite:
 
     Raises:
         ModelError: If the backbone cannot be trained.
+        DataError: If so many blocks leave nothing to learn, or one of the stages behind.
     """
     network = trainable(extractor.network)
+    most = min(1 + network.first_stage, len(network.blocks) - 1)
+    if frozen > most:
+        raise DataError(
+            f"frozen_blocks must be {most} at most for the stages that the features are of; got {frozen}: later blocks "
+            "would be without the first of them, or nothing would learn"
+        )
     with_pointwise(network)
     network.blocks[frozen:].requires_grad_(True)
     return network

@@ -59,11 +59,11 @@ from semcorr.weights import MODELS, Weights, read_weights, write_weights
 
 _MAX_NORM = 5.0  # of the gradient of a step
 _WARP_POINTS = 40  # of a warp, for the loss on the features
-_ROUNDING = 0.05  # of weights that were kept in half precision
+_ROUNDING = 1e-3  # of weights that were kept in half precision, of their size
 
 
 def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
-    """Train a model on the features of a frozen backbone; go on where an earlier run of the same recipe stopped.
+    """Train a model; go on where an earlier run of the same recipe stopped.
 
     Args:
         recipe: The recipe.
@@ -85,7 +85,7 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
     banks = [FeatureBank(extractor, recipe.cache, blocks=recipe.frozen_blocks) for extractor in extractors]
     objective = build_objective(recipe, extractors[0])
     if recipe.start is not None:
-        begin_from(objective, recipe.start)
+        begin_from(objective, recipe, recipe.start)
     average = AveragedModel(objective, avg_fn=partial(_average, recipe.average))
     averaged = cast(Objective, average.module)
     optimizer = _optimizer(objective, recipe)
@@ -213,18 +213,23 @@ def build_objective(recipe: TrainingRecipe, extractor: FeatureExtractor) -> Obje
     return RefineModel(joint, FineDescriptors(extractor.early_channels, extractor.channels, recipe.model.fine))
 
 
-def begin_from(objective: Objective, start: str) -> None:
+def begin_from(objective: Objective, recipe: TrainingRecipe, start: str) -> None:
     """Put in the weights of a trained model.
 
     Args:
         objective: What learns.
+        recipe: Its recipe.
         start: A model of the package by its name, or a file.
 
     Raises:
         ModelError: If there is no such file, or it is broken.
         DataError: If the weights are of a model of another shape.
     """
-    tensors = (MODELS[start].load() if start in MODELS else read_weights(Path(start))).tensors
+    tensors, known = MODELS[start].load() if start in MODELS else read_weights(Path(start))
+    if odd := _unlike(
+        known.get("model", {}), recipe_to_dict(recipe.model), any(key.startswith(BACKBONE) for key in tensors)
+    ):
+        raise DataError(f"start: {start} is of a model whose {odd} is not that of the recipe's model")
     learning: nn.Module = objective.joint if isinstance(objective, RefineModel) else objective
     fine = {key.removeprefix(FINE): value for key, value in tensors.items() if key.startswith(FINE)}
     tensors = {key: value for key, value in tensors.items() if not key.startswith(FINE)}
@@ -241,14 +246,26 @@ def begin_from(objective: Objective, start: str) -> None:
     lacking = {key for key in missing if not (untrained and key.startswith(BACKBONE))} - {"scale"}
     if unknown or lacking:
         raise DataError(
-            f"start: the weights of {start} do not fit the recipe's model: give it the same adapter, radius, hidden, "
-            "stages, fine and frozen_blocks"
+            f"start: the weights of {start} do not fit the recipe's model: give it the same shape (adapter, radius, "
+            "hidden and fine; or kernels and channels), and frozen_blocks if they have a trained backbone"
         )
-    if any((before[key] - value).abs().max() > _ROUNDING for key, value in _frozen(learning).items()):
+    if not all(torch.allclose(value, before[key], _ROUNDING, 1e-6) for key, value in _frozen(learning).items()):
         raise DataError(
             f"start: {start} has trained blocks of the backbone that frozen_blocks keeps as they were: give a smaller "
             "number"
         )
+
+
+def _unlike(start: dict[str, Any], wanted: dict[str, Any], trained: bool) -> str | None:
+    """Name what sets two models apart though their weights may have the same shapes."""
+    for key in ("kind", "normalised"):
+        if start.get(key, "pmnc" if key == "kind" else None) != wanted.get(key):
+            return key
+    theirs, ours = start.get("features", {}), wanted["features"]
+    for key in ("backbone", "stages") if trained else ():
+        if list(theirs.get(key) or ()) != list(ours[key] or ()):
+            return key
+    return None
 
 
 def _frozen(objective: nn.Module) -> dict[str, Tensor]:

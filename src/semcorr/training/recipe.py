@@ -43,7 +43,8 @@ class TrainingRecipe:
             not know.
         photographs: Folder of further photographs without keypoints, ``category/*.jpg``, for warps and pseudo-labels;
             ``leave_out`` has no part in them.
-        cache: Folder in which features are kept, about half a megabyte a view; None keeps them in memory alone.
+        cache: Folder in which features are kept, half a megabyte a view, or, with fewer than three
+            frozen blocks, up to five times that; None keeps them in memory alone.
         steps: Optimiser steps.
         pairs: Pairs with keypoints in a step.
         pictures: Where the model has an adapter: pictures with keypoints in a step, all matched with each other; of

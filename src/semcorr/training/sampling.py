@@ -311,7 +311,8 @@ class FeatureBank:
 
     Args:
         extractor: The backbone.
-        folder: Where it is kept on disk, up to half a megabyte a view; None keeps it in memory alone.
+        folder: Where it is kept on disk, half a megabyte a view, or, with fewer than three frozen blocks, up to
+            five times that; None keeps it in memory alone.
         capacity: Views that are kept in memory; the one unused for longest gives way.
         blocks: Blocks of the backbone that are frozen: what they make of a view is kept; None keeps its features.
     """
