@@ -50,9 +50,7 @@ def main() -> None:
     near: dict[str, list[float]] = {name: [] for name in contenders}
     taken = dict.fromkeys(contenders, 0.0)
     for pair in track(pairs, "matching"):
-        points, truth = pair.points()
-        size = torch.tensor([pair.source.size[1], pair.source.size[0]])
-        points = torch.minimum(points.clamp(min=0), size)
+        points, truth = pair.points_inside(), pair.points()[1]
         longer = max(pair.target.size)
         source, target = (contenders["whole"].encode(photo.path) for photo in (pair.source, pair.target))
         errors["grid 25"].append(errors_of(small.match(source.image, target.image), points, truth) / longer)

@@ -80,7 +80,6 @@ def features(grid: int, channels: int) -> tuple[FeatureMap, FeatureMap]:
 def stages(methods: list[str], grid: int, radius: int, arguments: argparse.Namespace) -> dict[str, Stage]:
     source, target = features(grid, arguments.channels)
     shipped = semcorr.load("pmnc").score
-    options = shipped.options
     torch.manual_seed(0)
     function = (
         shipped.scoring if radius == shipped.scoring.radius else ScoringFunction(radius, 16).requires_grad_(False)
@@ -88,7 +87,7 @@ def stages(methods: list[str], grid: int, radius: int, arguments: argparse.Names
     found: dict[str, Stage] = {}
     for name in methods:
         if name.startswith("pmnc"):
-            score = PMNC(function, options=options, votes=shipped.votes, compiled=name == "pmnc")
+            score = PMNC(function, options=shipped.options, votes=shipped.votes, compiled=name == "pmnc")
         else:
             consensus = CONSENSUS[name.removesuffix(", loop")]().eval().requires_grad_(False)
             score = partial(with_loop, consensus) if name.endswith(", loop") else consensus

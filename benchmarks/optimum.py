@@ -75,11 +75,9 @@ def compare_precision(model: semcorr.Matcher, pairs: list[Pair]) -> None:
     found: dict[bool, list[list[float]]] = {False: [], True: []}
     for pair in track(pairs, "matching"):
         source, target = (model.encode(photo.path) for photo in (pair.source, pair.target))
-        height, width = pair.source.size
-        points = pair.points()[0].clamp(min=0).minimum(torch.tensor([width, height])).numpy()  # as `semcorr evaluate`
         for exhaustive, values in found.items():
             model.score.exhaustive = exhaustive
-            moved = torch.from_numpy(model.match(source, target).transfer(points).points)
+            moved = torch.from_numpy(model.match(source, target).transfer(pair.points_inside()).points)
             errors = pck_distances(moved, pair)
             values.append([100 * (errors <= alpha).float().mean().item() for alpha in ALPHAS])
     for exhaustive, values in found.items():

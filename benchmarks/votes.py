@@ -37,15 +37,13 @@ def main() -> None:
     metrics = {name: PCK() for name in ("nearest", *arguments.votes)}
     for pair in track(pairs, "matching"):
         source, target = (model.encode(photo.path) for photo in (pair.source, pair.target))
-        height, width = pair.source.size
-        points = pair.points()[0].clamp(min=0).minimum(torch.tensor([width, height])).numpy()  # as `semcorr evaluate`
         for name, metric in metrics.items():
             if isinstance(name, float):
                 model.score.votes = name
                 match = model.match(source, target)
             else:
                 match = nearest.match(pair.source.path, pair.target.path)
-            metric.update(torch.from_numpy(match.transfer(points).points), pair)
+            metric.update(torch.from_numpy(match.transfer(pair.points_inside()).points), pair)
     print(f"{len(pairs)} pairs of {arguments.split}, PCK per image, mean over categories of it")
     for name, metric in metrics.items():
         scores = metric.scores()

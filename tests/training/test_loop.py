@@ -405,7 +405,7 @@ def test_fine_descriptors_learn_on_a_finished_model(tmp_path, folder, cat):
     assert semcorr.load(weights=weights, decoding="argmax").match(cat, cat).forward.confidence.shape == (8, 12)
     again = recipe("again", 8, f"start: {weights}")
     objective = build_objective(again, FeatureExtractor(again.model.features))
-    begin_from(objective, again, again.start)
+    begin_from(objective, again)
     assert all(torch.equal(objective.state_dict()[key], after[key]) for key in after if key.startswith("fine."))
     with pytest.raises(DataError, match="do not fit"):
         train(recipe("wider", 16, f"start: {weights}"))

@@ -208,9 +208,7 @@ def _precision(case: Case, settings: Settings) -> dict[str, float | None]:
     shares = []
     for pair in _spread(settings, settings.pairs):
         match = model.match(pair.source.path, pair.target.path)
-        height, width = pair.source.size
-        inside = pair.points()[0].clamp(torch.zeros(2), torch.tensor([width, height]))  # annotators go astray
-        moved = torch.from_numpy(match.transfer(inside).points)
+        moved = torch.from_numpy(match.transfer(pair.points_inside()).points)
         shares.append(pck(pck_distances(moved, pair), 0.1))
     return {"pck": sum(shares) / len(shares)}
 

@@ -79,6 +79,17 @@ class Pair:
         )
         return source, target
 
+    def points_inside(self) -> Tensor:
+        """Return the shared keypoints in the source, ``(K, 2)``; those annotated outside of it move onto its border.
+
+        >>> tall = Photo(Path("cat.jpg"), (300, 200), {"nose": (10, 20), "tail": (201, -3)}, None, "cat")
+        >>> Pair(tall, tall).points_inside()
+        tensor([[ 10.,  20.],
+                [200.,   0.]])
+        """
+        height, width = self.source.size
+        return self.points()[0].clamp(torch.zeros(2), torch.tensor([width, height]))
+
 
 @dataclass(frozen=True)
 class PairSet(Sequence[Pair]):

@@ -241,15 +241,8 @@ def _match_block(
     matches = model.match_many(
         [(known[pair.source.path, features], known[pair.target.path, features]) for pair in whole]
     )
-    moved = iter([match.transfer(_inside(pair)) for match, pair in zip(matches, whole, strict=True)])
+    moved = iter([match.transfer(pair.points_inside().numpy()) for match, pair in zip(matches, whole, strict=True)])
     return [_answer(*next(moved)) if reason is None else {"broken": reason} for reason in reasons]
-
-
-def _inside(pair: Pair) -> NDArray[np.float32]:
-    """Return the source's points, ``(K, 2)``: those that an annotator put outside the picture, on its border."""
-    height, width = pair.source.size
-    points: NDArray[np.float32] = np.clip(pair.points()[0].numpy(), 0, np.array([width, height], dtype=np.float32))
-    return points
 
 
 def _answer(points: NDArray[np.float32], confidence: NDArray[np.float32]) -> dict[str, Any]:

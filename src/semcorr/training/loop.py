@@ -85,7 +85,7 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
     banks = [FeatureBank(extractor, recipe.cache, blocks=recipe.frozen_blocks) for extractor in extractors]
     objective = build_objective(recipe, extractors[0])
     if recipe.start is not None:
-        begin_from(objective, recipe, recipe.start)
+        begin_from(objective, recipe)
     average = AveragedModel(objective, avg_fn=partial(_average, recipe.average))
     averaged = cast(Objective, average.module)
     optimizer = _optimizer(objective, recipe)
@@ -213,22 +213,22 @@ def build_objective(recipe: TrainingRecipe, extractor: FeatureExtractor) -> Obje
     return RefineModel(joint, FineDescriptors(extractor.early_channels, extractor.channels, recipe.model.fine))
 
 
-def begin_from(objective: Objective, recipe: TrainingRecipe, start: str) -> None:
-    """Put in the weights of a trained model.
+def begin_from(objective: Objective, recipe: TrainingRecipe) -> None:
+    """Put in the weights that a recipe starts from.
 
     Args:
         objective: What learns.
-        recipe: Its recipe.
-        start: A model of the package by its name, or a file.
+        recipe: Its recipe, which has a ``start``.
 
     Raises:
         ModelError: If there is no such file, or it is broken.
         DataError: If the weights are of a model of another shape.
     """
+    start = recipe.start
+    assert start is not None
     tensors, known = MODELS[start].load() if start in MODELS else read_weights(Path(start))
-    if odd := _unlike(
-        known.get("model", {}), recipe_to_dict(recipe.model), any(key.startswith(BACKBONE) for key in tensors)
-    ):
+    trained = any(key.startswith(BACKBONE) for key in tensors)
+    if odd := _unlike(known.get("model", {}), recipe_to_dict(recipe.model), trained):
         raise DataError(f"start: {start} is of a model whose {odd} is not that of the recipe's model")
     learning: nn.Module = objective.joint if isinstance(objective, RefineModel) else objective
     fine = {key.removeprefix(FINE): value for key, value in tensors.items() if key.startswith(FINE)}
@@ -242,8 +242,7 @@ def begin_from(objective: Objective, recipe: TrainingRecipe, start: str) -> None
             objective.fine.load_state_dict(fine)
     except RuntimeError:
         missing, unknown = ["of another shape"], []
-    untrained = not any(key.startswith(BACKBONE) for key in tensors)
-    lacking = {key for key in missing if not (untrained and key.startswith(BACKBONE))} - {"scale"}
+    lacking = {key for key in missing if trained or not key.startswith(BACKBONE)} - {"scale"}
     if unknown or lacking:
         raise DataError(
             f"start: the weights of {start} do not fit the recipe's model: give it the same shape (adapter, radius, "
