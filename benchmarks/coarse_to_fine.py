@@ -16,9 +16,9 @@ import torch
 from rich.progress import track
 
 import semcorr
-from semcorr.data.keypoints import load_pairs
-from semcorr.match import Match
-from semcorr.model import Matcher
+from semcorr.data.formats.keypoints import load_pairs
+from semcorr.match.result import Match
+from semcorr.models.matcher import Matcher
 from semcorr.patchmatch import coarse
 
 ALPHAS = (0.1, 0.05, 0.03, 0.01)

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from semcorr.refinement import Refinement, correct, correct_plainly
+from semcorr.match.refine import Refinement, correct, correct_plainly
 
 
 def main() -> None:

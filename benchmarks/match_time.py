@@ -18,9 +18,9 @@ from PIL import Image
 from skimage import data
 
 import semcorr
-from semcorr.decode import decode
 from semcorr.image import load_image
-from semcorr.refinement import refine
+from semcorr.match.refine import refine
+from semcorr.matchers.decode import decode
 
 
 def peak_megabytes() -> float:

@@ -32,16 +32,13 @@ from skimage import data
 from torch import Tensor, nn
 
 import semcorr
-from semcorr.consensus import conv4d as convolution
-from semcorr.consensus.ancnet import AdaptiveConsensus
-from semcorr.consensus.ncnet import NeighbourhoodConsensus
-from semcorr.consensus.scoring import ScoringFunction
-from semcorr.consensus.self_similarity import SelfSimilarity
-from semcorr.decode import decode
 from semcorr.features import FeatureMap
-from semcorr.matchers.ancnet import ANCNet
-from semcorr.matchers.ncnet import NCNet
-from semcorr.matchers.pmnc import PMNC
+from semcorr.matchers import conv4d as convolution
+from semcorr.matchers.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
+from semcorr.matchers.decode import decode
+from semcorr.matchers.ncnet import NCNet, NeighbourhoodConsensus
+from semcorr.matchers.pmnc.matcher import PMNC
+from semcorr.matchers.pmnc.scoring import ScoringFunction
 
 CONSENSUS: dict[str, Callable[[], nn.Module]] = {
     "NC-Net 5-5-5, 16-16-1": lambda: NCNet(NeighbourhoodConsensus((5, 5, 5), (16, 16, 1))),

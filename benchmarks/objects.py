@@ -21,7 +21,7 @@ LABELS = Path(__file__).with_suffix(".json")
 
 
 def main() -> None:
-    """Write a folder as `semcorr.data.keypoints` reads it."""
+    """Write a folder as `semcorr.data.formats.keypoints` reads it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("categories", type=Path)
     parser.add_argument("out", type=Path)

@@ -13,11 +13,10 @@ import torch
 from rich.progress import track
 
 import semcorr
-from semcorr.data.keypoints import load_pairs
+from semcorr.data.formats.keypoints import load_pairs
 from semcorr.data.pairs import Pair
-from semcorr.metrics import ALPHAS, pck_distances
-from semcorr.patchmatch import SearchOptions
-from semcorr.patchmatch.candidates import NEAREST, PROTOTYPE
+from semcorr.matchers.pmnc.search import NEAREST, PROTOTYPE, SearchOptions
+from semcorr.metrics.pck import ALPHAS, pck_distances
 
 TOLERANCE = 1e-3
 ALL = SearchOptions(candidates=10**9, iterations=0)

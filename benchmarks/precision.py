@@ -17,8 +17,8 @@ import torch
 from rich.progress import track
 
 import semcorr
-from semcorr.data.keypoints import load_pairs
-from semcorr.model import Encoded, Matcher
+from semcorr.data.formats.keypoints import load_pairs
+from semcorr.models.matcher import Encoded, Matcher
 
 ALPHAS = (0.1, 0.05, 0.03, 0.01)
 

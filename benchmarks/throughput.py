@@ -21,7 +21,7 @@ from PIL import Image
 from skimage import data
 
 import semcorr
-from semcorr.model import Encoded, Matcher
+from semcorr.models.matcher import Encoded, Matcher
 
 POINTS = [(120.0, 85.0), (200.0, 150.0), (300.0, 220.0)]
 

@@ -13,9 +13,9 @@ import torch
 from rich.progress import track
 
 import semcorr
-from semcorr.data.keypoints import load_pairs
+from semcorr.data.formats.keypoints import load_pairs
 from semcorr.data.pairs import spread
-from semcorr.metrics import ALPHAS, PCK
+from semcorr.metrics.pck import ALPHAS, PCK
 
 
 def main() -> None:

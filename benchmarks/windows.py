@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from semcorr.consensus.scoring import ScoringFunction
-from semcorr.correlation import correlation_channels, cosine_correlation
 from semcorr.features import FeatureOptions
-from semcorr.metrics import ALPHAS
-from semcorr.recipes import PMNCRecipe
+from semcorr.matchers.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.metrics.pck import ALPHAS
+from semcorr.models.configs import PMNCRecipe
 from semcorr.training.loop import train
 from semcorr.training.recipe import TrainingRecipe
 from semcorr.weights import read_weights

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from semcorr.recipes import FINE, build
+from semcorr.models.configs import FINE, build
 from semcorr.weights import Weights, read_weights, write_weights
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import torch
 
-from semcorr.calibration import calibrate, fit_rescaling, rescale
 from semcorr.data.registry import load_dataset, recognise
 from semcorr.evaluation.run import FILE
-from semcorr.metrics import ALPHAS, pck_distances
+from semcorr.matchers.confidence import fit_rescaling, rescale
+from semcorr.metrics.calibration import calibrate
+from semcorr.metrics.pck import ALPHAS, pck_distances
 from semcorr.weights import Weights, read_weights, write_weights
 
 

@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import semcorr
-from semcorr.patchmatch import SearchOptions
-from semcorr.recipes import build
+from semcorr.matchers.pmnc.search import SearchOptions
+from semcorr.models.configs import build
 from semcorr.weights import FOLDER, Weights, read_weights, write_weights
 
 HALVED = ("adapter.", "backbone.")  # whose weights are many, and lose nothing by it

@@ -1,13 +1,19 @@
-"""Real photographs for the tests, from packages of the ``examples`` extra."""
+"""Real photographs for the tests, from packages of the ``examples`` extra, and small data sets made of them."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import sys
 from pathlib import Path
 
+import layouts
 import numpy as np
 import pytest
+from PIL import Image
+
+from semcorr.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +54,57 @@ def shared_keypoints() -> Path:
     if not (folder / "test.json").is_file():
         pytest.skip(f"no photographs with keypoints in {folder}: set SEMCORR_KEYPOINTS to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory, cat):
+    """Twelve pairs of four crops of one photograph: the truth is known to the pixel."""
+    root = tmp_path_factory.mktemp("pairs")
+    (root / "images").mkdir()
+    entries = []
+    for shift in (0, 10, 30, 50):
+        Image.fromarray(np.ascontiguousarray(cat[:, shift : shift + 400])).save(root / "images" / f"{shift}.png")
+        points = {"nose": [265 - shift, 243], "eye": [170 - shift, 115], "other_eye": [319 - shift, 137]}
+        entries.append(
+            {"file": f"{shift}.png", "category": "cat", "width": 400, "height": 300, "bbox": None, "keypoints": points}
+        )
+    names = [entry["file"] for entry in entries]
+    (root / "test.json").write_text(json.dumps(entries))
+    (root / "test_pairs.json").write_text(json.dumps([[a, b] for a in names for b in names if a != b]))
+    return root
+
+
+@pytest.fixture(scope="session")
+def built(cat, cheetah_path, cheetah2_path, lion_path, tmp_path_factory) -> dict[str, Path]:
+    """Every public data set's layout, with the truth that `layouts` knows."""
+    originals = {
+        "tabby": Image.fromarray(cat),
+        "cheetah": Image.open(cheetah_path),
+        "lion": Image.open(lion_path),
+        "cub": Image.open(cheetah2_path),
+    }
+    photographs = {name: image.convert("RGB").resize(layouts.SIZES[name][::-1]) for name, image in originals.items()}
+    root = tmp_path_factory.mktemp("built")
+    return {
+        "keypoints": layouts.keypoints_json(root / "keypoints", photographs),
+        "pf-pascal": layouts.pf_pascal(root / "pf-pascal", photographs),
+        "pf-willow": layouts.pf_willow(root / "pf-willow", photographs),
+        "spair-71k": layouts.spair(root / "spair-71k", photographs),
+        "ap-10k": layouts.ap10k(root / "ap-10k", photographs),
+    }
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command in this process, in a folder of its own: exit code, stdout, stderr."""
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["semcorr", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        out, err = capsys.readouterr()
+        return left.value.code or 0, out, err
+
+    return run

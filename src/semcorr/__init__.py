@@ -12,14 +12,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semcorr.match import Match
-    from semcorr.model import Matcher
-    from semcorr.zoo import list_models, load
+    from semcorr.match.result import Match
+    from semcorr.models.loading import list_models, load
+    from semcorr.models.matcher import Matcher
 
 __version__ = "0.1.0"
 __all__ = ["Match", "Matcher", "list_models", "load"]
 
-_HOMES = {"Match": "match", "Matcher": "model", "list_models": "zoo", "load": "zoo"}
+_HOMES = {"Match": "match", "Matcher": "models.matcher", "list_models": "models.loading", "load": "models.loading"}
 
 
 def __getattr__(name: str) -> Any:

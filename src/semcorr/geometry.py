@@ -86,6 +86,34 @@ def cell_centres(grid: Size, device: torch.device | str | None = None) -> Tensor
     return torch.stack([x, y], dim=-1)
 
 
+def cell_centres_array(grid: Size) -> NDArray[np.float32]:
+    """NumPy version of `cell_centres`.
+
+    >>> cell_centres_array((2, 2))[1, 0].tolist()
+    [0.0, 1.0]
+    """
+    y, x = np.indices(grid, dtype=np.float32)
+    return np.stack([x, y], axis=-1)
+
+
+def cells_to_unit(cells: Tensor, grid: Size) -> Tensor:
+    """Convert cell coordinates ``(..., 2)`` to the unit square; the sizes stay symbolic in an exported graph."""
+    import torch
+
+    x, y = cells.unbind(-1)
+    return torch.stack([(x + 0.5) / grid[1], (y + 0.5) / grid[0]], dim=-1)
+
+
+def unit_to_cells(points: Points, grid: Size) -> Points:
+    """Convert points ``(..., 2)`` of the unit square to cell coordinates."""
+    return points * _xy(grid, points) - 0.5
+
+
+def unit_to_pixels(points: Points, size: Size) -> Points:
+    """Convert points ``(..., 2)`` of the unit square to pixels of a picture of this size."""
+    return points * _xy(size, points)
+
+
 def grid_for(image_size: Size, cells: int, max_aspect: float = 4.0) -> Size:
     """Choose rows and columns for a picture: about ``cells²`` in all, as square as the picture lets them be.
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
+import layouts
 import numpy as np
 import pytest
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not: for the modules beside the tests
-
-import layouts
 
 
 @pytest.fixture(scope="session")

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semcorr.data import transfer
-from semcorr.data.archive import unpack
-from semcorr.data.download import CHECKSUMS, REMOTES, Remote, download
+from semcorr.data.download import http as transfer
+from semcorr.data.download.archive import unpack
+from semcorr.data.download.download import CHECKSUMS, REMOTES, Remote, download
+from semcorr.data.download.http import StorageError, TransferError
 from semcorr.data.registry import load_dataset
-from semcorr.data.transfer import StorageError, TransferError
 from semcorr.errors import DataError
 
 CONTENT = np.random.default_rng(0).bytes(1_500_000)
@@ -416,7 +416,7 @@ class TestUnpack:
 
 LIMITED = """
 import resource, sys
-from semcorr.data.download import Remote, download
+from semcorr.data.download.download import Remote, download
 from semcorr.errors import DataError
 limit, to, url, place, sha256, unpacks_to = sys.argv[1:]
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))

@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from semcorr.data.annotation import BrokenPictureError, MissingPictureError
-from semcorr.data.coco import load_coco
-from semcorr.data.keypoints import load_photos
-from semcorr.data.pf_pascal import CATEGORIES
+from semcorr.data.formats.coco import load_coco
+from semcorr.data.formats.keypoints import load_photos
+from semcorr.data.formats.pf_pascal import CATEGORIES
+from semcorr.data.records import BrokenPictureError, MissingPictureError
 from semcorr.data.registry import DATASETS, load_dataset
 from semcorr.errors import DataError
 from semcorr.geometry import cells_to_pixels, pixels_to_cells
-from semcorr.metrics import PCK
+from semcorr.metrics.pck import pck_distances, score
 
 ALL = ["keypoints", "pf-pascal", "pf-willow", "spair-71k", "ap-10k"]
 
@@ -46,10 +46,8 @@ def true_answer(name, pair, points):
 
 def protocol_pck(name, pairs, answer, alphas):
     dataset = DATASETS[name]
-    metric = PCK(alphas, dataset.threshold, dataset.space)
-    for pair in pairs:
-        metric.update(answer(pair), pair)
-    return metric.scores()
+    errors = [pck_distances(answer(pair), pair, dataset.threshold, dataset.space) for pair in pairs]
+    return score(errors, [pair.target.category for pair in pairs], alphas)
 
 
 class TestCoordinatesSurvive:
@@ -117,9 +115,8 @@ class TestTraps:
         pair = load("pf-willow", root)[2]  # to tabby, whose points are 60 pixels apart
         assert pair.names == ("1", "2", "3")
         off = true_answer("pf-willow", pair, pair.points()[0]) + torch.tensor([9.0, 0.0])
-        metric = PCK([0.1, 0.2], "keypoints")
-        metric.update(off, pair)
-        assert metric.scores().per_image == {0.1: 0.0, 0.2: 100.0}  # 9 / 60 = 0.15; with padding 9 / 211 = 0.04
+        scores = score([pck_distances(off, pair, "keypoints")], ["cat"], [0.1, 0.2])
+        assert scores.per_image == {0.1: 0.0, 0.2: 100.0}  # 9 / 60 = 0.15; with padding 9 / 211 = 0.04
 
     def test_pf_pascal_list_is_in_resized_pixels_and_loads_as_native(self, built):
         pair = load("pf-pascal", built["pf-pascal"])[0]

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import semcorr
-from semcorr.data.keypoints import load_pairs
+from semcorr.data.formats.keypoints import load_pairs
 from semcorr.data.registry import DATASETS, load_dataset
 from semcorr.errors import DataError, ImageError, ModelError
 from semcorr.evaluation.run import FILE, RunOptions, fingerprint, predict
@@ -21,7 +21,7 @@ from semcorr.evaluation.score import evaluate
 from semcorr.features import FeatureMap
 from semcorr.geometry import cells_to_pixels, pixels_to_cells
 from semcorr.image import load_image
-from semcorr.model import Encoded
+from semcorr.models.matcher import Encoded
 
 SMALL = {"image_size": 96, "grid": 6}
 SETTINGS = {"model": "nearest", **SMALL}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import semcorr
-from semcorr.patchmatch import SearchOptions
+from semcorr.matchers.pmnc.search import SearchOptions
 
 TOLERANCE = 1e-3
 

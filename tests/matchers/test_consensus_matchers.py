@@ -5,16 +5,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from semcorr.consensus.ancnet import AdaptiveConsensus
-from semcorr.consensus.conv4d import conv4d
-from semcorr.consensus.ncnet import NeighbourhoodConsensus, exchange
-from semcorr.consensus.self_similarity import SelfSimilarity, self_similarity
-from semcorr.correlation import cosine_correlation, soft_mutual_filter
-from semcorr.decode import decode
 from semcorr.features import FeatureMap
-from semcorr.match import Field, Match
-from semcorr.matchers.ancnet import ANCNet
-from semcorr.matchers.ncnet import NCNet, filtered_consensus
+from semcorr.match.result import Match
+from semcorr.match.types import Field
+from semcorr.matchers.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity, self_similarity
+from semcorr.matchers.conv4d import conv4d
+from semcorr.matchers.correlation import cosine_correlation, soft_mutual_filter
+from semcorr.matchers.decode import decode
+from semcorr.matchers.ncnet import NCNet, NeighbourhoodConsensus, exchange, filtered_consensus
 
 
 def features(rows, columns, seed, channels=16):

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from semcorr.consensus.scoring import ScoringFunction
 from semcorr.features import FeatureExtractor, FeatureOptions
 from semcorr.features.adapter import Adapter
-from semcorr.training.joint import JointModel, Pictured
+from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.training.objectives.joint import JointModel, Pictured
 
 OPTIONS = FeatureOptions(image_size=160, grid=10)
 POINTS = {"nose": (6.4, 7.6), "right_eye": (3.7, 3.3), "left_eye": (7.5, 4.1)}

@@ -18,7 +18,7 @@ from semcorr.errors import DataError, ModelError
 from semcorr.features import FeatureExtractor
 from semcorr.training.loop import begin_from, build_objective, train
 from semcorr.training.recipe import read_recipe
-from semcorr.training.sampling import KeypointSampler
+from semcorr.training.sampling.sampling import KeypointSampler
 from semcorr.weights import read_weights
 
 RECIPE = """
@@ -158,7 +158,7 @@ def test_interrupted_training_gives_the_same_result(tmp_path, folder):
         train(read_recipe(recipe_file(tmp_path, folder, "whole", steps=40))).parent / "checkpoint.safetensors"
     )
     path = recipe_file(tmp_path, folder, "cut", steps=40)
-    code = "import sys; from semcorr.cli import main; sys.argv[0] = 'semcorr'; main()"
+    code = "import sys; from semcorr.cli.app import main; sys.argv[0] = 'semcorr'; main()"
     process = subprocess.Popen([sys.executable, "-c", code, "train", str(path)], stderr=subprocess.PIPE)
     checkpoint = tmp_path / "cut" / "checkpoint.safetensors"
     deadline = time.monotonic() + 120
@@ -253,7 +253,7 @@ def test_options_take_the_place_of_folders(tmp_path, folder):
 
 
 def test_draws_depend_on_seed_and_step_alone(folder):
-    from semcorr.data.keypoints import load_photos
+    from semcorr.data.formats.keypoints import load_photos
 
     photos = load_photos(folder, "train")
     first, again = (KeypointSampler(photos, 0, 4, 3) for _ in range(2))

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from semcorr.training.losses import cross_entropy, matching_score, one_to_one, smoothed, target_probability, weak_loss
+from semcorr.training.objectives.losses import (
+    cross_entropy,
+    matching_score,
+    one_to_one,
+    smoothed,
+    target_probability,
+    weak_loss,
+)
 
 
 def test_cross_entropy_by_hand():

@@ -2,9 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from semcorr.consensus.scoring import ScoringFunction
-from semcorr.training.losses import target_probability
-from semcorr.training.proxy import Example, ProxyModel
+from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.training.objectives.losses import target_probability
+from semcorr.training.objectives.proxy import Example, ProxyModel
 
 GRIDS = ((10, 10), (10, 10))
 

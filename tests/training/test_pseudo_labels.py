@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from semcorr.errors import DataError
-from semcorr.training.augment import STRONG
 from semcorr.training.loop import train
 from semcorr.training.recipe import read_recipe
-from semcorr.training.sampling import PseudoLabelSampler, View
+from semcorr.training.sampling.augment import STRONG
+from semcorr.training.sampling.sampling import PseudoLabelSampler, View
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "pseudo_labels.py"
 

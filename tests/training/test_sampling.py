@@ -7,8 +7,8 @@ from PIL import Image
 
 from semcorr.data.pairs import Photo
 from semcorr.errors import DataError
-from semcorr.training.augment import MILD, STRONG, Warp, bend, random_warp, recolour
-from semcorr.training.sampling import FeatureBank, KeypointSampler, View, WarpSampler, view_of
+from semcorr.training.sampling.augment import MILD, STRONG, Warp, bend, random_warp, recolour
+from semcorr.training.sampling.sampling import FeatureBank, KeypointSampler, View, WarpSampler, view_of
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semcorr.data.annotation import BrokenPictureError, MissingPictureError, check_picture
 from semcorr.data.pairs import PairSet, Photo
+from semcorr.data.records import BrokenPictureError, MissingPictureError, check_picture
 from semcorr.data.registry import find_dataset, load_dataset, splits_at
 from semcorr.errors import DataError
 

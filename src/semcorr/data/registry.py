@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from semcorr.data.annotation import first_existing
-from semcorr.data.coco import load_coco
-from semcorr.data.keypoints import load_pairs
+from semcorr.data.formats.coco import load_coco
+from semcorr.data.formats.keypoints import load_pairs
+from semcorr.data.formats.pf_pascal import load_pf_pascal
+from semcorr.data.formats.pf_willow import load_pf_willow
+from semcorr.data.formats.spair import load_spair
 from semcorr.data.pairs import PairSet
-from semcorr.data.pf_pascal import load_pf_pascal
-from semcorr.data.pf_willow import load_pf_willow
-from semcorr.data.spair import load_spair
+from semcorr.data.records import first_existing
 from semcorr.errors import DataError
 
 
@@ -27,7 +27,7 @@ class Dataset:
         load: ``load(root, split, skip_broken=…)`` gives its pairs.
         splits: the splits that have pairs; the last one is the one that papers report.
         markers: a file pattern for each split, which tells the data set from others.
-        threshold: what its protocol measures α by, and in which ``space``: see `semcorr.metrics`.
+        threshold: what its protocol measures α by, and in which ``space``: see `semcorr.metrics.pck`.
         space: ``"square"`` where both pictures are squashed to one, otherwise ``"native"``.
     """
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from semcorr.data.pairs import Pair
-from semcorr.metrics import Scores, Space, Threshold
+from semcorr.metrics.pck import Scores, Space, Threshold
+from semcorr.profiling.cost import Cost
 
 
 @dataclass(frozen=True)
@@ -19,21 +20,6 @@ class Prediction:
 
     points: list[tuple[float, float]]
     confidence: list[float]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a pair costs, as `semcorr.evaluation.cost` measures it.
-
-    Attributes:
-        matching: Seconds from both pictures' features to the match: consensus, search, decoding.
-        total: Seconds in all, with both pictures read and their features computed.
-        megabytes: Most memory that the matching stage held beyond the model and the features; None if unknown.
-    """
-
-    matching: float
-    total: float
-    megabytes: float | None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from semcorr.data.pairs import Pair
 from semcorr.errors import DataError, ImageError
 from semcorr.evaluation.results import Prediction
 from semcorr.image import load_image
-from semcorr.model import Encoded, Matcher
+from semcorr.models.matcher import Encoded, Matcher
 
 FILE = "predictions.jsonl"
 

@@ -10,7 +10,7 @@ import torch
 from semcorr.data.pairs import Pair
 from semcorr.errors import DataError
 from semcorr.evaluation.results import Difference, Evaluation, Prediction
-from semcorr.metrics import ALPHAS, Scores, Space, Threshold, pck_distances, score
+from semcorr.metrics.pck import ALPHAS, Scores, Space, Threshold, pck_distances, score
 
 _AT_ONCE = 500
 

@@ -2,7 +2,7 @@
 
 The deep features know what a place is, on cells of 16 pixels; an early stage knows where its edges are, on cells of 8.
 A small network reads both. Matches on the deep features are then corrected by comparing fine descriptors around them;
-see `semcorr.refinement`.
+see `semcorr.match.refine`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from semcorr.geometry import cells_to_sampling
-from semcorr.refinement import RADIUS, Refinement
 
 EARLY_BLOCKS = 3
 """Groups of blocks of EfficientNet-Lite that the early stage has passed: stride 8."""
@@ -58,34 +55,6 @@ class FineDescriptors(nn.Module):
         values = values + F.relu(self.norms[1](self.inner(values)))
         return F.normalize(self.leave(values).float(), dim=1).contiguous()
 
-    def refinement(self) -> Refinement:
-        """Return how the descriptors are compared."""
-        return Refinement(self.log_sharpness.detach().exp().item(), self.log_spread.detach().exp().item())
-
-    def score_around(self, source: Tensor, target: Tensor, points: Tensor, matches: Tensor) -> tuple[Tensor, Tensor]:
-        """Score the fine cells around matches, as `semcorr.refinement.refine` does, with gradients.
-
-        Args:
-            source: Descriptors ``(width, h, w)``.
-            target: Descriptors ``(width, h', w')``.
-            points: ``(N, 2)`` (x, y) in cell coordinates of the source's descriptors.
-            matches: ``(N, 2)`` in those of the target's.
-
-        Returns:
-            Log-probabilities ``(N, cells)`` up to a constant, -inf outside the picture, and where the cells are,
-            ``(N, cells, 2)`` (x, y) in cell coordinates of the target's descriptors.
-        """
-        places = cells_to_sampling(points, (source.shape[1], source.shape[2]))[None, None]
-        read = F.grid_sample(source[None], places, align_corners=False, padding_mode="border")
-        height, width = target.shape[1:]
-        steps = torch.arange(-RADIUS, RADIUS + 1, device=target.device)
-        dy, dx = torch.cartesian_prod(steps, steps).T
-        cells = matches.round()[:, None] + torch.stack([dx, dy], dim=1)  # (N, cells, 2)
-        x, y = cells.unbind(2)
-        inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
-        around = target.flatten(1).T[index]  # (N, cells, channels)
-        cosines = (around * F.normalize(read[0, :, 0].T, dim=1)[:, None]).sum(2)
-        away = (cells - matches[:, None]).square().sum(2)
-        logits = self.log_sharpness.exp() * cosines - away / (2 * self.log_spread.exp() ** 2)
-        return logits.masked_fill(~inside, -torch.inf), cells
+    def comparison(self) -> tuple[float, float]:
+        """Return how descriptors are compared: sharpness and spread, as `semcorr.match.refine.Refinement` has them."""
+        return self.log_sharpness.detach().exp().item(), self.log_spread.detach().exp().item()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from semcorr.correlation import cosine_correlation
 from semcorr.features.feature_map import FeatureMap
+from semcorr.matchers.correlation import cosine_correlation
 
 TEMPERATURE = 0.05  # makes confidences of cosines comparable between pairs; the match itself does not depend on it
 

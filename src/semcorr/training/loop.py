@@ -27,24 +27,24 @@ from rich.progress import (
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from semcorr.data.annotation import Sizes
-from semcorr.data.keypoints import load_pairs, load_photos
+from semcorr.data.formats.keypoints import load_pairs, load_photos
 from semcorr.data.pairs import Pair, Photo, spread
-from semcorr.decode import soft_argmax
+from semcorr.data.records import Sizes
 from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
 from semcorr.features.fine import FineDescriptors
 from semcorr.geometry import Size
-from semcorr.metrics import ALPHAS
-from semcorr.recipes import BACKBONE, FINE, PMNCRecipe, recipe_to_dict
+from semcorr.matchers.decode import soft_argmax
+from semcorr.metrics.pck import ALPHAS
+from semcorr.models.configs import BACKBONE, FINE, PMNCRecipe, recipe_to_dict
 from semcorr.training.backbone import unfrozen
 from semcorr.training.checkpoint import load_checkpoint, save_checkpoint
-from semcorr.training.consensus import ConsensusModel
-from semcorr.training.joint import JointModel
-from semcorr.training.proxy import Example, ProxyModel
+from semcorr.training.objectives.dense import ConsensusModel
+from semcorr.training.objectives.fine import RefineModel
+from semcorr.training.objectives.joint import JointModel
+from semcorr.training.objectives.proxy import Example, ProxyModel
 from semcorr.training.recipe import TrainingRecipe
-from semcorr.training.refine import RefineModel
-from semcorr.training.sampling import (
+from semcorr.training.sampling.sampling import (
     Drawn,
     FeatureBank,
     GroupSampler,

@@ -12,8 +12,8 @@ from pydantic.dataclasses import dataclass
 from semcorr.errors import DataError
 from semcorr.features import FeatureOptions
 from semcorr.features.fine import EARLY_BLOCKS
-from semcorr.recipes import ANCNetRecipe, NCNetRecipe, PMNCRecipe
-from semcorr.training.consensus import Loss
+from semcorr.models.configs import ANCNetRecipe, NCNetRecipe, PMNCRecipe
+from semcorr.training.objectives.dense import Loss
 
 
 def _kind(model: Any) -> str:
@@ -34,7 +34,7 @@ class TrainingRecipe:
     Attributes:
         model: The model that is trained and the features that it reads. With fine descriptors these alone are trained,
             on the finished model that ``start`` names.
-        data: Folder of the photographs, in the layout of `semcorr.data.keypoints`.
+        data: Folder of the photographs, in the layout of `semcorr.data.formats.keypoints`.
         out: Folder for checkpoints and weights.
         seed: Decides the initial weights and every choice of pairs.
         others: Further features that the same scoring function is trained on, a pair on those of the model or on one of

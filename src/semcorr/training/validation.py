@@ -9,9 +9,9 @@ from torch import Tensor
 
 from semcorr.data.pairs import Pair
 from semcorr.geometry import cells_to_pixels
-from semcorr.metrics import ALPHAS, pck_distances
-from semcorr.training.proxy import Example
-from semcorr.training.sampling import FeatureBank, drawn_of
+from semcorr.metrics.pck import ALPHAS, pck_distances
+from semcorr.training.objectives.proxy import Example
+from semcorr.training.sampling.sampling import FeatureBank, drawn_of
 
 
 @torch.no_grad()

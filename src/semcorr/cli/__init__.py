@@ -1,0 +1,5 @@
+"""The ``semcorr`` command."""
+
+from semcorr.cli.app import main
+
+__all__ = ["main"]

@@ -1,1 +1,0 @@
-"""Neighbourhood consensus: functions that judge a correspondence by the correspondences around it."""

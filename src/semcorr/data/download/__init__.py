@@ -1,0 +1,1 @@
+"""Verified, resumable downloads of the public data sets."""

@@ -1,0 +1,1 @@
+"""Annotation formats, one file a format."""

@@ -1,0 +1,1 @@
+"""Reports of evaluations: Markdown, JSON and a page."""

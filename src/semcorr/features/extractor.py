@@ -1,0 +1,182 @@
+"""Any timm backbone as a feature extractor: chosen stages, each L2-normalised, joined on a chosen grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import cast, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from semcorr.features.adapter import Adapter
+from semcorr.features.efficientnet_lite import EfficientNetLite, trainable
+from semcorr.features.feature_map import FeatureMap
+from semcorr.features.fine import EARLY_BLOCKS, FineDescriptors
+from semcorr.features.options import FeatureOptions, Precision
+from semcorr.features.timm_backbones import (
+    _build,
+    _info,
+    _input_size,
+    _is_nhwc,
+    _normalisation,
+    _put_in_tuned,
+    _try_out,
+)
+from semcorr.geometry import Size, grid_for
+from semcorr.image import to_tensor
+
+
+class FeatureExtractor(nn.Module):
+    """Turn pictures into feature maps.
+
+    Args:
+        options: Which backbone, which stages, which grid.
+        adapter: Changes the features; it was trained on those of this backbone and these stages.
+        trained_grid: Cells to a side of the grid that the adapter was trained on.
+        tuned: Weights of the backbone that was trained with the adapter, batch norms folded, in place of the options'.
+        fine: Makes fine descriptors of an early stage of an EfficientNet-Lite.
+        precision: What backbone and adapter compute in. ``"bfloat16"`` takes about half the time where the processor
+            has instructions for it (AVX-512 BF16, AMX, ARM's BF16), and more where not.
+
+    Attributes:
+        channels: Number of channels C of the features.
+        key: Equal for extractors that give the same features of the same picture.
+
+    Raises:
+        ModelError: If timm does not know the backbone, or it has no such stages, or takes pictures of one size only,
+            or its weights cannot be had or do not fit.
+        ValueError: If the precision is no such name.
+    """
+
+    def __init__(
+        self,
+        options: FeatureOptions,
+        adapter: Adapter | None = None,
+        trained_grid: int = 25,
+        tuned: dict[str, Tensor] | None = None,
+        precision: Precision = "float32",
+        fine: FineDescriptors | None = None,
+    ) -> None:
+        super().__init__()
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision must be {' or '.join(map(repr, get_args(Precision)))}; got {precision!r}")
+        self.options, self.trained_grid, self.precision = options, trained_grid, precision
+        own = None if adapter is None and tuned is None else object()  # features that no other extractor computes
+        self.key: Hashable = (options, precision, own)
+        self._dtype = getattr(torch, precision)
+        start = options if tuned is None else replace(options, weights="random")
+        network, self.stride = _try_out(_build(start), options)
+        if tuned is not None:
+            _put_in_tuned(network, tuned, options.backbone)
+        self.network = network.to(self._dtype).to(memory_format=torch.channels_last)
+        self.adapter, self.fine = adapter and adapter.to(self._dtype), fine and fine.to(self._dtype)
+        self.channels = sum(_info(network).channels())
+        self.early_channels = (
+            _info(network).info[EARLY_BLOCKS - 1]["num_chs"] if isinstance(network, EfficientNetLite) else 0
+        )
+        for name, value in zip(("mean", "std"), _normalisation(options.backbone), strict=True):
+            self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False).eval()
+
+    def input_size(self, image_size: Size) -> Size:
+        """Return height and width in pixels at which the network sees a picture: whole cells of its finest stage."""
+        return _input_size(image_size, self.options.image_size, self.stride)
+
+    def grid(self, image_size: Size) -> Size:
+        """Return rows and columns of the feature map of a picture."""
+        return grid_for(image_size, self.options.grid)
+
+    def forward(self, images: Tensor, grid: Size | None = None) -> Tensor:
+        """Compute features.
+
+        Args:
+            images: ``(B, 3, H, W)`` float32 in 0…1, with H and W from `input_size`.
+            grid: Rows and columns of the wanted feature map; None is the network's own, of its finest stage.
+
+        Returns:
+            ``(B, C, rows, columns)`` float32, L2-normalised over C; each stage has the same share of the norm.
+        """
+        return self.describe(images, grid)[0]
+
+    def describe(self, images: Tensor, grid: Size | None = None) -> tuple[Tensor, Tensor | None]:
+        """Do as `forward`, and make the fine descriptors ``(B, D, h, w)`` too, if there are any."""
+        pixels = self._normalised(images)
+        if self.fine is None:
+            early, stages = None, self.network(pixels)
+        else:
+            early = trainable(self.network).stem(pixels, EARLY_BLOCKS)
+            stages = trainable(self.network).later_stages(early, EARLY_BLOCKS)
+        if _is_nhwc(self.network):
+            stages = [stage.movedim(3, 1) for stage in stages]
+        grid = grid or max((stage.shape[2], stage.shape[3]) for stage in stages)
+        features = join_stages(stages, grid)
+        if self.adapter is not None:
+            features = self.adapter(features, max(1, round(math.sqrt(math.prod(grid)) / self.trained_grid)))
+        return features, None if early is None or self.fine is None else self.fine(early, features)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
+        return ((images - mean) / std).to(self._dtype).contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def stem(self, image: NDArray[np.uint8], blocks: int) -> Tensor:
+        """Compute the first blocks of the network on one picture ``(H, W, 3)``: ``(C', h', w')``."""
+        pixels = to_tensor(image, self.input_size((image.shape[0], image.shape[1])))[None]
+        return trainable(self.network).stem(self._normalised(pixels.to(self.device)), blocks)[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return cast(Tensor, self.mean).device
+
+    @torch.inference_mode()
+    def encode(self, images: list[NDArray[np.uint8]]) -> FeatureMap:
+        """Compute the features of pictures that have the same network size and the same grid.
+
+        Args:
+            images: ``(H, W, 3)`` uint8 arrays whose `input_size` and `grid` are the same, such as one picture, or
+                several of one size.
+
+        Returns:
+            Their feature map, on the device of the network.
+
+        Raises:
+            ValueError: If the network sizes or the grids differ.
+        """
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        if len({(self.input_size(size), self.grid(size)) for size in sizes}) != 1:
+            raise ValueError(f"pictures of one batch need the same network size and grid; got pictures of {sizes}")
+        grid, size = self.grid(sizes[0]), self.input_size(sizes[0])
+        batch = torch.stack([to_tensor(image, size) for image in images]).to(self.device)
+        # more pictures at once than threads only take memory, which costs time to get
+        at_once = torch.get_num_threads() if self.device.type == "cpu" else len(images)
+        parts = [self.describe(part, grid) for part in torch.split(batch, at_once)]
+        fine = [part for _, part in parts if part is not None]
+        return FeatureMap(torch.cat([part for part, _ in parts]), tuple(sizes), torch.cat(fine) if fine else None)
+
+
+def join_stages(stages: Sequence[Tensor], grid: Size) -> Tensor:
+    """Join the stages of a network, each with the same share of the norm.
+
+    Args:
+        stages: ``(B, C', h', w')`` each.
+        grid: Rows and columns of the result.
+
+    Returns:
+        ``(B, C, rows, columns)`` float32, L2-normalised over C.
+    """
+    joined = torch.cat([_to_grid(F.normalize(stage.float(), dim=1), grid) for stage in stages], dim=1)
+    return F.normalize(joined, dim=1).contiguous()
+
+
+def _to_grid(stage: Tensor, grid: Size) -> Tensor:
+    if stage.shape[2:] == grid:
+        return stage
+    finer = stage.shape[2] > grid[0]
+    resized = F.interpolate(stage, grid, mode="bilinear", align_corners=False, antialias=finer)
+    return F.normalize(resized, dim=1)

@@ -1,0 +1,136 @@
+"""From matches of cells to matches of points: what the four cells around a point propose, blended."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from semcorr.geometry import Size, cell_centres_array, cells_to_pixels, pixels_to_cells
+from semcorr.jit import import_compiled
+from semcorr.match.types import Bytes, Field, Floats, Transferred
+
+FAINT = 1e-3
+"""What a match of no confidence still weighs, so that four of them still give an answer."""
+
+_POINTS_AT_ONCE = 1 << 18
+_SAME_PART = 3.0  # cells of the target; chosen on the validation pairs
+_AROUND = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+
+
+class Direction(NamedTuple):
+    """One direction of a match: all that moving points needs.
+
+    Attributes:
+        field: Where each source cell went.
+        source_size: Height and width of the source in pixels.
+        target_size: Height and width of the target in pixels.
+        target_grid: Rows and columns of the target's cells.
+        plain: Interpolate bilinearly, as in the evaluations of NC-Net and ANC-Net, instead of blending proposals.
+    """
+
+    field: Field
+    source_size: Size
+    target_size: Size
+    target_grid: Size
+    plain: bool = False
+
+    def cell_size(self) -> Floats:
+        """Return width and height of a target cell in pixels, ``(2,)``."""
+        (height, width), (rows, columns) = self.target_size, self.target_grid
+        return np.array([width / columns, height / rows], dtype=np.float32)
+
+
+def move(direction: Direction, points: Floats) -> Transferred:
+    """Move points ``(N, 2)`` (x, y) in source pixels, inside the source, to the target."""
+    moved, share = blend(direction, points)
+    return Transferred(moved.points, moved.confidence * share)
+
+
+def move_all(direction: Direction) -> Transferred:
+    """Move the centre of every source pixel: points ``(H, W, 2)``, confidence ``(H, W)``."""
+    height, width = size = direction.source_size
+    centres = cells_to_pixels(cell_centres_array(size), size, size).reshape(-1, 2)
+    parts = [move(direction, centres[i : i + _POINTS_AT_ONCE]) for i in range(0, len(centres), _POINTS_AT_ONCE)]
+    points = np.concatenate([part.points for part in parts]).reshape(height, width, 2)
+    return Transferred(points, np.concatenate([part.confidence for part in parts]).reshape(height, width))
+
+
+def blend(direction: Direction, points: Floats) -> tuple[Transferred, Floats]:
+    """Let the four cells around each point propose a match, as neighbours do in PatchMatch, and blend them.
+
+    Each proposal is the cell's own match, moved by the offset from the cell's centre to the point, in cells. Its weight
+    is its nearness (bilinear) times its confidence, and the heaviest one leads: proposals far from it belong to another
+    part of the object and are ignored. Plain interpolation blends the matches by nearness alone.
+
+    Args:
+        direction: Which matches.
+        points: ``(N, 2)`` (x, y) in source pixels, inside the source.
+
+    Returns:
+        The points in the target with the mean confidence of the proposals that counted, and the share of those by
+        nearness, ``(N,)``.
+    """
+    compiled = None if direction.plain else import_compiled("semcorr.match.blend_compiled")
+    if not isinstance(compiled, ModuleType):
+        return blend_plain(direction, points)
+    height, width = direction.target_size
+    moved, mean, share = compiled.blend_compiled(
+        pixels_to_cells(points, direction.source_size, grid_of(direction.field)),
+        *direction.field,
+        direction.cell_size(),
+        (float(width), float(height)),
+        np.float32(FAINT),
+        _SAME_PART,
+    )
+    return Transferred(moved, mean), share
+
+
+def blend_plain(direction: Direction, points: Floats) -> tuple[Transferred, Floats]:
+    """NumPy implementation of `blend`."""
+    grid, cell_size = grid_of(direction.field), direction.cell_size()
+    height, width = direction.target_size
+    cells = pixels_to_cells(points, direction.source_size, grid)
+    last = np.array([grid[1] - 1, grid[0] - 1])
+    inner = np.clip(cells, 0, last)  # beyond the outermost centres, the outermost cells count alone
+    neighbours = np.floor(inner).astype(np.int64)[None] + _AROUND[:, None]  # (4, N, 2)
+    nearness = np.clip(1 - np.abs(inner - neighbours), 0, 1).prod(axis=2)  # (4, N)
+    x, y = np.moveaxis(np.minimum(neighbours, last), 2, 0)
+    matches, confidence = direction.field.points[y, x], direction.field.confidence[y, x]
+    if direction.plain:
+        plain = (nearness[..., None] * matches).sum(axis=0)
+        mean = (nearness * confidence).sum(axis=0).astype(np.float32)
+        return Transferred(plain.astype(np.float32), mean), np.ones_like(mean)
+    proposals = matches + (cells - neighbours) * cell_size  # (4, N, 2)
+    weights = nearness * (confidence + FAINT)
+    leader = np.take_along_axis(proposals, weights.argmax(axis=0)[None, :, None], axis=0)
+    agrees = np.linalg.norm((proposals - leader) / cell_size, axis=2) <= _SAME_PART
+    weights *= agrees
+    weights /= weights.sum(axis=0)
+    moved = np.clip((weights[..., None] * proposals).sum(axis=0), 0, [width, height])
+    share: Floats = (nearness * agrees).sum(axis=0).astype(np.float32)
+    mean = ((nearness * agrees * confidence).sum(axis=0) / share).astype(np.float32)
+    return Transferred(moved.astype(np.float32), mean), share
+
+
+def warp(target: Bytes, points: Floats) -> Bytes:
+    """Sample a picture bilinearly at ``points (H, W, 2)`` in its pixels: ``(H, W, 3)`` uint8."""
+    height, width = target.shape[:2]
+    last = np.array([width - 1, height - 1], dtype=np.float32)
+    bent = np.empty((*points.shape[:2], 3), dtype=np.uint8)
+    for row, places in zip(bent, points, strict=True):  # one at a time: little memory
+        cells = np.clip(pixels_to_cells(places, (height, width), (height, width)), 0, last)  # (W, 2)
+        low = cells.astype(np.int64)
+        x, y = low.T
+        right, below = np.minimum(x + 1, width - 1), np.minimum(y + 1, height - 1)
+        dx, dy = (cells - low).T[..., None]
+        upper = target[y, x] * (1 - dx) + target[y, right] * dx
+        lower = target[below, x] * (1 - dx) + target[below, right] * dx
+        row[:] = np.rint(upper * (1 - dy) + lower * dy)
+    return bent
+
+
+def grid_of(field: Field) -> Size:
+    """Return rows and columns of a field."""
+    return field.confidence.shape[0], field.confidence.shape[1]

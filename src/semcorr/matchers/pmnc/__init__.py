@@ -1,0 +1,1 @@
+"""PatchMatch-based neighbourhood consensus (Lee, DeGol, Fragoso, Sinha, CVPR 2021)."""

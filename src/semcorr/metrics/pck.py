@@ -1,0 +1,190 @@
+"""PCK, the percentage of correct keypoints.
+
+A point transferred to the target at ``p``, whose truth is ``t``, has the error::
+
+    e = ‖s · (p − t)‖ / L        s = (1, 1) in native pixels, (1/width, 1/height) in the custom square
+
+and is correct at α where ``e ≤ α``. ``L`` is the target's reference length in the same space: the longer side
+of the image, of the object's box, or of the extent of the pair's keypoints. In the square, to which both
+pictures are squashed, the image's ``L`` is the square's side, whatever that is. Everything below follows from
+``e``: averages, the curve and its area never touch a coordinate again, so that no axis can be scaled alone.
+
+``per_image`` is the mean over pairs of each pair's share of correct points, ``per_point`` the share of all
+points, and ``per_category`` the mean over categories of their ``per_image``. All are percentages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from semcorr.data.pairs import Pair
+from semcorr.errors import DataError
+from semcorr.metrics.calibration import Calibration, calibrate
+
+Threshold = Literal["image", "bbox", "keypoints"]
+Space = Literal["native", "square"]
+
+ALPHAS = (0.1, 0.05, 0.03, 0.01)
+"""The thresholds that the papers print."""
+
+CURVE = tuple(step / 200 for step in range(41))
+"""Where a PCK curve is drawn: α from 0 to 0.2 in steps of 0.005."""
+
+
+def axis_scales(size: tuple[int, int], space: Space) -> Tensor:
+    """Return what x and y of the target are multiplied with, ``(2,)``: in the square, its side is 1."""
+    height, width = size
+    if space == "native":
+        return torch.ones(2, dtype=torch.float64)
+    if space == "square":
+        return 1.0 / torch.tensor([width, height], dtype=torch.float64)
+    raise ValueError(f"space must be 'native' or 'square', got {space!r}")
+
+
+def reference_length(pair: Pair, threshold: Threshold, space: Space = "native") -> float:
+    """Return L: the length in the target that α is a fraction of, in the units of the space."""
+    scales = axis_scales(pair.target.size, space)
+    if threshold == "image":
+        height, width = pair.target.size
+        sides = torch.tensor([width, height], dtype=torch.float64)
+    elif threshold == "bbox":
+        if pair.target.bbox is None:
+            raise DataError(f"{pair.target.path} has no box: choose the threshold 'image' or 'keypoints'")
+        left, top, right, bottom = pair.target.bbox
+        sides = torch.tensor([right - left, bottom - top], dtype=torch.float64)
+    elif threshold == "keypoints":
+        points = _truth(pair)
+        sides = points.amax(dim=0) - points.amin(dim=0)
+    else:
+        raise ValueError(f"threshold must be 'image', 'bbox' or 'keypoints', got {threshold!r}")
+    return float((sides * scales).max())
+
+
+def pck_distances(predicted: Tensor, pair: Pair, threshold: Threshold = "image", space: Space = "native") -> Tensor:
+    """Return the errors of transferred points, ``(K,)`` float64, in units of the reference length.
+
+    Args:
+        predicted: where the pair's source points were found in the target, ``(K, 2)`` in native pixels,
+            ordered as ``pair.points()``. A point that was not found may be NaN: its error is infinite.
+        pair: the pair, whose target's keypoints are the truth.
+        threshold: what the reference length is: the target's ``"image"``, ``"bbox"`` or ``"keypoints"``.
+        space: ``"native"`` pixels, or the ``"square"`` that both pictures are squashed to.
+    """
+    truth = _truth(pair)
+    if predicted.shape != truth.shape:
+        expected = f"expected {tuple(truth.shape)}: one (x, y) for each of the pair's {len(truth)} shared points"
+        raise ValueError(f"predicted has shape {tuple(predicted.shape)}, {expected}")
+    scales = axis_scales(pair.target.size, space)
+    distances = ((predicted.detach().to("cpu", torch.float64) - truth) * scales).norm(dim=1)  # (K,)
+    errors = distances / reference_length(pair, threshold, space)
+    # 0/0: the truth, with keypoints that have no extent. NaN otherwise: a point that was not found.
+    return torch.where(distances == 0, 0.0, errors).nan_to_num(nan=torch.inf, posinf=torch.inf)
+
+
+def _truth(pair: Pair) -> Tensor:
+    names = pair.names
+    if not names:
+        raise DataError(f"{pair.source.path.name} and {pair.target.path.name} share no keypoint to measure")
+    return torch.tensor([pair.target.keypoints[name] for name in names], dtype=torch.float64)
+
+
+def pck(errors: Tensor, alpha: float) -> float:
+    """Return the percentage of errors within α.
+
+    >>> pck(torch.tensor([0.02, 0.1, 0.3, 0.04]), 0.1)
+    75.0
+    """
+    return float(pck_curve(errors, [alpha]))
+
+
+def pck_curve(errors: Tensor, alphas: Sequence[float] = CURVE) -> Tensor:
+    """Return the PCK at every α, ``(len(alphas),)`` in per cent."""
+    limits = torch.tensor(alphas, dtype=errors.dtype)[:, None]  # (alphas, 1)
+    return (errors[None] <= limits).double().mean(dim=1) * 100.0
+
+
+def area_under(curve: Tensor, alphas: Sequence[float] = CURVE) -> float:
+    """Return the mean height of a PCK curve: 100 for a model that is never wrong, by the trapezoid rule.
+
+    >>> area_under(torch.tensor([0.0, 100.0, 100.0]), (0.0, 0.1, 0.2))
+    75.0
+    """
+    if len(alphas) < 2 or list(alphas) != sorted(set(alphas)):
+        raise ValueError(f"alphas must rise, and be two or more, got {tuple(alphas)}")
+    at = torch.tensor(alphas, dtype=torch.float64)
+    return float(torch.trapezoid(curve.double(), at) / (at[-1] - at[0]))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a set of predictions is worth.
+
+    Attributes:
+        pairs: how many pairs were scored.
+        points: how many points they had.
+        per_image: α to the mean of the pairs' PCK.
+        per_point: α to the PCK of all points together.
+        per_category: α to the mean of the categories' PCK.
+        categories: category to α to the mean of its pairs' PCK.
+        curve: the ``per_image`` PCK at every α of `CURVE`.
+        area: the mean height of that curve.
+        calibration: of the confidences, where every point came with one, at the largest α; otherwise None.
+    """
+
+    pairs: int
+    points: int
+    per_image: dict[float, float]
+    per_point: dict[float, float]
+    per_category: dict[float, float]
+    categories: dict[str, dict[float, float]]
+    curve: tuple[float, ...]
+    area: float
+    calibration: Calibration | None
+
+
+def score(
+    errors: Sequence[Tensor],
+    categories: Sequence[str],
+    alphas: Sequence[float] = ALPHAS,
+    confidences: Sequence[Tensor] | None = None,
+) -> Scores:
+    """Score predictions from their errors: pure, and cheap enough to be repeated with other thresholds.
+
+    Args:
+        errors: for every pair its errors from `pck_distances`, each ``(K,)``.
+        categories: every pair's category.
+        alphas: the thresholds.
+        confidences: for every pair its points' confidences, each ``(K,)``.
+    """
+    if not errors or len(errors) != len(categories):
+        raise ValueError(f"expected a category for each pair, and a pair, got {len(errors)} and {len(categories)}")
+    everything = torch.cat(list(errors))
+    images = torch.stack([pck_curve(pair, alphas) for pair in errors])  # (pairs, alphas)
+    names = sorted(set(categories))
+    members = [torch.tensor([name == category for category in categories]) for name in names]
+    rows = torch.stack([images[member].mean(dim=0) for member in members])  # (categories, alphas)
+    curve = torch.stack([pck_curve(pair) for pair in errors]).mean(dim=0)
+
+    def by_alpha(values: Tensor) -> dict[float, float]:
+        return dict(zip(alphas, values.tolist(), strict=True))
+
+    sure = torch.cat(list(confidences)).double() if confidences else torch.full_like(everything, torch.nan)
+    calibrated = None
+    if not bool(sure.isnan().any()):
+        calibrated = calibrate(sure, everything <= max(alphas))
+    return Scores(
+        pairs=len(errors),
+        points=len(everything),
+        per_image=by_alpha(images.mean(dim=0)),
+        per_point=by_alpha(pck_curve(everything, alphas)),
+        per_category=by_alpha(rows.mean(dim=0)),
+        categories={name: by_alpha(row) for name, row in zip(names, rows, strict=True)},
+        curve=tuple(curve.tolist()),
+        area=area_under(curve),
+        calibration=calibrated,
+    )

@@ -1,0 +1,1 @@
+"""Named models: how each is built, loaded and run."""

@@ -1,0 +1,276 @@
+"""Write a model as one ONNX graph: two pictures in, the matches of both directions and their confidence out.
+
+PatchMatch's rounds do not suit a graph. The exported `pmnc` scores all pairs of cells instead, which finds what
+PatchMatch looks for: the best-scored match of every cell.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semcorr.errors import ModelError, SemcorrError
+from semcorr.features import FeatureMap
+from semcorr.geometry import cell_centres, cells_to_unit
+from semcorr.match.refine import Refinement
+from semcorr.matchers.confidence import rescale
+from semcorr.matchers.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.decode import decode
+from semcorr.matchers.pmnc.matcher import PMNC
+from semcorr.matchers.pmnc.voting import vote
+from semcorr.matchers.scores import CellMatches
+from semcorr.models.matcher import Matcher
+from semcorr.onnx.runtime import FORMAT, METADATA
+
+SIDES = ("source", "target")
+FEATURES = ("source_features", "target_features")
+FINE = ("source_fine", "target_fine")
+OUTPUTS = ("forward", "forward_confidence", "backward", "backward_confidence")
+_OPSET = 18
+_SHORTEST, _LONGEST = 2, 1024  # cells to a side that the graph is made for
+
+
+class FeatureGraph(nn.Module):
+    """From a picture ``(1, 3, H, W)`` to its features ``(1, C, H / stride, W / stride)``; fine descriptors, too."""
+
+    def __init__(self, matcher: Matcher) -> None:
+        super().__init__()
+        self.features = matcher.features
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        """Compute features."""
+        return tuple(part for part in self.features.describe(picture) if part is not None)
+
+
+class MatchGraph(nn.Module):
+    """From the features of two pictures to the matches of both directions, made of what can be exported."""
+
+    def __init__(self, matcher: Matcher) -> None:
+        super().__init__()
+        self.score, self.grid = matcher.score, (matcher.features.options.grid,) * 2
+        self.radius, self.rescaling = matcher.decode_radius, matcher.rescaling
+
+    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Match.
+
+        Args:
+            source: ``(1, C, hs, ws)``.
+            target: ``(1, C, ht, wt)``.
+
+        Returns:
+            Where each source cell went, ``(1, hs, ws, 2)`` (x, y) in the unit square of the target, and its confidence
+            ``(1, hs, ws)``; then the same for each target cell.
+        """
+        forward, backward = decode(self._scores(source, target), self.radius)
+        return *self._finish(forward, target), *self._finish(backward, source)
+
+    def _scores(self, source: Tensor, target: Tensor) -> Tensor:
+        if not isinstance(self.score, PMNC):
+            return cast(Tensor, self.score(FeatureMap(source, ((1, 1),)), FeatureMap(target, ((1, 1),))))
+        maps = correlation_channels(cosine_correlation(source, target))[0]  # (2, hs, ws, ht, wt)
+        cells = cell_centres((source.shape[2], source.shape[3])).flatten(0, 1)  # (hs·ws, 2)
+        scores = self.score.scoring.score_points(maps, cells, self.score.dilation(self.grid, self.grid))
+        scores = scores.reshape(maps.shape[1:])
+        if self.score.votes:
+            scores = scores + self.score.votes * vote(maps[1])
+        return scores[None]
+
+    def _finish(self, matches: CellMatches, other: Tensor) -> tuple[Tensor, Tensor]:
+        places = cells_to_unit(matches.cells, (other.shape[2], other.shape[3])).clamp(0, 1)
+        confidence = matches.confidence
+        return places, confidence if self.rescaling is None else rescale(confidence, self.rescaling)
+
+
+@torch.no_grad()
+def export(matcher: Matcher, path: Path) -> None:
+    """Write a matcher as an ONNX file for `semcorr.onnx.runtime`, weights included.
+
+    The graph takes the pictures ``source`` and ``target``, ``(1, 3, H, W)`` float32 in 0…1, of any height and width
+    that are multiples of the network's stride. Its `OUTPUTS` are those of `MatchGraph`; behind them come the `FINE`
+    descriptors of a model that has them, for `semcorr.match.refine`.
+
+    Args:
+        matcher: On the CPU.
+        path: The file, replaced in one step.
+
+    Raises:
+        ModelError: If the matcher cannot be exported: its grid is not its network's, it does not compute in float32,
+            or PyTorch has no graph of it.
+        SemcorrError: If ``onnx`` or ``onnxscript`` is not installed.
+    """
+    _check_packages()
+    if matcher.features.precision != "float32":
+        raise ModelError(f"an exported model computes in float32; got one in {matcher.features.precision}")
+    stride, cells = matcher.features.stride, matcher.features.options.grid
+    if matcher.features.options.image_size != stride * cells:
+        raise ModelError(
+            f"an exported model has one cell for each {stride} × {stride} pixels that its network sees: for a grid of "
+            f"{cells} give image size {stride * cells}; got {matcher.features.options.image_size}"
+        )
+    if (
+        isinstance(matcher.score, PMNC)
+        and matcher.score.votes
+        and matcher.score.dilation((cells,) * 2, (cells,) * 2) > 1
+    ):
+        raise ModelError(
+            f"an exported {matcher.name!r} votes on the cells of the grid that it was trained on: leave the grid at 25"
+        )
+    channels, fine = matcher.features.channels, matcher.features.fine
+    picture = torch.rand(1, 3, 22 * stride, 29 * stride)
+    maps = tuple(F.normalize(torch.rand(1, channels, *grid), dim=1) for grid in ((22, 29), (27, 23)))
+    try:
+        with _plain_padding(matcher.features), _quiet():
+            features = _graph(
+                FeatureGraph(matcher), {"picture": picture}, ("features", "fine") if fine else ("features",), stride
+            )
+            matching = _graph(MatchGraph(matcher), dict(zip(FEATURES, maps, strict=True)), OUTPUTS, 1)
+    except Exception as error:  # the exporter raises many kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise ModelError(f"{matcher.name!r} cannot be exported: {reason}") from error
+    model = _join(features, matching)
+    about = {"format": FORMAT, "model": matcher.name, "cells": cells, "stride": stride}
+    about["plain_interpolation"] = matcher.plain_interpolation
+    about["refinement"] = fine and asdict(Refinement(*fine.comparison()))
+    model.metadata_props.add(key=METADATA, value=json.dumps(about))
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part.write_bytes(model.SerializeToString())
+    part.replace(path)
+
+
+def _graph(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...], multiple: int) -> Any:
+    """Export a module whose inputs ``(1, C, H, W)`` have any H and W that are multiples of a number."""
+    module.eval()(*inputs.values())  # fills caches, which must not hold the exporter's stand-ins for tensors
+    program = torch.onnx.export(
+        module,
+        tuple(inputs.values()),
+        dynamo=True,
+        dynamic_shapes=tuple(_sizes(name, multiple) for name in inputs),
+        input_names=list(inputs),
+        output_names=outputs,
+        opset_version=_OPSET,
+        verbose=False,
+    )
+    assert program is not None  # with dynamo=True there is one
+    return program.model_proto
+
+
+def _name_of(kept: set[str], own: dict[str, str], side: str, name: str) -> str:
+    return name if name in kept else own.get(name, f"{side}/{name}")
+
+
+def _join(features: Any, matching: Any) -> Any:
+    """Make one model: the features of both pictures, computed with the same weights, and the matching behind them."""
+    model = type(matching)()
+    model.CopyFrom(matching)
+    graph, weights = model.graph, {tensor.name for tensor in features.graph.initializer}
+    kept = {*OUTPUTS, *FEATURES, ""}
+    described = {output.name: output for output in features.graph.output}
+    _rename(graph.node, lambda name: name if name in kept else f"matching/{name}")
+    for tensor in graph.initializer:
+        tensor.name = f"matching/{tensor.name}"
+    del graph.value_info[:], graph.input[:]
+    graph.initializer.extend(features.graph.initializer)
+    first = []
+    for side, result, fine in zip(SIDES, FEATURES, FINE, strict=True):
+        own = {"picture": side, "features": result, "fine": fine, "": ""}
+        if "fine" in described:
+            output = graph.output.add()
+            output.CopyFrom(described["fine"])
+            output.name = fine
+            for axis, name in ((2, "height"), (3, "width")):
+                output.type.tensor_type.shape.dim[axis].dim_param = f"{fine}_{name}"
+        picture = graph.input.add()
+        picture.CopyFrom(features.graph.input[0])
+        picture.name = side
+        for axis, name in ((2, "height"), (3, "width")):
+            picture.type.tensor_type.shape.dim[axis].dim_param = f"{side}_{name}"
+        copies = [type(node).FromString(node.SerializeToString()) for node in features.graph.node]
+        _rename(copies, partial(_name_of, weights, own, side))
+        first += copies
+    rest = list(graph.node)
+    del graph.node[:]
+    graph.node.extend(first + rest)
+    return model
+
+
+def _rename(nodes: Any, new_name: Callable[[str], str]) -> None:
+    for node in nodes:
+        node.name = new_name(node.name)
+        node.input[:] = [new_name(name) for name in node.input]
+        node.output[:] = [new_name(name) for name in node.output]
+
+
+def _check_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise SemcorrError(
+            f"the export needs more packages: pip install 'semcorr[onnx]' ({error.name} is missing)"
+        ) from error
+
+
+def _sizes(name: str, multiple: int) -> dict[int, Any]:
+    """Name height and width of an input."""
+    rows, columns = (torch.export.Dim(f"{name}_{side}", min=_SHORTEST, max=_LONGEST) for side in ("rows", "columns"))
+    return {2: multiple * rows, 3: multiple * columns}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and its remarks on its own code from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _plain_padding(network: nn.Module) -> Iterator[None]:
+    """Let timm's "same" convolutions say their padding without a maximum.
+
+    With the maximum, and convolution behind convolution, the exporter's terms for the sizes grow until it does not end.
+    """
+    from timm.layers.conv2d_same import Conv2dSame
+
+    convolutions = [module for module in network.modules() if isinstance(module, Conv2dSame)]
+    for module in convolutions:
+        if all(_reach(module, axis) >= module.stride[axis] for axis in (0, 1)):
+            module.forward = _convolve_same.__get__(module)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for module in convolutions:
+            module.__dict__.pop("forward", None)
+
+
+def _reach(module: nn.Conv2d, axis: int) -> int:
+    return (module.kernel_size[axis] - 1) * module.dilation[axis] + 1
+
+
+def _convolve_same(module: nn.Conv2d, images: Tensor) -> Tensor:
+    """Do as TensorFlow's "same" convolution, for kernels that reach at least as far as the stride."""
+    padding: list[int] = []
+    for axis in (1, 0):
+        stride = module.stride[axis]
+        total = _reach(module, axis) - stride + (-images.shape[2 + axis]) % stride
+        padding += [total // 2, total - total // 2]
+    padded = F.pad(images, padding)
+    return F.conv2d(padded, module.weight, module.bias, module.stride, 0, module.dilation, module.groups)

@@ -1,0 +1,1 @@
+"""What training minimises: losses, the proxy model, and their parts."""

@@ -1,0 +1,1 @@
+"""What training draws: pairs, views and pseudo-labels."""

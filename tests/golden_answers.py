@@ -1,0 +1,100 @@
+"""The cases whose answers are kept in golden/answers.json. ``python tests/golden_answers.py`` records them anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import semcorr
+
+FILE = Path(__file__).parent / "golden" / "answers.json"
+COLUMNS, ROWS = 7, 5
+UNSTEADY = 0.25  # points that move further, in pixels, when a picture gets noise of one grey level are not kept
+CASES: dict[str, dict[str, Any]] = {
+    "pmnc": {"name": "pmnc"},
+    "pmnc-universal": {"name": "pmnc-universal"},
+    "ncnet": {"name": "ncnet"},
+    "ancnet": {"name": "ancnet"},
+    "nearest": {"name": "nearest"},
+    "pmnc grid 50": {"name": "pmnc", "grid": 50},
+    "pmnc-universal grid 50": {"name": "pmnc-universal", "grid": 50},
+    "pmnc bfloat16": {"name": "pmnc", "precision": "bfloat16"},
+    "pmnc onnx": {"name": "pmnc"},
+}
+
+Matching = Callable[[np.ndarray, np.ndarray], Any]
+
+
+def photographs() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return pairs of photographs from installed packages: landscape, portrait, and of odd sizes."""
+    from skimage import data
+
+    gradio = find_spec("gradio")
+    folder = Path((gradio.submodule_search_locations or [""])[0])
+
+    def read(name: str) -> np.ndarray:
+        return np.array(Image.open(folder / name).convert("RGB"))
+
+    cat, cheetah = np.array(data.chelsea()), read("media_assets/images/cheetah1.jpg")
+    lion, cheetah2 = read("media_assets/images/lion.jpg"), read("test_data/cheetah2.jpg")
+    return {
+        "cat, cheetah": (cat, cheetah),
+        "cheetah, lion": (cheetah2, lion),
+        "portrait, odd sizes": (np.ascontiguousarray(cat[:211, 100:313]), np.ascontiguousarray(lion[:, :171])),
+    }
+
+
+def matching(case: str, folder: Path) -> Matching:
+    """Return what matches two pictures in a case."""
+    model = semcorr.load(**CASES[case])
+    if not case.endswith("onnx"):
+        return model.match
+    from semcorr.onnx.export import export
+    from semcorr.onnx.runtime import load
+
+    export(model, folder / "model.onnx")
+    return load(folder / "model.onnx", threads=1).match
+
+
+def lattice(image: np.ndarray) -> np.ndarray:
+    """Return the points that are asked for, ``(N, 2)`` pixels."""
+    height, width = image.shape[:2]
+    x = (np.arange(COLUMNS) + 0.5) * width / COLUMNS
+    y = (np.arange(ROWS) + 0.5) * height / ROWS
+    return np.stack(np.meshgrid(x, y), -1).reshape(-1, 2).round(1).astype(np.float32)
+
+
+def answer(match: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the answers of a match at the lattice of its source."""
+    points, confidence = match.transfer(lattice(image))
+    return np.asarray(points), np.asarray(confidence)
+
+
+def record() -> None:
+    """Write the answers of every case, of points that a little noise does not move."""
+    noise = np.random.default_rng(0)
+    answers: dict[str, dict[str, list[list[float]]]] = {}
+    with TemporaryDirectory() as folder:
+        for case in CASES:
+            match = matching(case, Path(folder))
+            answers[case] = {}
+            for name, (source, target) in photographs().items():
+                noisy = np.clip(source.astype(int) + noise.integers(-1, 2, source.shape), 0, 255).astype(np.uint8)
+                points, confidence = answer(match(source, target), source)
+                others, _ = answer(match(noisy, target), source)
+                steady = np.abs(points - others).max(1) < UNSTEADY
+                rows = np.column_stack([lattice(source), points, confidence])[steady]
+                answers[case][name] = [[round(float(value), 4) for value in row] for row in rows]
+                print(f"{case}, {name}: {steady.sum()} of {len(steady)} points")
+    FILE.write_text(json.dumps(answers, indent=None, separators=(",", ":")).replace('"},', '"},\n') + "\n")
+
+
+if __name__ == "__main__":
+    record()

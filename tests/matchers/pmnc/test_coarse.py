@@ -1,0 +1,135 @@
+"""From coarse to fine: the compiled search and the plain one are the same, and find what the whole search finds."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import semcorr
+from semcorr.features import FeatureMap
+from semcorr.matchers.correlation import cosine_correlation
+from semcorr.matchers.decode import decode
+from semcorr.matchers.pmnc.coarse import banded_correlation, plan, whole_tiles
+from semcorr.matchers.pmnc.matcher import PMNC
+from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.matchers.pmnc.search import SearchOptions
+from semcorr.matchers.scores import ScoredPairs, list_scored
+
+
+def features(grid: tuple[int, int], seed: int, batch: int = 1) -> FeatureMap:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(batch, 24, 5, 5, generator=generator)
+    smooth = F.interpolate(coarse, grid, mode="bicubic", align_corners=False)
+    noise = 0.1 * torch.randn(batch, 24, *grid, generator=generator)
+    return FeatureMap(F.normalize(smooth + noise + 1.5, dim=1), ((100, 100),) * batch)
+
+
+def scoring(radius: int, hidden: int = 16, reach: int | None = None) -> ScoringFunction:
+    torch.manual_seed(0)
+    function = ScoringFunction(radius, hidden, reach=reach)
+    torch.nn.init.normal_(function.window, std=0.5)  # large, so that a misplaced value shows
+    return function.requires_grad_(False)
+
+
+def matcher(factor: int, grid: float, function: ScoringFunction | None = None, **how) -> PMNC:
+    return PMNC(function or scoring(2), grid / factor, SearchOptions(largest=4), **how)
+
+
+def diagonal(rows: int, columns: int) -> ScoredPairs:
+    """Every tile matches the one at its own place."""
+    cells = rows * columns
+    pairs = torch.arange(cells) * (cells + 1)
+    return ScoredPairs((pairs,), (torch.ones(cells),), (rows, columns, rows, columns))
+
+
+def test_whole_tiles_repeat_the_last_cells():
+    cells = torch.arange(6.0).view(1, 1, 2, 3)
+    assert whole_tiles(cells, 2)[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5]]
+    assert whole_tiles(cells, 1) is cells
+
+
+def test_the_plan_begins_where_the_tiles_went():
+    made = plan(diagonal(2, 3), factor=2)
+    assert made.initial.unique().numel() == 24
+    assert torch.equal(made.initial // 24, made.initial % 24)  # every cell to the same cell
+    assert made.certainty[0].shape == (1, 4, 6)
+    made = plan(diagonal(1, 12), factor=2)
+    assert made.near[0, 0, 0, 0].tolist() == [True] * 3 + [False] * 9
+
+
+def test_the_band_holds_cells_and_all_else_the_mean_of_their_tiles():
+    a, b = features((4, 6), 1).tensor, features((4, 4), 2).tensor
+    near = torch.zeros(1, 2, 3, 2, 2, dtype=torch.bool)
+    near[0, 1, 2, 0, 1] = True
+    whole, banded = cosine_correlation(a, b), banded_correlation(a, b, near, 2)
+    torch.testing.assert_close(banded[0, 2:4, 4:6, 0:2, 2:4], whole[0, 2:4, 4:6, 0:2, 2:4])
+    tile = whole[0, 0:2, 2:4, 2:4, 0:2]
+    torch.testing.assert_close(banded[0, 0:2, 2:4, 2:4, 0:2], tile.mean().expand(2, 2, 2, 2))
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    ("source", "target", "factor"),
+    [((20, 22), (24, 18), 2), ((17, 20), (19, 23), 3), ((24, 20), (20, 24), 4), ((11, 26), (25, 13), 5)],
+)
+def test_compiled_and_plain_are_the_same(source, target, factor, radius):
+    pytest.importorskip("numba", reason="Numba is not installed")
+    a, b = features(source, 1, 2), features(target, 2, 2)
+    side = (source[0] * source[1] * target[0] * target[1]) ** 0.25
+    fast, plain = (matcher(factor, side, scoring(radius), compiled=which)(a, b) for which in (True, False))
+    one, other = fast.table(), plain.table()
+    assert one.shape == (2, *source, *target)
+    tried = other.isfinite()
+    # the tiles' matches differ by rounding, and two that differ by that alone may change places
+    assert (one.isfinite() != tried).sum() <= 1e-2 * tried.sum()
+    both = tried & one.isfinite()
+    torch.testing.assert_close(one[both], other[both], atol=2e-4, rtol=2e-4)
+    for x, y in zip(decode(fast), decode(plain), strict=True):
+        assert ((x.cells - y.cells).abs() <= 1e-2).float().mean() > 0.99
+        assert ((x.confidence - y.confidence).abs() <= 1e-2).float().mean() > 0.99
+
+
+def test_threads_change_nothing():
+    pytest.importorskip("numba", reason="Numba is not installed")
+    a, b, threads = features((24, 24), 1), features((24, 24), 2), torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            found.append(matcher(3, 24)(a, b).table())
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*found)
+
+
+def test_small_grids_are_searched_whole():
+    a = features((12, 12), 1)
+    matched = PMNC(scoring(1, 4), 4, SearchOptions(largest=12))(a, a)
+    assert not isinstance(matched, ScoredPairs) or matched.certainty is None
+
+
+def test_it_finds_a_shift():
+    big = features((24, 28), 0)
+    a, b = (FeatureMap(big.tensor[..., cut], big.image_sizes) for cut in (slice(0, 24), slice(4, 28)))
+    function = scoring(1, 4)
+    torch.nn.init.zeros_(function.out.weight)  # the centre alone: the best score is the true cell
+    forward, _ = decode(matcher(2, 24, function)(a, b), 0)
+    found = forward.cells[0, :, 6:, 0] - torch.arange(6, 24)
+    assert (found == -4).float().mean() > 0.95
+
+
+def test_a_list_of_a_table_is_that_table():
+    table = torch.tensor([1.0, -torch.inf, 2.0, 3.0]).view(1, 1, 2, 1, 2)
+    assert torch.equal(list_scored(table).table(), table)
+
+
+@pytest.mark.slow
+def test_the_shipped_model_agrees_with_its_whole_search(cat):
+    model = semcorr.load("pmnc", grid=72)
+    model.score.votes = 0.0  # tiles have votes and cells have none: with votes the two searches differ by design
+    pictures = [model.encode(picture) for picture in (cat, cat[:, ::-1].copy())]
+    forward = model.match(*pictures).forward.points
+    model.score.options = SearchOptions(largest=1000)
+    whole = model.match(*pictures).forward.points
+    tile = cat.shape[1] * 3 / 72
+    near = ((forward - whole) ** 2).sum(2) ** 0.5 <= tile
+    assert near.mean() > 0.9

@@ -1,0 +1,137 @@
+"""Votes are what their definition says, whatever the shapes, and the same in every search."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from semcorr.features import FeatureMap
+from semcorr.geometry import cell_centres
+from semcorr.matchers.correlation import correlation_channels, cosine_correlation, filter_weight, soft_mutual_filter
+from semcorr.matchers.pmnc.matcher import PMNC
+from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.matchers.pmnc.voting import vote, votes_of_points
+from semcorr.matchers.scores import ScoredPairs
+
+
+def filtered(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) ** 4
+
+
+def by_definition(values):
+    """Loop over all pairs, all neighbours and all shifts, in float64."""
+    powered, spread = values.double() ** 1.5, torch.zeros(values.shape, dtype=torch.float64)
+    cells = list(itertools.product(*map(range, values.shape)))
+    for cell in cells:
+        for steps in itertools.product((-1, 0, 1), repeat=4):
+            other = tuple(c + s for c, s in zip(cell, steps, strict=True))
+            if all(0 <= o < n for o, n in zip(other, values.shape, strict=True)):
+                spread[cell] += powered[other] * math.prod(2 - abs(s) for s in steps)
+    votes = torch.zeros_like(spread)
+    reach = max(values.shape)
+    for y, x, v, u in cells:
+        for dy, dx in itertools.product(range(-reach, reach + 1), repeat=2):
+            other = (y + dy, x + dx, v + dy, u + dx)
+            if all(0 <= o < n for o, n in zip(other, values.shape, strict=True)):
+                votes[y, x, v, u] += 0.75 ** (abs(dy) + abs(dx)) * spread[other]
+    best = (votes.amax((2, 3), keepdim=True) * votes.amax((0, 1), keepdim=True)).sqrt()
+    return (votes / best + 0.02).log()
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 3, 5), (1, 4, 3, 1), (2, 2, 5, 4)])
+def test_the_definition(shape):
+    values = filtered(*shape)
+    torch.testing.assert_close(vote(values).double(), by_definition(values), atol=1e-5, rtol=1e-5)
+
+
+def test_exchange_of_the_pictures_exchanges_the_axes():
+    values = filtered(5, 6, 7, 4)
+    torch.testing.assert_close(vote(values.permute(2, 3, 0, 1)), vote(values).permute(2, 3, 0, 1), atol=1e-5, rtol=1e-5)
+
+
+def test_a_map_of_zeros_votes_for_nothing():
+    votes = vote(torch.zeros(3, 4, 4, 3))
+    assert votes.isfinite().all()
+    assert votes.unique().numel() == 1
+
+
+def test_a_displacement_shared_by_all_wins_over_one_stray_peak():
+    values = torch.full((8, 8, 8, 8), 1e-3)
+    for y, x in itertools.product(range(8), range(6)):
+        values[y, x, y, x + 2] = 0.5
+    values[4, 3, 0, 0] = 1.0
+    assert values[4, 3].argmax() == 0
+    assert vote(values)[4, 3].argmax() == 4 * 8 + 5
+
+
+def test_points_read_the_votes_of_the_cell_that_they_are_on():
+    values = filtered(4, 5, 3, 6)
+    cells = cell_centres((4, 5)).flatten(0, 1)
+    torch.testing.assert_close(
+        votes_of_points(vote(values), cells).view(4, 5, 3, 6), vote(values), atol=1e-5, rtol=1e-5
+    )
+    outside = votes_of_points(vote(values), torch.tensor([[-3.0, 9.0]]))
+    torch.testing.assert_close(outside[0], vote(values)[3, 0], atol=1e-5, rtol=1e-5)
+
+
+def maps_of(grid, seed):
+    return FeatureMap(F.normalize(torch.randn(2, 8, *grid, generator=torch.Generator().manual_seed(seed)) + 0.7, dim=1),
+                      ((100, 100),) * 2)  # fmt: skip
+
+
+def table_of(scores):
+    return scores.table() if isinstance(scores, ScoredPairs) else scores
+
+
+@pytest.mark.parametrize("trained_grid", [8, 4])
+def test_every_search_adds_the_same_votes(trained_grid):
+    source, target = maps_of((8, 9), 1), maps_of((9, 7), 2)
+    scoring = ScoringFunction(1, 4).requires_grad_(False)
+    with_votes, without = (
+        table_of(PMNC(scoring, trained_grid, votes=votes, exhaustive=True)(source, target)) for votes in (1.5, 0.0)
+    )
+    assert (with_votes - without).abs().max() > 1
+    for compiled, (votes, expected) in itertools.product(
+        (True, False), ((1.5, with_votes), (0.0, without), (0, without))
+    ):
+        table = table_of(PMNC(scoring, trained_grid, votes=votes, compiled=compiled)(source, target))
+        tried = table.isfinite()
+        assert tried.any()
+        torch.testing.assert_close(table[tried], expected[tried], atol=1e-4, rtol=1e-4)
+
+
+def test_the_votes_of_a_grid_that_was_trained_on_are_added_as_they_are():
+    source, target = maps_of((8, 9), 1), maps_of((9, 7), 2)
+    scoring = ScoringFunction(1, 4).requires_grad_(False)
+    with_votes, without = (PMNC(scoring, 8, votes=v, exhaustive=True)(source, target) for v in (1.5, 0.0))
+    votes = vote(soft_mutual_filter(cosine_correlation(source.tensor, target.tensor))[0])
+    torch.testing.assert_close((with_votes - without)[0], 1.5 * votes, atol=1e-4, rtol=1e-4)
+
+
+def test_training_adds_them_too():
+    from semcorr.training.objectives.proxy import score_points
+
+    source, target = maps_of((6, 5), 1), maps_of((5, 6), 2)
+    scoring = ScoringFunction(1, 4).requires_grad_(False)
+    maps = correlation_channels(cosine_correlation(source.tensor, target.tensor))[0]
+    cells = cell_centres((6, 5)).flatten(0, 1)
+    table = PMNC(scoring, 5, votes=1.5, exhaustive=True)(source, target)[0]
+    torch.testing.assert_close(score_points(scoring, maps, cells, 1.5).view(table.shape), table, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("grids", [((25, 19), (21, 30)), ((3, 8), (1, 5)), ((1, 1), (2, 3)), ((4, 1), (6, 1))])
+def test_compiled_votes_are_the_same(grids):
+    pytest.importorskip("numba", reason="Numba is not installed")
+    from semcorr.matchers.pmnc.cpu.voting import Ballot
+
+    source, target = (maps_of(grid, seed).tensor[:1] for seed, grid in enumerate(grids))
+    correlation = cosine_correlation(source, target)
+    flat = correlation.flatten(3).flatten(1, 2)
+    of_source, of_target = (filter_weight(flat[0].amax(axis)).numpy() for axis in (1, 0))
+    ballot = Ballot(flat[0].clone().numpy(), of_source, of_target, (*grids[0], *grids[1]))
+    expected = vote(soft_mutual_filter(correlation)[0])
+    found = torch.from_numpy(ballot.of(np.arange(flat.numel()))).view(expected.shape)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
