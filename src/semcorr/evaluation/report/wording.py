@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from semcorr.evaluation.report.tables import counted
-from semcorr.evaluation.report.wording import calibration_line, protocol
 from semcorr.evaluation.results import Evaluation
 
 LENGTHS = {
