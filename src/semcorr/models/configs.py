@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -12,6 +11,7 @@ from semcorr.errors import ModelError
 from semcorr.features import FeatureOptions
 from semcorr.features.adapter import Adapter
 from semcorr.features.fine import FineDescriptors
+from semcorr.files import one_line
 from semcorr.matchers.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
 from semcorr.matchers.ncnet import NCNet, NeighbourhoodConsensus
 from semcorr.matchers.pmnc.matcher import PMNC
@@ -179,9 +179,9 @@ def build(stored: Weights) -> Built:
         matcher.load_state_dict(others)
         return Built(recipe, matcher.eval().requires_grad_(False), backbone=backbone)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = one_line(error, 120)
         raise ModelError(
-            f"these are not weights of a semcorr model of this version ({textwrap.shorten(reason, 120)}): take a file "
+            f"these are not weights of a semcorr model of this version ({reason}): take a file "
             "that its `semcorr train` wrote"
         ) from error
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from semcorr.errors import ModelError
 from semcorr.features import FeatureOptions
+from semcorr.files import one_line
 from semcorr.models.configs import ANCNetRecipe, NCNetRecipe, build, recipe_to_dict
 from semcorr.weights import Weights
 
@@ -90,7 +91,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals([(_Empty, name) for name in _HARMLESS]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile file can raise anything; all mean the same to the user
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = one_line(error)
         raise ModelError(f"{path} is not a checkpoint that can be read safely: {reason}") from None
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from semcorr.errors import ModelError
+from semcorr.files import one_line, replacing, sha256_of
 
 FOLDER = Path(__file__).parent
 
@@ -50,7 +50,7 @@ def read_weights(path: Path, sha256: str | None = None) -> Weights:
     from safetensors import SafetensorError, safe_open
 
     try:
-        if sha256 is not None and (found := hashlib.sha256(path.read_bytes()).hexdigest()) != sha256:
+        if sha256 is not None and (found := sha256_of(path)) != sha256:
             raise ModelError(
                 f"{path} is damaged: its sha256 is {found[:12]}…, not {sha256[:12]}…; install semcorr again"
             )
@@ -60,18 +60,16 @@ def read_weights(path: Path, sha256: str | None = None) -> Weights:
     except (OSError, SafetensorError, ValueError) as error:
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"{path} is not a readable safetensors file: {str(error).splitlines()[0][:200]}") from error
+        raise ModelError(f"{path} is not a readable safetensors file: {one_line(error)}") from error
 
 
 def write_weights(path: Path, weights: Weights) -> None:
-    """Write a safetensors file in one step: it is there whole, or the old one stays."""
+    """Write a safetensors file atomically: if writing fails, the old file is kept."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.tensors.items()}
-    save_file(tensors, part, metadata={"recipe": json.dumps(weights.recipe, sort_keys=True)})
-    part.replace(path)
+    with replacing(path) as part:
+        save_file(tensors, part, metadata={"recipe": json.dumps(weights.recipe, sort_keys=True)})
 
 
 @dataclass(frozen=True)
