@@ -157,7 +157,7 @@ def _applies(what: What, case: Case) -> bool:
         return True
     if case.method not in MODELS:
         return False
-    return case.radius is None or MODELS[case.method].load().recipe["model"]["radius"] == case.radius
+    return case.radius is None or MODELS[case.method].load().metadata["model"]["radius"] == case.radius
 
 
 def _too_much(what: What, case: Case, rows: dict[Case, Row], settings: Settings, limit: float) -> str | None:

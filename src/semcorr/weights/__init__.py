@@ -16,10 +16,10 @@ FOLDER = Path(__file__).parent
 
 
 class Weights(NamedTuple):
-    """Named tensors and what is known about them: plain JSON values."""
+    """Named tensors, and metadata about them as plain JSON values."""
 
     tensors: dict[str, Tensor]
-    recipe: dict[str, Any]
+    metadata: dict[str, Any]
 
     def trained(self) -> str:
         """Say in one line how they were trained, and their PCK per image on the validation pairs of that training.
@@ -27,7 +27,7 @@ class Weights(NamedTuple):
         >>> Weights({}, {"training": {"seed": 0, "step": 10, "loss": "weak", "validation PCK@0.1": 51.2}}).trained()
         'trained: seed 0, step 10, loss weak; validation PCK@0.1 51.2'
         """
-        known = {key: value for key, value in self.recipe.get("training", {}).items() if key != "fingerprint"}
+        known = {key: value for key, value in self.metadata.get("training", {}).items() if key != "fingerprint"}
         figures = {key: value for key, value in known.items() if key.startswith("validation")}
         said = ", ".join(f"{key} {value}" for key, value in known.items() if key not in figures)
         first = max(figures, default=None)
@@ -55,8 +55,8 @@ def read_weights(path: Path, sha256: str | None = None) -> Weights:
                 f"{path} is damaged: its sha256 is {found[:12]}…, not {sha256[:12]}…; install semcorr again"
             )
         with safe_open(path, framework="pt") as file:
-            recipe = json.loads((file.metadata() or {}).get("recipe", "{}"))
-            return Weights({key: file.get_tensor(key) for key in file.keys()}, recipe)  # noqa: SIM118 - no mapping
+            metadata = json.loads((file.metadata() or {}).get("recipe", "{}"))
+            return Weights({key: file.get_tensor(key) for key in file.keys()}, metadata)  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError, ValueError) as error:
         if isinstance(error, ModelError):
             raise
@@ -69,7 +69,7 @@ def write_weights(path: Path, weights: Weights) -> None:
 
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.tensors.items()}
     with replacing(path) as part:
-        save_file(tensors, part, metadata={"recipe": json.dumps(weights.recipe, sort_keys=True)})
+        save_file(tensors, part, metadata={"recipe": json.dumps(weights.metadata, sort_keys=True)})
 
 
 @dataclass(frozen=True)
