@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,8 +56,6 @@ def benchmark(
     Each measurement has a process of its own. Windows of other radii than the shipped one are cut, or grown by zeros:
     they tell what a window costs, not what it is worth.
     """
-    if missing := [name for name in ("torchmetrics",) if find_spec(name) is None]:
-        raise SemcorrError(f"this needs more packages: pip install 'semcorr[data]' ({missing[0]} is missing)")
     from semcorr.profiling.case import Settings
     from semcorr.profiling.table import plot, to_markdown
 
