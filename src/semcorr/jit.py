@@ -8,8 +8,6 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
-from numba import njit
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -24,6 +22,8 @@ def compile_loosely(function: Function) -> Function:
 
 
 def _compile(function: Function, options: dict[str, Any]) -> Function:
+    from numba import njit
+
     options = options | {"nogil": True, "error_model": "numpy"}
     try:
         compiled = njit(cache=True, **options)(function)
