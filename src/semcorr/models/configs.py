@@ -108,7 +108,8 @@ class ANCNetConfig:
 
 
 ModelConfig: TypeAlias = PMNCConfig | NCNetConfig | ANCNetConfig
-LearnedMatcher: TypeAlias = PMNC | NCNet | ANCNet
+DenseMatcher: TypeAlias = NCNet | ANCNet  # these compute their whole map, and train by `training.objectives.dense`
+LearnedMatcher: TypeAlias = PMNC | DenseMatcher
 
 BACKBONE = "backbone."  # what a trained backbone's tensors are called in a file
 FINE = "fine."  # and those of fine descriptors

@@ -9,10 +9,8 @@ from torch import Tensor, nn
 
 from semcorr.features.efficientnet_lite import EfficientNetLite
 from semcorr.geometry import Size
-from semcorr.matchers.ancnet import ANCNet
-from semcorr.matchers.ncnet import NCNet
 from semcorr.matchers.pmnc.windows import sample_rows
-from semcorr.models.configs import BACKBONE
+from semcorr.models.configs import BACKBONE, DenseMatcher
 from semcorr.training.backbone import later_features
 from semcorr.training.objectives.losses import cross_entropy, one_to_one, smoothed, target_probability, weak_loss
 from semcorr.training.objectives.proxy import Example
@@ -32,7 +30,7 @@ class ConsensusModel(nn.Module):
     """
 
     def __init__(
-        self, matcher: NCNet | ANCNet, loss: Loss, backbone: EfficientNetLite | None = None, frozen: int = 0
+        self, matcher: DenseMatcher, loss: Loss, backbone: EfficientNetLite | None = None, frozen: int = 0
     ) -> None:
         super().__init__()
         self.matcher, self.loss, self.backbone, self.frozen = matcher, loss, backbone, frozen
