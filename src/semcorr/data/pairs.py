@@ -143,8 +143,12 @@ def make_pair(source: Photo, target: Photo, nuisances: dict[str, str], where: st
     return pair
 
 
-def spread(pairs: Sequence[Pair], count: int) -> list[Pair]:
-    """Take so many pairs from all over a list, or all if there are no more, so that every category is there."""
+def spread(pairs: Sequence[Item], count: int) -> list[Item]:
+    """Return ``count`` items sampled evenly from a list, or all if there are fewer; the order is kept.
+
+    >>> spread("abcdefgh", 3)
+    ['a', 'c', 'f']
+    """
     count = min(count, len(pairs))
     return [pairs[index * len(pairs) // count] for index in range(count)]
 
