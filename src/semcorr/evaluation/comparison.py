@@ -166,7 +166,7 @@ def _evaluate(name: str, protocol: _Protocol, options: Options, folder: Path, fe
     )
     return replace(
         scored,
-        cost=measure(arguments, pairs, fingerprint(settings, listed), folder) if options.cost else None,
+        cost=measure(arguments, pairs, fingerprint(settings, listed), folder, options.fresh) if options.cost else None,
         settings=settings,
         skipped=[*(str(error) for error in protocol.pairs.skipped), *answers.broken.values()],
     )

@@ -84,7 +84,7 @@ def measure(arguments: dict[str, Any], pairs: Sequence[Pair], fingerprint: str, 
 def cost_of(
     model: Matcher, pairs: Sequence[tuple[ImageLike, ImageLike]], clock: Callable[[], float] = time.perf_counter
 ) -> Cost:
-    """Match pairs one after another and return the cost; its memory is only right in a process that does nothing else."""
+    """Match pairs one after another and return their cost; the memory is right only in a new process."""
     encoding, matching = [], []
     encoded = []
     model.match(*pairs[0])  # warm-up
