@@ -148,7 +148,7 @@ def test_any_coco_file(run, built):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["keypoint", "--root", "FOLDER"], "did you mean 'keypoints'"),
+        (["keypoint", "--root", "FOLDER"], "did you mean keypoints"),
         (["keypoints"], "--root is missing"),
         (["no/such/folder"], "no/such/folder is not a folder"),
         (["keypoints", "--root", "FOLDER", "--split", "tset"], "tset"),
