@@ -29,7 +29,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from semcorr.data.formats.keypoints import load_pairs, load_photos
 from semcorr.data.pairs import Pair, Photo, spread
-from semcorr.data.records import Sizes
+from semcorr.data.pictures import Sizes
 from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
 from semcorr.features.fine import FineDescriptors

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import EpsImagePlugin, ExifTags, Image, ImageFile, features
+from PIL import EpsImagePlugin, ExifTags, Image, ImageFile, ImageOps, features
 
 from semcorr.errors import ImageError
-from semcorr.image import MAX_PIXELS, MIN_SIDE, RASTER_FORMATS, load_image, to_tensor
+from semcorr.image import MAX_PIXELS, MIN_SIDE, RASTER_FORMATS, load_image, picture_size, to_tensor
 
 pytestmark = pytest.mark.filterwarnings("error")  # ResourceWarning too: a file left open fails the test
 
@@ -137,8 +137,10 @@ def test_exif_orientation(orientation: int, kind: str, cat: np.ndarray, tmp_path
     upright = load_image(path)
     assert upright.flags.c_contiguous
     assert mean_difference(upright, cat) < (3 if kind == "JPEG" else 1e-9)
-    with Image.open(path) as picture:
-        assert np.array_equal(load_image(picture), upright)
+    assert np.array_equal(load_image(path.read_bytes()), upright)
+    assert picture_size(path) == upright.shape[:2]
+    with Image.open(path) as picture:  # pixels in memory are taken as they are
+        assert np.array_equal(load_image(picture), np.asarray(picture))
 
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
@@ -510,7 +512,7 @@ def test_ghostscript_is_never_run(cat: np.ndarray, tmp_path: Path, monkeypatch: 
     path = tmp_path / "cat.eps"
     Image.fromarray(cat[:20, :20]).save(path)
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was run"))
-    refused(path, "cat.eps", "holds no picture")
+    refused(path, "cat.eps", "a PostScript drawing (EPS)", "expected one of JPEG")
     with Image.open(path) as picture:
         refused(picture, "EPS", "PNG")
 
@@ -576,12 +578,27 @@ def test_transparent_palette_of_the_caller_is_left_alone():
     assert picture.info == {"transparency": bytes([255, 128, 0])}
 
 
-def test_orientation_set_in_memory(cat: np.ndarray):
-    picture = Image.fromarray(np.ascontiguousarray(STORED[6](cat)))
-    picture.getexif()[ExifTags.Base.Orientation] = 6
-    assert np.array_equal(load_image(picture), cat)
-    assert picture.size == (300, 451)
-    assert picture.getexif()[ExifTags.Base.Orientation] == 6
+def test_a_picture_that_its_owner_turned_is_not_turned_again(cat: np.ndarray, tmp_path: Path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    path = tmp_path / "phone.jpg"
+    Image.fromarray(np.ascontiguousarray(STORED[6](cat))).save(path, exif=exif, quality=95)
+    with Image.open(path) as picture:
+        for changed in (
+            picture.rotate(-90, expand=True),
+            picture.transpose(Image.Transpose.ROTATE_270),
+            picture.crop((10, 20, 200, 300)),
+            ImageOps.exif_transpose(picture),
+            picture.resize((150, 225)),
+            picture,
+        ):
+            assert np.array_equal(load_image(changed), np.asarray(changed))
+        assert picture.size == (300, 451)
+        assert picture.getexif()[ExifTags.Base.Orientation] == 6
+        upright = load_image(ImageOps.exif_transpose(picture))
+    assert np.array_equal(load_image(path), upright)
+    assert np.array_equal(load_image(picture_bytes := path.read_bytes()), upright)
+    assert np.array_equal(load_image(memoryview(picture_bytes)), upright)
 
 
 def test_lazily_opened_image_stays_open(cheetah_path: Path):
@@ -736,9 +753,14 @@ def test_tensor_without_pixels():
 # ---- load_image: anything else
 
 
-@pytest.mark.parametrize("thing", [None, 3, 2.5, b"cat.jpg", ["cat.jpg"], {}, object(), Image, io.BytesIO(b"x")])
+@pytest.mark.parametrize("thing", [None, 3, 2.5, ["cat.jpg"], {}, object(), Image, io.BytesIO(b"x")])
 def test_not_a_picture(thing: object):
-    refused(thing, type(thing).__name__, "path, PIL image, array or tensor", "PIL.Image.open(io.BytesIO(data))")
+    refused(thing, type(thing).__name__, "path, bytes, PIL image, array or tensor", "file.read()")
+
+
+def test_bytes_that_are_no_file():
+    refused(b"cat.jpg", "a file of 7 bytes", "holds no picture")
+    refused(b"", "a file of 0 bytes", "holds no picture")
 
 
 def test_odd_path_like():
