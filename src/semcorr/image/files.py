@@ -39,6 +39,10 @@ _AVIF_BRANDS = (b"avif", b"avis")
 _OTHER_KINDS: tuple[tuple[bytes, str], ...] = (  # how files begin that are often taken for pictures
     (b"%!PS", "a PostScript drawing (EPS)"),
     (b"\xc5\xd0\xd3\xc6", "a PostScript drawing (EPS)"),
+    (b"II*\0", "a TIFF of a kind that Pillow does not read, or a damaged one"),
+    (b"MM\0*", "a TIFF of a kind that Pillow does not read, or a damaged one"),
+    (b"II+\0", "a BigTIFF of a kind that Pillow does not read, or a damaged one"),
+    (b"MM\0+", "a BigTIFF of a kind that Pillow does not read, or a damaged one"),
     (b"%PDF", "a PDF document"),
     (b"8BPS", "a Photoshop document"),
     (b"\xff\x0a", "a JPEG XL picture"),
