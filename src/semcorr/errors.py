@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib.util import find_spec
 
 
 class SemcorrError(Exception):
@@ -30,3 +31,30 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     near = get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f" — did you mean {' or '.join(near)}?" if near else ""
+
+
+def need_extra(extra: str, *modules: str) -> None:
+    """Raise an error that says what to install, where packages of an extra are missing.
+
+    Called before work begins, so that nothing is computed in vain.
+
+    Args:
+        extra: The extra of this package that brings them, such as ``"data"``.
+        modules: Names under which the packages are imported.
+
+    Raises:
+        SemcorrError: If any of them is not installed.
+    """
+    missing = [name for name in modules if not _is_installed(name)]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise SemcorrError(
+            f"this needs {' and '.join(missing)}, which {verb} not installed: pip install 'semcorr[{extra}]'"
+        )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ValueError:  # `sys.modules` holds None for it: imports of it fail
+        return False

@@ -172,7 +172,7 @@ def test_weights_of_another_version_are_refused_with_what_is_unknown(tmp_path):
     from semcorr.weights import MODELS, Weights, write_weights
 
     stored = MODELS["pmnc-universal"].load()
-    recipe = {"model": stored.recipe["model"] | {"colour": "blue"}}
+    recipe = {"model": stored.metadata["model"] | {"colour": "blue"}}
     write_weights(tmp_path / "w.safetensors", Weights(stored.tensors, recipe))
     with pytest.raises(ModelError, match=r"of this version \(.*colour"):
         semcorr.load(weights=tmp_path / "w.safetensors")

@@ -69,8 +69,8 @@ def test_weights_can_be_loaded_and_say_how_they_were_made(tmp_path, folder, cat)
 
     weights = train(read_recipe(recipe_file(tmp_path, folder)))
     stored = read_weights(weights)
-    assert stored.recipe["model"]["radius"] == 1
-    assert stored.recipe["training"]["validation PCK@0.1"] > 50
+    assert stored.metadata["model"]["radius"] == 1
+    assert stored.metadata["training"]["validation PCK@0.1"] > 50
     model = semcorr.load(weights=weights)
     assert model.features.options.grid == 10
     assert model.match(cat, cat).forward.confidence.shape == (8, 12)
@@ -93,7 +93,7 @@ def test_dense_networks_learn_in_the_same_loop(tmp_path, folder, cat, model, los
     kind = model.split()[1]
     assert weights.name == f"{kind}.safetensors"
     stored = read_weights(weights)
-    assert stored.recipe["training"]["loss"] == loss
+    assert stored.metadata["training"]["loss"] == loss
     matcher = semcorr.load(kind, weights=weights)
     assert matcher.match(cat, cat).forward.confidence.shape == (8, 12)
     untrained = read_recipe(path).model.build()

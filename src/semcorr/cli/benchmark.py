@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,8 +56,6 @@ def benchmark(
     Each measurement has a process of its own. Windows of other radii than the shipped one are cut, or grown by zeros:
     they tell what a window costs, not what it is worth.
     """
-    if missing := [name for name in ("torchmetrics",) if find_spec(name) is None]:
-        raise SemcorrError(f"this needs more packages: pip install 'semcorr[data]' ({missing[0]} is missing)")
     from semcorr.profiling.case import Settings
     from semcorr.profiling.table import plot, to_markdown
 
@@ -157,7 +154,7 @@ def _applies(what: What, case: Case) -> bool:
         return True
     if case.method not in MODELS:
         return False
-    return case.radius is None or MODELS[case.method].load().recipe["model"]["radius"] == case.radius
+    return case.radius is None or MODELS[case.method].load().metadata["model"]["radius"] == case.radius
 
 
 def _too_much(what: What, case: Case, rows: dict[Case, Row], settings: Settings, limit: float) -> str | None:

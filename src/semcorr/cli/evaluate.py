@@ -1,25 +1,23 @@
-"""The commands ``evaluate``, ``compare`` and ``data``."""
+"""The commands ``evaluate`` and ``compare``."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from semcorr.errors import DataError, ModelError, SemcorrError, did_you_mean
+from semcorr.cli.options import one_of
+from semcorr.errors import DataError, ModelError, need_extra
 
 if TYPE_CHECKING:
     from semcorr.data.pairs import PairSet
     from semcorr.evaluation.results import Evaluation
     from semcorr.evaluation.run import Features
     from semcorr.metrics.pck import Space, Threshold
-
-Choice = TypeVar("Choice", bound=str)
 
 DatasetName = Annotated[
     str,
@@ -177,64 +175,9 @@ def compare(
     _report([_evaluate(name, protocol, running, known) for name in names], protocol.out)
 
 
-data = typer.Typer(no_args_is_help=True, help="Download and check data sets.")
-
-
-@data.command()
-def download(
-    name: Annotated[str, typer.Argument(help="pf-pascal, pf-willow or spair-71k.")],
-    to: Annotated[Path, typer.Option(help="The folder to put it in.")],
-    mirror: Annotated[
-        list[str] | None, typer.Option(help="Address of a folder with the same files; tried first.")
-    ] = None,
-) -> None:
-    """Download a data set; run it again to go on after a cut."""
-    _need_extra()
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    from semcorr.data.download.download import download as fetch
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        tasks: dict[str, Any] = {}
-
-        def progress(file: str, done: int, total: int | None) -> None:
-            if file not in tasks:
-                tasks[file] = bar.add_task(file)
-            bar.update(tasks[file], completed=done, total=total)
-
-        folder = fetch(name, to, mirror or (), progress)
-    typer.echo(str(folder))
-
-
-@data.command()
-def check(
-    folder: Annotated[Path, typer.Argument(help="The folder that holds the data set.")],
-    name: Annotated[str | None, typer.Option(help="Which data set it is, where that cannot be told.")] = None,
-) -> None:
-    """Count a data set's pairs, and look for missing or broken pictures and misplaced keypoints; exit code 1 if any."""
-    _need_extra()
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from semcorr.data.check import check_dataset
-    from semcorr.data.registry import recognise
-
-    name = name or recognise(folder)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("reading pictures", total=None)
-        report = check_dataset(name, folder, progress=lambda done, all_: bar.update(task, completed=done, total=all_))
-    for line in report.lines():
-        typer.echo(line)
-    if not report.sound:
-        raise typer.Exit(1)
-
-
 def _check_models(names: list[str], weights: Path | None) -> None:
     """Refuse what no model can be loaded from, before the first of them is matched for an hour."""
-    _need_extra()
+    need_extra("data", "jinja2", "scipy")
     from semcorr.models.loading import check_name
 
     for name in names:
@@ -252,7 +195,7 @@ def _keywords(
     from semcorr.matchers.decode import Decoding
 
     chosen = {"backbone": backbone, "backbone_weights": backbone_weights, "grid": grid, "device": device}
-    return chosen | {"decoding": _one_of(decoding, get_args(Decoding), "--decoding")}
+    return chosen | {"decoding": one_of(decoding, get_args(Decoding), "--decoding")}
 
 
 def _protocol(
@@ -275,8 +218,8 @@ def _protocol(
     given = {key: value for key, value in files.items() if value is not None}
     name, root = _find(dataset, root, given)
     known = DATASETS[name]
-    by = _one_of(threshold or known.threshold, get_args(metrics.Threshold), "--threshold")
-    within = _one_of(space or known.space, get_args(metrics.Space), "--space")
+    by = one_of(threshold or known.threshold, get_args(metrics.Threshold), "--threshold")
+    within = one_of(space or known.space, get_args(metrics.Space), "--space")
     fractions = tuple(sorted(set(alphas or metrics.ALPHAS), reverse=True))
     if not all(0 < alpha <= 1 for alpha in fractions):
         raise DataError(f"--alpha must be above 0 and at most 1; got {', '.join(f'{a:g}' for a in fractions)}")
@@ -306,13 +249,6 @@ def _find(dataset: str, root: Path | None, files: dict[str, Path]) -> tuple[str,
     if root is None and len(files) < 2:
         raise DataError(f"--root is missing: the folder that holds {name}")
     return name, root or Path()
-
-
-def _one_of(given: str, known: tuple[Choice, ...], option: str) -> Choice:
-    for value in known:
-        if given == value:
-            return value
-    raise DataError(f"{option} must be {' or '.join(known)}; got {given!r}{did_you_mean(given, known)}")
 
 
 def _evaluate(name: str, protocol: _Protocol, running: _Running, known: Features) -> Evaluation:
@@ -354,10 +290,3 @@ def _report(evaluations: list[Evaluation], out: Path) -> None:
     paths = write_report(evaluations, out, found)
     typer.echo(to_markdown(evaluations, found), nl=False)
     typer.echo(f"wrote {', '.join(str(path) for path in paths.values())}", err=True)
-
-
-def _need_extra() -> None:
-    """Refuse before anything is matched, not when the report is due."""
-    missing = [name for name in ("jinja2", "pooch", "scipy") if find_spec(name) is None]
-    if missing:
-        raise SemcorrError(f"this needs more packages: pip install 'semcorr[data]' ({', '.join(missing)} is missing)")

@@ -19,13 +19,13 @@ from semcorr.features.feature_map import FeatureMap
 from semcorr.features.fine import EARLY_BLOCKS, FineDescriptors
 from semcorr.features.options import FeatureOptions, Precision
 from semcorr.features.timm_backbones import (
-    _build,
-    _info,
-    _input_size,
-    _is_nhwc,
-    _normalisation,
-    _put_in_tuned,
-    _try_out,
+    build_network,
+    is_nhwc,
+    load_tuned,
+    network_size,
+    normalisation,
+    stage_info,
+    try_out,
 )
 from semcorr.geometry import Size, grid_for
 from semcorr.image import to_tensor
@@ -70,22 +70,22 @@ class FeatureExtractor(nn.Module):
         self.key: Hashable = (options, precision, own)
         self._dtype = getattr(torch, precision)
         start = options if tuned is None else replace(options, weights="random")
-        network, self.stride = _try_out(_build(start), options)
+        network, self.stride = try_out(build_network(start), options)
         if tuned is not None:
-            _put_in_tuned(network, tuned, options.backbone)
+            load_tuned(network, tuned, options.backbone)
         self.network = network.to(self._dtype).to(memory_format=torch.channels_last)
         self.adapter, self.fine = adapter and adapter.to(self._dtype), fine and fine.to(self._dtype)
-        self.channels = sum(_info(network).channels())
+        self.channels = sum(stage_info(network).channels())
         self.early_channels = (
-            _info(network).info[EARLY_BLOCKS - 1]["num_chs"] if isinstance(network, EfficientNetLite) else 0
+            stage_info(network).info[EARLY_BLOCKS - 1]["num_chs"] if isinstance(network, EfficientNetLite) else 0
         )
-        for name, value in zip(("mean", "std"), _normalisation(options.backbone), strict=True):
+        for name, value in zip(("mean", "std"), normalisation(options.backbone), strict=True):
             self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
     def input_size(self, image_size: Size) -> Size:
         """Return height and width in pixels at which the network sees a picture: whole cells of its finest stage."""
-        return _input_size(image_size, self.options.image_size, self.stride)
+        return network_size(image_size, self.options.image_size, self.stride)
 
     def grid(self, image_size: Size) -> Size:
         """Return rows and columns of the feature map of a picture."""
@@ -111,7 +111,7 @@ class FeatureExtractor(nn.Module):
         else:
             early = trainable(self.network).stem(pixels, EARLY_BLOCKS)
             stages = trainable(self.network).later_stages(early, EARLY_BLOCKS)
-        if _is_nhwc(self.network):
+        if is_nhwc(self.network):
             stages = [stage.movedim(3, 1) for stage in stages]
         grid = grid or max((stage.shape[2], stage.shape[3]) for stage in stages)
         features = join_stages(stages, grid)

@@ -12,11 +12,12 @@ from semcorr.errors import ModelError, did_you_mean
 from semcorr.features import efficientnet_lite
 from semcorr.features.fold import fold_batch_norm
 from semcorr.features.options import FeatureOptions
+from semcorr.files import one_line
 from semcorr.geometry import Size, grid_for
 from semcorr.weights import BACKBONES, read_weights
 
 
-def _build(options: FeatureOptions) -> nn.Module:
+def build_network(options: FeatureOptions) -> nn.Module:
     """Create the timm network cut down to the stages that are used, with its weights."""
     name = options.backbone
     _check_name(name)
@@ -26,11 +27,11 @@ def _build(options: FeatureOptions) -> nn.Module:
         network = _create(name, pretrained=options.weights == "auto" and tensors is None, out_indices=stages)
     except Exception as error:  # timm and its hub raise many kinds; all mean the same to the user
         raise ModelError(
-            f"backbone {name!r} cannot be built: {_reason(error)} — with no network, hand its weights in as a "
+            f"backbone {name!r} cannot be built: {one_line(error)} — with no network, hand its weights in as a "
             "safetensors file"
         ) from error
     if tensors is not None:
-        _put_in(network, tensors, name)
+        _load_timm(network, tensors, name)
     return network.eval()
 
 
@@ -65,9 +66,11 @@ def _chosen_stages(options: FeatureOptions) -> tuple[int, ...]:
     """Check the wanted stages, or choose the last of stride 16 and the last of stride 32, or else the very last."""
     try:
         with torch.device("meta"):
-            strides = [int(stage["reduction"]) for stage in _info(_create(options.backbone, pretrained=False)).info]
+            strides = [
+                int(stage["reduction"]) for stage in stage_info(_create(options.backbone, pretrained=False)).info
+            ]
     except Exception as error:
-        raise ModelError(f"backbone {options.backbone!r} gives no feature maps: {_reason(error)}") from error
+        raise ModelError(f"backbone {options.backbone!r} gives no feature maps: {one_line(error)}") from error
     if options.stages is None:
         last = {stride: index for index, stride in enumerate(strides)}
         return tuple(last[stride] for stride in (16, 32) if stride in last) or (len(strides) - 1,)
@@ -105,7 +108,7 @@ def _read_file(path: Path, name: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _put_in(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+def _load_timm(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
     """Load a timm model's tensors into the feature network that was cut out of it; every one that it has must fit."""
     # the cut-out network calls its tensors as the model does, but for a prefix and for dots that became underscores
     given = {key.replace(".", "_"): value for key, value in tensors.items()}
@@ -117,11 +120,16 @@ def _put_in(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
     network.load_state_dict(found, strict=False)
 
 
-def _put_in_tuned(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+def load_tuned(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+    """Load the weights of a backbone that was trained with a model; every tensor must fit.
+
+    Raises:
+        ModelError: If one does not.
+    """
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ModelError(f"the trained backbone does not fit {name!r}: {_reason(error)}") from error
+        raise ModelError(f"the trained backbone does not fit {name!r}: {one_line(error)}") from error
 
 
 def _refuse(problem: str, keys: list[str], name: str) -> None:
@@ -133,7 +141,7 @@ def _refuse(problem: str, keys: list[str], name: str) -> None:
 
 
 @torch.no_grad()
-def _try_out(network: nn.Module, options: FeatureOptions) -> tuple[nn.Module, int]:
+def try_out(network: nn.Module, options: FeatureOptions) -> tuple[nn.Module, int]:
     """Run the network once on a picture of 3:4, and fold its batch norms.
 
     Returns:
@@ -143,47 +151,45 @@ def _try_out(network: nn.Module, options: FeatureOptions) -> tuple[nn.Module, in
     Raises:
         ModelError: If it cannot take pictures of any size, or its stages are not what timm says.
     """
-    info = _info(network)
+    info = stage_info(network)
     # those of the package are known to take any size: a small picture is enough, and quick
     side = 64 if options.backbone in BACKBONES else options.image_size
     for stride in sorted({min(info.reduction()), max(stage["reduction"] for stage in info.info)}):
-        height, width = _input_size((3, 4), side, stride)
+        height, width = network_size((3, 4), side, stride)
         probe = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
         try:
             stages = network(probe)
         except Exception as error:  # every network has its own way to fail
             failure = error
             continue
-        axis = 3 if _is_nhwc(network) else 1
+        axis = 3 if is_nhwc(network) else 1
         if [stage.shape[axis] if stage.ndim == 4 else 0 for stage in stages] != info.channels():
             shapes = [tuple(stage.shape) for stage in stages]
             raise ModelError(f"backbone {options.backbone!r} gives no maps of {info.channels()} channels but {shapes}")
         return fold_batch_norm(network, probe, stages), stride
     raise ModelError(
-        f"backbone {options.backbone!r} cannot take a picture of {height} × {width} pixels: {_reason(failure)} — "
+        f"backbone {options.backbone!r} cannot take a picture of {height} × {width} pixels: {one_line(failure)} — "
         "choose a backbone that takes pictures of any size"
     ) from failure
 
 
-def _input_size(image_size: Size, side: int, stride: int) -> Size:
+def network_size(image_size: Size, side: int, stride: int) -> Size:
+    """Return height and width in pixels at which a network sees a picture: about ``side²`` pixels, whole strides."""
     rows, columns = grid_for(image_size, max(1, round(side / stride)))
     return rows * stride, columns * stride
 
 
-def _info(network: nn.Module) -> Any:
+def stage_info(network: nn.Module) -> Any:
+    """Return timm's description of the stages: channels, strides, names."""
     return network.feature_info
 
 
-def _is_nhwc(network: nn.Module) -> bool:
+def is_nhwc(network: nn.Module) -> bool:
     """Say whether timm's feature network puts the channels last, as Swin does."""
     return getattr(network, "output_fmt", "NCHW") == "NHWC"
 
 
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
-def _normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and deviation of the pixels that the backbone's weights were trained with."""
     if name.split(".")[0] in efficientnet_lite.SCALES:
         return efficientnet_lite.MEAN, efficientnet_lite.DEVIATION

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from semcorr.errors import did_you_mean
+from semcorr.files import write_bytes
 from semcorr.geometry import Size
 from semcorr.match.blend import Direction, move_all, warp
 from semcorr.match.types import Bytes, Field, Floats, Keypoints
@@ -249,7 +249,7 @@ def _check_place(path: Path) -> Path:
 
 
 def _write(figure: Figure, path: Path) -> None:
-    """Write beside the old file, then put the new one in its place at once."""
+    """Write the figure atomically: if writing fails, the old file is kept."""
     stream, ending = io.BytesIO(), path.suffix.lower()
     if ending in _VECTOR:
         figure.savefig(stream, format=ending[1:], dpi=_DPI, facecolor="white", metadata={_VECTOR[ending]: None})
@@ -258,14 +258,8 @@ def _write(figure: Figure, path: Path) -> None:
         canvas.draw()
         pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         pixels.save(stream, _RASTER[ending], dpi=(_DPI, _DPI), quality=90, compress_level=4)
-    path = Path(os.path.realpath(path))  # a link stays a link
-    part = path.with_name(f".semcorr-{secrets.token_hex(8)}.part")
     try:
-        part.write_bytes(stream.getvalue())
-        part.replace(path)
+        write_bytes(path, stream.getvalue())
     except OSError as error:
         reason = f"{str(path)!r} cannot be written ({error.strerror or error})"
         raise type(error)(f"{reason}; make room, or choose a folder that you may write in") from error
-    finally:
-        if part.exists():
-            part.unlink()

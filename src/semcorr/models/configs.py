@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -12,6 +11,7 @@ from semcorr.errors import ModelError
 from semcorr.features import FeatureOptions
 from semcorr.features.adapter import Adapter
 from semcorr.features.fine import FineDescriptors
+from semcorr.files import one_line
 from semcorr.matchers.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
 from semcorr.matchers.ncnet import NCNet, NeighbourhoodConsensus
 from semcorr.matchers.pmnc.matcher import PMNC
@@ -21,7 +21,7 @@ from semcorr.weights import Weights
 
 
 @dataclass(frozen=True)
-class PMNCRecipe:
+class PMNCConfig:
     """PMNC.
 
     Attributes:
@@ -59,7 +59,7 @@ class PMNCRecipe:
 
 
 @dataclass(frozen=True)
-class NCNetRecipe:
+class NCNetConfig:
     """NC-Net; the paper's for PF-PASCAL is 5-5-5 with 16-16-1, its code's small one 3-3-3 with 10-10-1.
 
     Attributes:
@@ -79,7 +79,7 @@ class NCNetRecipe:
 
 
 @dataclass(frozen=True)
-class ANCNetRecipe:
+class ANCNetConfig:
     """ANC-Net; the paper's has kernels of 3 and 5 and 16 channels.
 
     Attributes:
@@ -107,25 +107,25 @@ class ANCNetRecipe:
         )
 
 
-ModelRecipe: TypeAlias = PMNCRecipe | NCNetRecipe | ANCNetRecipe
+ModelConfig: TypeAlias = PMNCConfig | NCNetConfig | ANCNetConfig
 LearnedMatcher: TypeAlias = PMNC | NCNet | ANCNet
 
 BACKBONE = "backbone."  # what a trained backbone's tensors are called in a file
 FINE = "fine."  # and those of fine descriptors
-_KINDS: dict[str, type[PMNCRecipe] | type[NCNetRecipe] | type[ANCNetRecipe]] = {
-    "pmnc": PMNCRecipe,
-    "ncnet": NCNetRecipe,
-    "ancnet": ANCNetRecipe,
+_KINDS: dict[str, type[PMNCConfig] | type[NCNetConfig] | type[ANCNetConfig]] = {
+    "pmnc": PMNCConfig,
+    "ncnet": NCNetConfig,
+    "ancnet": ANCNetConfig,
 }
 
 
-def recipe_to_dict(recipe: ModelRecipe) -> dict[str, Any]:
-    """Return plain JSON values, for `recipe_from_dict`."""
-    return asdict(recipe)
+def config_to_dict(config: ModelConfig) -> dict[str, Any]:
+    """Return plain JSON values, for `config_from_dict`."""
+    return asdict(config)
 
 
-def recipe_from_dict(values: dict[str, Any]) -> ModelRecipe:
-    """Read what `recipe_to_dict` wrote; keys that this version does not know are refused.
+def config_from_dict(values: dict[str, Any]) -> ModelConfig:
+    """Read what `config_to_dict` wrote; keys that this version does not know are refused.
 
     Raises:
         KeyError: If something is missing, or the kind is unknown.
@@ -150,14 +150,14 @@ class Built(NamedTuple):
     """A matcher, and what was trained together with it.
 
     Attributes:
-        recipe: How it wants to be used.
+        config: Its architecture.
         matcher: The matcher.
         adapter: Of its features.
         fine: Its fine descriptors.
         backbone: Weights of a trained backbone, for `semcorr.features.FeatureExtractor`.
     """
 
-    recipe: ModelRecipe
+    config: ModelConfig
     matcher: LearnedMatcher
     adapter: Adapter | None = None
     fine: FineDescriptors | None = None
@@ -171,35 +171,35 @@ def build(stored: Weights) -> Built:
         ModelError: If they are not a model's.
     """
     try:
-        recipe = recipe_from_dict(stored.recipe["model"])
+        config = config_from_dict(stored.metadata["model"])
         tensors = {key: value.float() for key, value in stored.tensors.items()}
-        if isinstance(recipe, PMNCRecipe):
-            return _build_pmnc(recipe, tensors)
-        matcher, (others, backbone) = recipe.build(), _apart(tensors)
+        if isinstance(config, PMNCConfig):
+            return _build_pmnc(config, tensors)
+        matcher, (others, backbone) = config.build(), _apart(tensors)
         matcher.load_state_dict(others)
-        return Built(recipe, matcher.eval().requires_grad_(False), backbone=backbone)
+        return Built(config, matcher.eval().requires_grad_(False), backbone=backbone)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = one_line(error, 120)
         raise ModelError(
-            f"these are not weights of a semcorr model of this version ({textwrap.shorten(reason, 120)}): take a file "
+            f"these are not weights of a semcorr model of this version ({reason}): take a file "
             "that its `semcorr train` wrote"
         ) from error
 
 
-def _build_pmnc(recipe: PMNCRecipe, tensors: dict[str, Tensor]) -> Built:
-    matcher = recipe.build().eval().requires_grad_(False)
+def _build_pmnc(config: PMNCConfig, tensors: dict[str, Tensor]) -> Built:
+    matcher = config.build().eval().requires_grad_(False)
     parts: dict[str, nn.Module] = {"scoring": matcher.scoring}
-    adapter = recipe.build_adapter(tensors["adapter.enter.weight"].shape[1]) if recipe.adapter else None
+    adapter = config.build_adapter(tensors["adapter.enter.weight"].shape[1]) if config.adapter else None
     if adapter is not None:
         parts["adapter"] = adapter.eval().requires_grad_(False)
     fine = None
-    if recipe.fine:
+    if config.fine:
         early, deep = (tensors[f"{FINE}{name}.weight"].shape[1] for name in ("from_early", "from_deep"))
-        fine = FineDescriptors(early, deep, recipe.fine)
+        fine = FineDescriptors(early, deep, config.fine)
         parts["fine"] = fine.eval().requires_grad_(False)
     others, backbone = _apart(tensors)
     nn.ModuleDict(parts).load_state_dict(others)
-    return Built(recipe, matcher, adapter, fine, backbone)
+    return Built(config, matcher, adapter, fine, backbone)
 
 
 def _apart(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from semcorr.errors import ModelError
 from semcorr.features import FeatureOptions
-from semcorr.models.configs import ANCNetRecipe, NCNetRecipe, build, recipe_to_dict
+from semcorr.files import one_line
+from semcorr.models.configs import ANCNetConfig, NCNetConfig, build, config_to_dict
 from semcorr.weights import Weights
 
 MAX_BYTES = 2 << 30  # the published files have well under a tenth of it
@@ -66,10 +67,10 @@ def import_checkpoint(kind: Literal["ncnet", "ancnet"], path: Path) -> Imported:
     """
     state = _read_state(path)
     try:
-        recipe: NCNetRecipe | ANCNetRecipe
-        recipe, tensors = _ncnet(state) if kind == "ncnet" else _ancnet(state)
+        config: NCNetConfig | ANCNetConfig
+        config, tensors = _ncnet(state) if kind == "ncnet" else _ancnet(state)
         origin = {"imported": kind, "file": path.name}
-        model = Weights(tensors, {"model": recipe_to_dict(recipe), "training": origin})
+        model = Weights(tensors, {"model": config_to_dict(config), "training": origin})
         build(model)
         return Imported(model, Weights(_backbone(state), origin))
     except ModelError as error:
@@ -90,7 +91,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals([(_Empty, name) for name in _HARMLESS]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile file can raise anything; all mean the same to the user
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = one_line(error)
         raise ModelError(f"{path} is not a checkpoint that can be read safely: {reason}") from None
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
@@ -99,7 +100,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     return {key.replace("vgg", "model"): value for key, value in tensors.items()}  # as the authors' code does
 
 
-def _ncnet(state: dict[str, Tensor]) -> tuple[NCNetRecipe, dict[str, Tensor]]:
+def _ncnet(state: dict[str, Tensor]) -> tuple[NCNetConfig, dict[str, Tensor]]:
     layers = sorted(
         int(parts[2])
         for key in state
@@ -119,10 +120,10 @@ def _ncnet(state: dict[str, Tensor]) -> tuple[NCNetRecipe, dict[str, Tensor]]:
     if any(before.shape[0] != after.shape[1] for before, after in pairwise(weights)) or weights[0].shape[1] != 1:
         raise ModelError(f"channels do not follow on each other: {[tuple(weight.shape[:2]) for weight in weights]}")
     kernels, channels = (tuple(weight.shape[axis] for weight in weights) for axis in (2, 0))
-    return NCNetRecipe(_features(), kernels, channels), tensors
+    return NCNetConfig(_features(), kernels, channels), tensors
 
 
-def _ancnet(state: dict[str, Tensor]) -> tuple[ANCNetRecipe, dict[str, Tensor]]:
+def _ancnet(state: dict[str, Tensor]) -> tuple[ANCNetConfig, dict[str, Tensor]]:
     names = {"conv0.0": "unequal.0", "conv1.0": "equal.0", "conv2.0": "rest.0", "conv2.2": "rest.2"}
     tensors: dict[str, Tensor] = {}
     for theirs, ours in names.items():
@@ -134,7 +135,7 @@ def _ancnet(state: dict[str, Tensor]) -> tuple[ANCNetRecipe, dict[str, Tensor]]:
     descriptor = tensors["describe.first.weight"].shape[0], tensors["describe.second.weight"].shape[0]
     if max(*descriptor, last.shape[0]) > MAX_CHANNELS:
         raise ModelError(f"it has too many channels: {descriptor}, {last.shape[0]}")
-    return ANCNetRecipe(_features(), first.shape[2], first.shape[4], last.shape[0], descriptor), tensors
+    return ANCNetConfig(_features(), first.shape[2], first.shape[4], last.shape[0], descriptor), tensors
 
 
 def _features() -> FeatureOptions:

@@ -10,11 +10,10 @@ from typing import Any, get_args
 import torch
 
 from semcorr.errors import ModelError, did_you_mean
-from semcorr.features import FeatureExtractor, Precision
+from semcorr.features import FeatureExtractor, FeatureOptions, Precision
 from semcorr.matchers.decode import Decoding
 from semcorr.matchers.nearest import nearest
-from semcorr.matchers.scores import ScoreCells
-from semcorr.models.configs import ModelRecipe, PMNCRecipe, build
+from semcorr.models.configs import Built, PMNCConfig, build
 from semcorr.models.matcher import Matcher
 from semcorr.weights import MODELS, read_weights
 
@@ -97,46 +96,66 @@ def load(
     """
     name = default_name(backbone) if name is None else name
     check_name(name)
-    if name == "nearest" and weights is not None:
-        raise ModelError("the model 'nearest' has no weights of its own: leave weights out, or choose 'pmnc'")
-    score: ScoreCells
-    recipe: ModelRecipe = PMNCRecipe()
-    adapter = fine = tuned = None
+    if decoding not in get_args(Decoding):
+        raise ValueError(f"decoding must be 'soft-argmax' or 'argmax'; got {decoding!r}")
+    built = _built(name, weights)
+    changes = {"grid": grid, "image_size": image_size, "stages": stages, "backbone": backbone}
+    options = _feature_options(name, built, changes, backbone_weights)
+    plain = decoding == "argmax"
+    config = None if built is None else built.config
+    return Matcher(
+        name,
+        FeatureExtractor(
+            options,
+            adapter=built and built.adapter,
+            trained_grid=options.grid if config is None else config.features.grid,
+            tuned=built and built.backbone,
+            precision=precision,
+            fine=None if plain or built is None else built.fine,
+        ),
+        nearest if built is None else built.matcher,
+        0 if plain or built is None else 2,
+        _checked_device(device),
+        plain_interpolation=plain,
+        rescaling=config.rescaling if isinstance(config, PMNCConfig) else None,
+    )
+
+
+def _built(name: str, weights: str | os.PathLike[str] | None) -> Built | None:
+    """Build the trained parts of a model, from its own weights or a file; None for `nearest`, which has none."""
     if name == "nearest":
-        score = nearest
-    else:
-        stored = read_weights(Path(weights)) if weights is not None else MODELS[name].load()
-        recipe, score, adapter, fine, tuned = build(stored)
-        if recipe.kind != name.removesuffix("-universal"):
-            raise ModelError(f"{weights} holds weights of {recipe.kind!r}, not of {name!r}: load it by that name")
-    own = (recipe.features.backbone, recipe.features.stages)
-    changes: dict[str, Any] = {"grid": grid, "image_size": image_size, "stages": stages}
-    if backbone is not None and backbone != recipe.features.backbone:
-        changes["backbone"] = backbone
-        recipe = replace(recipe, features=replace(recipe.features, stages=None))
+        if weights is not None:
+            raise ModelError("the model 'nearest' has no weights of its own: leave weights out, or choose 'pmnc'")
+        return None
+    built = build(MODELS[name].load() if weights is None else read_weights(Path(weights)))
+    if built.config.kind != name.removesuffix("-universal"):
+        raise ModelError(f"{weights} holds weights of {built.config.kind!r}, not of {name!r}: load it by that name")
+    return built
+
+
+def _feature_options(
+    name: str, built: Built | None, changes: dict[str, Any], backbone_weights: str | os.PathLike[str] | None
+) -> FeatureOptions:
+    """Return the model's own feature options with the wanted changes, if its trained parts allow them."""
+    own = FeatureOptions() if built is None else built.config.features
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if changes.get("backbone", own.backbone) != own.backbone:
+        changes.setdefault("stages", None)  # those of another backbone have other numbers
     if backbone_weights is not None:
         changes["weights"] = os.fspath(backbone_weights)
-    options = replace(recipe.features, **{key: value for key, value in changes.items() if value is not None})
-    if (adapter or tuned) and (options.backbone, options.stages) != own:
+    options = replace(own, **changes)
+    if built is None:
+        return options
+    if (built.adapter or built.backbone) and (options.backbone, options.stages) != (own.backbone, own.stages):
         raise ModelError(
-            f"{name!r} was trained together with the features of {own[0]!r}: for other features choose 'pmnc-universal'"
+            f"{name!r} was trained together with the features of {own.backbone!r}: for other features choose "
+            "'pmnc-universal'"
         )
-    if tuned is not None and backbone_weights is not None:
+    if built.backbone is not None and backbone_weights is not None:
         raise ModelError(
             f"{name!r} has trained its own backbone: leave backbone_weights out, or choose 'pmnc-universal'"
         )
-    if decoding not in get_args(Decoding):
-        raise ValueError(f"decoding must be 'soft-argmax' or 'argmax'; got {decoding!r}")
-    plain = decoding == "argmax"
-    return Matcher(
-        name,
-        FeatureExtractor(options, adapter, recipe.features.grid, tuned, precision, None if plain else fine),
-        score,
-        0 if plain or name == "nearest" else 2,
-        _checked_device(device),
-        plain_interpolation=plain,
-        rescaling=recipe.rescaling if isinstance(recipe, PMNCRecipe) and name != "nearest" else None,
-    )
+    return options
 
 
 def _checked_device(device: torch.device | str) -> torch.device:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from semcorr.errors import ModelError, SemcorrError
 from semcorr.features import FeatureMap
+from semcorr.files import one_line, write_bytes
 from semcorr.geometry import cell_centres, cells_to_unit
 from semcorr.match.refine import Refinement
 from semcorr.matchers.confidence import rescale
@@ -136,17 +137,14 @@ def export(matcher: Matcher, path: Path) -> None:
             )
             matching = _graph(MatchGraph(matcher), dict(zip(FEATURES, maps, strict=True)), OUTPUTS, 1)
     except Exception as error:  # the exporter raises many kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = one_line(error)
         raise ModelError(f"{matcher.name!r} cannot be exported: {reason}") from error
     model = _join(features, matching)
     about = {"format": FORMAT, "model": matcher.name, "cells": cells, "stride": stride}
     about["plain_interpolation"] = matcher.plain_interpolation
     about["refinement"] = fine and asdict(Refinement(*fine.comparison()))
     model.metadata_props.add(key=METADATA, value=json.dumps(about))
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_bytes(model.SerializeToString())
-    part.replace(path)
+    write_bytes(path, model.SerializeToString())
 
 
 def _graph(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...], multiple: int) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcorr.errors import ModelError, SemcorrError
+from semcorr.files import one_line
 from semcorr.geometry import Size, grid_for, unit_to_pixels
 from semcorr.image import ImageLike, is_blank, load_image, resize
 from semcorr.match.refine import Refinement, refine
@@ -68,7 +69,7 @@ class ExportedMatcher:
         try:
             outputs = self.session.run(None, {"source": self._input(a), "target": self._input(b)})
         except Exception as error:  # onnxruntime's errors have no public base class
-            raise SemcorrError(f"onnxruntime cannot match these pictures: {_reason(error)}") from error
+            raise SemcorrError(f"onnxruntime cannot match these pictures: {one_line(error)}") from error
         blank = is_blank(a) or is_blank(b)
         forward, forward_confidence, backward, backward_confidence, *fine = outputs
         match = Match(
@@ -111,7 +112,7 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> ExportedMa
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no public base class
-        raise ModelError(f"{path} is not a readable ONNX file: {_reason(error)}") from error
+        raise ModelError(f"{path} is not a readable ONNX file: {one_line(error)}") from error
     return _opened(session, path)
 
 
@@ -136,7 +137,3 @@ def _opened(session: Any, path: Path) -> ExportedMatcher:
 def _field(points: NDArray[np.float32], confidence: NDArray[np.float32], size: Size, blank: bool) -> Field:
     """Take one direction out of its batch of one; its points ``(1, rows, columns, 2)`` are in the unit square."""
     return Field(unit_to_pixels(points[0], size), np.zeros_like(confidence[0]) if blank else confidence[0])
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

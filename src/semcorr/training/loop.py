@@ -36,7 +36,7 @@ from semcorr.features.fine import FineDescriptors
 from semcorr.geometry import Size
 from semcorr.matchers.decode import soft_argmax
 from semcorr.metrics.pck import ALPHAS
-from semcorr.models.configs import BACKBONE, FINE, PMNCRecipe, recipe_to_dict
+from semcorr.models.configs import BACKBONE, FINE, PMNCConfig, config_to_dict
 from semcorr.training.backbone import unfrozen
 from semcorr.training.checkpoint import load_checkpoint, save_checkpoint
 from semcorr.training.objectives.dense import ConsensusModel
@@ -191,7 +191,7 @@ def _locate(objective: Objective, example: Example) -> Tensor:
 
 def build_objective(recipe: TrainingRecipe, extractor: FeatureExtractor) -> Objective:
     """Build what a recipe's model learns with, untrained but for the backbone."""
-    if not isinstance(recipe.model, PMNCRecipe):
+    if not isinstance(recipe.model, PMNCConfig):
         frozen = recipe.frozen_blocks
         backbone = None if frozen is None else unfrozen(extractor, frozen)
         return ConsensusModel(recipe.model.build(), recipe.loss, backbone, frozen or 0)
@@ -228,7 +228,7 @@ def begin_from(objective: Objective, recipe: TrainingRecipe) -> None:
     assert start is not None
     tensors, known = MODELS[start].load() if start in MODELS else read_weights(Path(start))
     trained = any(key.startswith(BACKBONE) for key in tensors)
-    if odd := _unlike(known.get("model", {}), recipe_to_dict(recipe.model), trained):
+    if odd := _unlike(known.get("model", {}), config_to_dict(recipe.model), trained):
         raise DataError(f"start: {start} is of a model whose {odd} is not that of the recipe's model")
     learning: nn.Module = objective.joint if isinstance(objective, RefineModel) else objective
     fine = {key.removeprefix(FINE): value for key, value in tensors.items() if key.startswith(FINE)}
@@ -382,7 +382,7 @@ def _described(objective: Objective, recipe: TrainingRecipe, progress: dict[str,
     if recipe.joint:
         training |= {"pictures": step * recipe.pictures}
     training |= {"loss": recipe.loss, **figures}
-    return Weights(objective.learned(), {"model": recipe_to_dict(recipe.model), "training": training})
+    return Weights(objective.learned(), {"model": config_to_dict(recipe.model), "training": training})
 
 
 def _alphas() -> str:

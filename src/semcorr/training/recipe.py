@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from semcorr.errors import DataError
 from semcorr.features import FeatureOptions
 from semcorr.features.fine import EARLY_BLOCKS
-from semcorr.models.configs import ANCNetRecipe, NCNetRecipe, PMNCRecipe
+from semcorr.models.configs import ANCNetConfig, NCNetConfig, PMNCConfig
 from semcorr.training.objectives.dense import Loss
 
 
@@ -22,7 +22,7 @@ def _kind(model: Any) -> str:
 
 
 AnyModel = Annotated[
-    Annotated[PMNCRecipe, Tag("pmnc")] | Annotated[NCNetRecipe, Tag("ncnet")] | Annotated[ANCNetRecipe, Tag("ancnet")],
+    Annotated[PMNCConfig, Tag("pmnc")] | Annotated[NCNetConfig, Tag("ncnet")] | Annotated[ANCNetConfig, Tag("ancnet")],
     Discriminator(_kind),
 ]
 
@@ -116,7 +116,7 @@ class TrainingRecipe:
     @property
     def joint(self) -> bool:
         """Whether features learn, and not the matcher alone."""
-        return isinstance(self.model, PMNCRecipe) and self.model.adapter > 0
+        return isinstance(self.model, PMNCConfig) and self.model.adapter > 0
 
     @model_validator(mode="after")
     def _share(self) -> TrainingRecipe:
@@ -140,7 +140,7 @@ class TrainingRecipe:
         if self.loss != "cross-entropy" and self.model.kind == "pmnc":
             raise ValueError(f"the loss {self.loss!r} needs the whole map, which pmnc does not compute")
         finished = self.joint and self.start is not None and self.frozen_blocks == EARLY_BLOCKS
-        if isinstance(self.model, PMNCRecipe) and self.model.fine and not finished:
+        if isinstance(self.model, PMNCConfig) and self.model.fine and not finished:
             raise ValueError(
                 "fine descriptors are trained on a finished model whose early blocks are frozen: give model.adapter, "
                 f"start, and frozen_blocks {EARLY_BLOCKS}"

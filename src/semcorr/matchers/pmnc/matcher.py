@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcorr.features.feature_map import FeatureMap
+from semcorr.files import one_line
 from semcorr.geometry import Size
 from semcorr.jit import import_compiled
 from semcorr.matchers.correlation import correlation_channels, cosine_correlation, soft_mutual_filter
@@ -31,7 +32,7 @@ def compiled_search() -> ModuleType | None:
         return found
     logging.getLogger("semcorr").warning(
         "semcorr: the search runs in plain torch, which is slower: Numba cannot be used here (%s)",
-        (str(found) or type(found).__name__).splitlines()[0],
+        one_line(found),
     )
     return None
 
