@@ -119,10 +119,12 @@ def test_tiff_of_every_number_of_bits(bits: int, order: str, photometric: int, f
     file = tiff_by_hand(values if photometric else most - values, bits, order, photometric, fill_order)
     try:
         found = load_image(file)
-    except ImageError as error:  # of Pillow 12, 11 of these 48
+    except ImageError as error:  # 13 of these 48, by Pillow 12
+        found, refusal = None, str(error)
+    if found is None:
         assert bits >= 8
         assert fill_order == 2 or bits == 12 or photometric == 0
-        assert "Pillow" in str(error) or "raw mode" in str(error)
+        assert "Pillow" in refusal or "raw mode" in refusal
     else:
         assert difference(found, np.rint(values * 255 / most)) < 0.01
 
@@ -210,7 +212,7 @@ def test_heic(eye: np.ndarray, tmp_path: Path):
 def test_heic_without_pillow_heif(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setattr(Image, "OPEN", {name: entry for name, entry in Image.OPEN.items() if name != "HEIF"})
-    with pytest.raises(ImageError, match="holds a HEIC picture; .*pip install pillow-heif"):
+    with pytest.raises(ImageError, match=r"holds a HEIC picture; .*pip install pillow-heif"):
         load_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
 
 

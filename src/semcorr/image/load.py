@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | Tensor"
-"""What `load_image` reads: a path, a file's bytes, a PIL image, an ``(H, W, 3)`` array or a ``(3, H, W)`` tensor; arrays
-and tensors are RGB."""
+"""What `load_image` reads: a path, a file's bytes, a PIL image, an ``(H, W, 3)`` array or ``(3, H, W)`` tensor, RGB."""
 
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "RASTER_FORMATS", "ImageLike", "load_image", "picture_size", "resize", "to_tensor"]
 
