@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from semcorr.data.pairs import Photo
-from semcorr.data.records import Sizes
+from semcorr.data.pictures import Sizes
 from semcorr.errors import DataError
 from semcorr.geometry import Size
 from semcorr.training.recipe import TrainingRecipe
