@@ -1,0 +1,3 @@
+"""placeholder"""
+FADING = 0.75
+FLOOR = 0.02
