@@ -28,7 +28,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 def processors() -> int:
     """Return how many processors this process may use: by its affinity and by the limit of its control group."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(count, math.ceil(_quota())))
+    return max(1, math.ceil(min(count, _quota())))
 
 
 def _quota() -> float:

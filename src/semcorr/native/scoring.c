@@ -7,7 +7,7 @@
 enum {
     BLOCK = 8 * ROWS, /* pairs that are scored at once: their windows at one source offset fit the first cache */
     INNER = 64,       /* values of a pair that are multiplied at once, at least */
-    RUN = WIDTH < 8 ? WIDTH : 8 /* floats of a window that are read at once */
+    RUN = 4           /* floats of a window that are read at once: most windows are at most three wide */
 };
 
 typedef float run __attribute__((vector_size(4 * RUN)));
@@ -44,18 +44,25 @@ INLINE run load_run(const float *from) {
 
 INLINE void store_run(float *into, run value) { memcpy(into, &value, sizeof value); }
 
+INLINE run filtered(run value, const float *weights, float factor) {
+    value = (run)((whole)value & (whole)(value > (run){0})); /* what is not positive becomes zero */
+    return value * value * value * (load_run(weights) * factor);
+}
+
 /* Copy `rows` runs of `columns` floats, `step` apart, and behind each its filtered form; up to RUN - 1 more floats are
    written behind the last. */
 INLINE void read_window(float *into, const float *from, int64_t step, int64_t rows, int64_t columns,
                         const float *weights, int64_t side, float factor) {
-    const run zero = {0};
     for (int64_t row = 0; row < rows; row++, from += step, weights += side, into += 2 * columns) {
-        for (int64_t i = 0; i < columns; i += RUN) store_run(into + i, load_run(from + i));
-        for (int64_t i = 0; i < columns; i += RUN) {
-            run value = load_run(from + i);
-            value = (run)((whole)value & (whole)(value > zero)); /* what is not positive becomes zero */
-            store_run(into + columns + i, value * value * value * (load_run(weights + i) * factor));
+        if (columns <= RUN) {
+            run value = load_run(from);
+            store_run(into, value);
+            store_run(into + columns, filtered(value, weights, factor));
+            continue;
         }
+        for (int64_t i = 0; i < columns; i += RUN) store_run(into + i, load_run(from + i));
+        for (int64_t i = 0; i < columns; i += RUN)
+            store_run(into + columns + i, filtered(load_run(from + i), weights + i, factor));
     }
 }
 

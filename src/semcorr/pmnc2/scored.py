@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
 
 
 class Scored(NamedTuple):
@@ -32,3 +33,9 @@ class Scored(NamedTuple):
         table = np.full(np.prod(self.grid), -np.inf, np.float32)
         table[self.pairs] = self.scores
         return table.reshape(self.grid)
+
+    def swapped(self) -> Scored:
+        """Return the same scores with source and target exchanged, without the certainty."""
+        p, q = np.divmod(self.pairs, self.grid[2] * self.grid[3])
+        hs, ws, ht, wt = self.grid
+        return Scored(q * (hs * ws) + p, self.scores, (ht, wt, hs, ws))

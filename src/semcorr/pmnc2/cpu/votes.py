@@ -9,7 +9,7 @@ import numpy as np
 from semcorr.native import functions
 from semcorr.native.arrays import Floats, Integers
 from semcorr.native.structures import Grids, Maps
-from semcorr.pmnc2.voting import FADING, FLOOR
+from semcorr.pmnc2.voting import FADING, FLOOR, between_tiles
 
 VotesOf = Callable[[Integers], Floats]
 """Returns the votes ``(N,)`` at pairs of cells ``p · Q + q``."""
@@ -41,16 +41,9 @@ def votes_of_tiles(tiles: Maps, factor: int, grid: Grids) -> VotesOf:
     """
     of = votes_of(tiles)
     votes = of(np.arange(tiles.sources * tiles.targets)).reshape(tiles.sources, tiles.targets)
-    places = tuple(_between(count, factor, most) for count, most in zip(grid, tiles.grid, strict=True))
+    places = tuple(between_tiles(count, factor, most) for count, most in zip(grid, tiles.grid, strict=True))
 
     def of_cells(pairs: Integers) -> Floats:
         return functions.interpolate_votes(pairs, votes, tiles.grid, places, (grid[1], grid[3]))
 
     return of_cells
-
-
-def _between(cells: int, factor: int, tiles: int) -> Floats:
-    """Return where the centres of cells are along an axis, in tiles, ``(cells,)``, inside the outermost centres."""
-    places = (np.arange(cells, dtype=np.float32) + np.float32(0.5)) / np.float32(factor) - np.float32(0.5)
-    inside: Floats = np.clip(places, 0, tiles - 1).astype(np.float32)
-    return inside

@@ -1,0 +1,98 @@
+"""PMNC: PatchMatch-based neighbourhood consensus (Lee, DeGol, Fragoso, Sinha, CVPR 2021)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from semcorr.native import core
+from semcorr.pmnc2 import cpu
+from semcorr.pmnc2.coarse import Plan, coarse_to_fine, tiles_of
+from semcorr.pmnc2.correlation import correlation_channels, cosine_correlation, soft_mutual_filter
+from semcorr.pmnc2.scored import Floats, Scored
+from semcorr.pmnc2.scoring import Scoring
+from semcorr.pmnc2.search import SearchOptions, search, search_banded
+from semcorr.pmnc2.voting import vote, votes_of_cells
+from semcorr.threads import thread_count
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class PatchMatcher:
+    """Correlate, filter, and search with PatchMatch for the best-scored correspondence of every cell.
+
+    Attributes:
+        scoring: The learned local 4-D scoring function, of two channels.
+        trained_grid: Cells to a side of the grid that it was trained on; finer grids dilate its window.
+        options: How to search.
+        votes: Weight of the votes of the whole picture beside the scoring function; 0 is without. On grids that are
+            searched from coarse to fine, tiles have votes and cells have none.
+        native: Search in native code where that can be had; with False, in NumPy.
+    """
+
+    scoring: Scoring
+    trained_grid: int = 25
+    options: SearchOptions = field(default_factory=SearchOptions)
+    votes: float = 0.0
+    native: bool = True
+
+    def __call__(self, source: Floats, target: Floats, threads: int | None = None) -> Scored:
+        """Match two pictures.
+
+        Args:
+            source: L2-normalised features ``(C, hs, ws)``, of any floating dtype.
+            target: Likewise, ``(C, ht, wt)``.
+            threads: As for `semcorr.threads.thread_count`.
+
+        Returns:
+            The pairs that were scored.
+
+        Raises:
+            ValueError: If the features do not fit each other, or have no cells.
+        """
+        source, target = (np.ascontiguousarray(features, dtype=np.float32) for features in (source, target))
+        if source.ndim != 3 or target.ndim != 3 or len(source) != len(target) or not source.size or not target.size:
+            raise ValueError(f"features must be (C, h, w) with the same C; got {source.shape} and {target.shape}")
+        grids = (source.shape[1], source.shape[2]), (target.shape[1], target.shape[2])
+        dilation, count = self.dilation(*grids), thread_count(threads)
+        if self.is_whole(*grids):
+            return self._match_whole(source, target, dilation, count)
+
+        def match_tiles(one: Floats, other: Floats) -> Scored:
+            return self._match_whole(one, other, 1, count)
+
+        def match_cells(one: Floats, other: Floats, made: Plan) -> Scored:
+            if self._runs_native():
+                return cpu.search_banded(one, other, made, self.scoring, self.options, dilation, count)
+            return search_banded(one, other, made, self.scoring, self.options, dilation)
+
+        return coarse_to_fine(source, target, dilation, match_tiles, match_cells)
+
+    def dilation(self, source_grid: Size, target_grid: Size) -> int:
+        """Return the spacing that gives the window the extent, in the picture, that it was trained with."""
+        side = math.sqrt(math.sqrt(math.prod(source_grid) * math.prod(target_grid)))
+        return max(1, round(side / self.trained_grid))
+
+    def is_whole(self, source_grid: Size, target_grid: Size) -> bool:
+        """Say whether grids of these sizes are searched whole, or from coarse to fine."""
+        side = math.prod(source_grid + target_grid) ** 0.25
+        return side <= self.options.largest or self.dilation(source_grid, target_grid) == 1
+
+    def _runs_native(self) -> bool:
+        return self.native and core() is not None
+
+    def _match_whole(self, source: Floats, target: Floats, dilation: int, threads: int) -> Scored:
+        if self._runs_native():
+            return cpu.search(source, target, self.scoring, self.options, dilation, self.votes, threads)
+        maps, added = correlation_channels(cosine_correlation(source, target)), None
+        if self.votes:
+            tiles = maps[1]
+            if dilation > 1:
+                tiles = soft_mutual_filter(cosine_correlation(tiles_of(source, dilation), tiles_of(target, dilation)))
+            votes = np.float32(self.votes) * vote(tiles)
+            grid = (maps.shape[1], maps.shape[2], maps.shape[3], maps.shape[4])
+            added = votes if dilation == 1 else votes_of_cells(votes, dilation, grid)
+        return search(maps, self.scoring, self.options, dilation, votes=added)
