@@ -1,8 +1,8 @@
-"""Compiles the native core: when a wheel is built, when a checkout is installed, or in place by `python hatch_build.py`.
+"""Compiles the native core: when a wheel is built or a checkout is installed, or in place by `python hatch_build.py`.
 
-The compiler is the system's, or the ``ziglang`` package, which also compiles for other systems: the environment variable
-SEMCORR_TARGET names one of `TARGETS`, and the wheel gets its tag (`scripts/build_wheels.py` makes all of them). Without
-any compiler, semcorr is installed as it is, and its plain search runs.
+The compiler is the system's, or the ``ziglang`` package, which also compiles for other systems: the environment
+variable SEMCORR_TARGET names one of `TARGETS`, and the wheel gets its tag (`scripts/build_wheels.py` makes all of
+them). Without any compiler, semcorr is installed as it is, and its plain search runs.
 """
 
 from __future__ import annotations

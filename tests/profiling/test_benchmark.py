@@ -8,8 +8,8 @@ import torch
 from semcorr.cli.app import main
 from semcorr.cli.benchmark import plan
 from semcorr.errors import SemcorrError
-from semcorr.matchers.pmnc.scoring import ScoringFunction
-from semcorr.matchers.pmnc.search import exhaustive_search
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
+from semcorr.matchers.pmnc.gpu.search import exhaustive_search
 from semcorr.profiling.case import Case, Settings, load_case, made_up_pair, measure, with_radius
 from semcorr.profiling.table import growth, plot, series, to_markdown
 

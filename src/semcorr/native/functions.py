@@ -1,4 +1,4 @@
-"""The native core's functions on NumPy arrays. Each checks what it is given; none is to be called without the core."""
+"""The search's inner loops on NumPy arrays. Each checks what it is given, and is to be called only with the core."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semcorr.native.arrays import LANES, SLACK, Booleans, Floats, Integers, address, writable
-from semcorr.native.library import Core, core
+from semcorr.native.arrays import LANES, Booleans, Floats, Integers, address, writable
+from semcorr.native.library import native_core
 from semcorr.native.structures import (
     BandsStructure,
-    FieldStructure,
     Grids,
     Layers,
     Maps,
@@ -28,33 +27,31 @@ Score = Callable[[Integers, Floats], None]
 
 
 class _Grid(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("hs", "ws", "ht", "wt")]  # noqa: RUF012
+    _fields_ = [(name, ctypes.c_int64) for name in ("hs", "ws", "ht", "wt")]
 
 
 class _Places(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         *((name, ctypes.c_void_p) for name in ("sy", "sx", "ty", "tx")),
         *((name, ctypes.c_int64) for name in ("ws", "wt", "targets")),
     ]
-
-
-def _core() -> Core:
-    found = core()
-    if found is None:
-        raise RuntimeError("the native core is not there: run `python hatch_build.py` in the checkout")
-    return found
 
 
 def pack(features: Floats) -> Floats:
     """Lay the features of the source out for `correlate`: ``(C, P)`` to ``(ceil(P / 12), C, 12)``."""
     channels, cells = features.shape
     packed = np.empty((-(-cells // _PANEL), channels, _PANEL), np.float32)
-    _core()("pack", address(features, np.float32, channels, cells), channels, cells, packed.ctypes.data)
+    native_core()("pack", address(features, np.float32, channels, cells), channels, cells, packed.ctypes.data)
     return packed
 
 
 def correlate(
-    packed: Floats, target: Floats, part: tuple[int, int], centres: Integers, memory: Floats, highest: tuple[Floats, Floats]
+    packed: Floats,
+    target: Floats,
+    part: tuple[int, int],
+    centres: Integers,
+    memory: Floats,
+    highest: tuple[Floats, Floats],
 ) -> None:
     """Correlate all source cells with some target cells.
 
@@ -71,7 +68,7 @@ def correlate(
     begin, end = part
     if not 0 <= begin <= end <= targets:
         raise ValueError(f"part must lie between 0 and {targets}; got {part}")
-    _core()(
+    native_core()(
         "correlate",
         address(packed, np.float32, -(-sources // _PANEL), channels, _PANEL),
         sources,
@@ -118,7 +115,7 @@ def correlate_tiles(
     ends = pairs.ends
     if not 0 <= begin <= end <= tiles or ends[0] != 0 or ends[-1] != listed or (np.diff(ends) < 0).any():
         raise ValueError(f"part {part} or ends do not fit {tiles} tiles and {listed} pairs")
-    _core()(
+    native_core()(
         "correlate_tiles",
         begin,
         end,
@@ -147,7 +144,7 @@ def first_candidates(maps: Maps, count: int, tried: Booleans) -> Integers:
     by_row, by_column = min(count, targets), min(count, sources)
     pairs = np.empty(max(0, sources * by_row + targets * by_column), np.int64)
     mask = writable(tried, np.bool_, sources * targets)
-    listed = _core()("first_candidates", ctypes.byref(structure), count, mask, pairs.ctypes.data)
+    listed = native_core()("first_candidates", ctypes.byref(structure), count, mask, pairs.ctypes.data)
     return pairs[:listed]
 
 
@@ -164,7 +161,7 @@ def next_candidates(best: Integers, proposed: Integers, steps: Integers, grid: G
     sources, targets = grid[0] * grid[1], grid[2] * grid[3]
     cells, around = sources + targets, 18
     pairs = np.empty(cells * (len(steps) + around), np.int64)
-    listed = _core()(
+    listed = native_core()(
         "next_candidates",
         address(best, np.int64, cells),
         writable(proposed, np.int64, cells),
@@ -187,7 +184,7 @@ def update_best(pairs: Integers, scores: Floats, best: Integers, highest: Floats
         highest: Their scores; changed in place.
         sizes: P and Q.
     """
-    _core()(
+    native_core()(
         "update_best",
         address(pairs, np.int64, None),
         address(scores, np.float32, len(pairs)),
@@ -201,7 +198,7 @@ def update_best(pairs: Integers, scores: Floats, best: Integers, highest: Floats
 def scorer(maps: Maps, layers: Layers) -> Score:
     """Check maps and layers once; return what scores pairs ``p · Q + q``."""
     map_structure, layer_structure = maps_structure(maps, layers.radius), layers_structure(layers)
-    call, keep = _core(), (maps, layers)
+    call, keep = native_core(), (maps, layers)
 
     def score(pairs: Integers, scores: Floats) -> None:
         assert keep
@@ -241,9 +238,9 @@ PhaseScore = Callable[[int, int, Integers, Integers, Floats], None]
 def phase_scorer(bands: Bands, layers: Layers) -> PhaseScore:
     """Check bands and layers once; return what scores the pairs of some pairs of phases.
 
-    That is called with the first and the last-but-one pair of phases, ``bounds (K · K + 1,)``, ``keys``, sorted, of which
-    ``keys[bounds[i] : bounds[i + 1]]`` are those of the i-th, and the ``scores`` to be written. While it runs, the keys of
-    its phases change; they are as before when it ends.
+    It is called with the first pair of phases and that behind the last, ``bounds (K · K + 1,)``, the sorted ``keys``,
+    of which ``keys[bounds[i] : bounds[i + 1]]`` are those of the i-th, and the ``scores`` to be written. While it runs,
+    the keys of its phases change; they are as before when it ends.
     """
     listed = len(bands.where)
     structure = BandsStructure(
@@ -253,7 +250,7 @@ def phase_scorer(bands: Bands, layers: Layers) -> PhaseScore:
         listed,
         bands.phases,
     )
-    layer_structure, call, keep = layers_structure(layers), _core(), (bands, layers)
+    layer_structure, call, keep = layers_structure(layers), native_core(), (bands, layers)
 
     def score(begin: int, end: int, bounds: Integers, keys: Integers, scores: Floats) -> None:
         if not 0 <= begin <= end <= bands.phases**2:
@@ -289,7 +286,7 @@ def _renumber(name: str, numbers: Integers, grid: Grids, factor: int) -> Integer
         raise ValueError(f"a grid must be of whole tiles of {factor} cells; got {grid}")
     found, structure = np.empty(len(numbers), np.int64), _Grid(*grid)
     pointer = address(numbers, np.int64, None)
-    _core()(name, pointer, len(numbers), ctypes.byref(structure), factor, found.ctypes.data)
+    native_core()(name, pointer, len(numbers), ctypes.byref(structure), factor, found.ctypes.data)
     return found
 
 
@@ -305,7 +302,7 @@ def count_votes(correlations: Floats, of_source: Floats, of_target: Floats, grid
     """
     hs, ws, ht, wt = grid
     spare = np.empty((max(hs, ws, 2), ht * wt), np.float32)
-    _core()(
+    native_core()(
         "count_votes",
         writable(correlations, np.float32, hs * ws, ht * wt),
         address(of_source, np.float32, hs * ws),
@@ -316,7 +313,9 @@ def count_votes(correlations: Floats, of_source: Floats, of_target: Floats, grid
     )
 
 
-def interpolate_votes(pairs: Integers, votes: Floats, tiles: Grids, places: tuple[Floats, ...], wide: tuple[int, int]) -> Floats:
+def interpolate_votes(
+    pairs: Integers, votes: Floats, tiles: Grids, places: tuple[Floats, ...], wide: tuple[int, int]
+) -> Floats:
     """Interpolate the votes of tiles bilinearly, in both pictures, at pairs of cells.
 
     Args:
@@ -335,7 +334,7 @@ def interpolate_votes(pairs: Integers, votes: Floats, tiles: Grids, places: tupl
     if wide != (len(places[1]), len(places[3])):
         raise ValueError(f"the grids are {len(places[1])} and {len(places[3])} cells wide; got {wide}")
     structure, grid = _Places(*axes, *wide, targets), _Grid(*tiles)
-    _core()(
+    native_core()(
         "interpolate_votes",
         address(pairs, np.int64, None),
         len(pairs),
@@ -346,121 +345,3 @@ def interpolate_votes(pairs: Integers, votes: Floats, tiles: Grids, places: tupl
         found.ctypes.data,
     )
     return found
-
-
-def soft_argmax(
-    cell: Integers, other: Integers, scores: Floats, sizes: tuple[int, tuple[int, int]], radius: int
-) -> tuple[Floats, Floats]:
-    """Decode the matches of the cells of one picture from a list of scored pairs, each cell in it at least once.
-
-    Args:
-        cell: Of each pair, the cell that is decoded, ``(N,)``.
-        other: The cell of the other picture.
-        scores: Log-probabilities up to a constant.
-        sizes: How many cells are decoded, and rows and columns of the other picture's grid.
-        radius: Radius in cells of the window around the best one.
-
-    Returns:
-        Positions ``(cells, 2)`` (x, y) in cells of the other picture, and the share of all probability in the window.
-    """
-    cells, (rows, columns) = sizes
-    places, share = np.empty((cells, 2), np.float32), np.empty(cells, np.float32)
-    if rows < 1 or columns < 1 or radius < 0:
-        raise ValueError(f"expected a grid of cells and a radius, 0 or more; got {sizes[1]} and {radius}")
-    _core()(
-        "soft_argmax",
-        address(cell, np.int64, None),
-        address(other, np.int64, len(cell)),
-        address(scores, np.float32, len(cell)),
-        len(cell),
-        cells,
-        columns,
-        rows * columns,
-        radius,
-        places.ctypes.data,
-        share.ctypes.data,
-    )
-    return places, share
-
-
-class Blending(NamedTuple):
-    """How proposals are blended.
-
-    Attributes:
-        points: Matches of the cells, ``(rows, columns, 2)`` in pixels of the other picture.
-        confidence: ``(rows, columns)``.
-        cell: Width and height of a cell of the other picture in pixels.
-        size: Width and height of the other picture.
-        faint: What is added to every confidence.
-        same_part: How far from the heaviest proposal others may be, in cells of the other picture.
-    """
-
-    points: Floats
-    confidence: Floats
-    cell: tuple[float, float]
-    size: tuple[float, float]
-    faint: float
-    same_part: float
-
-
-def blend(cells: Floats, how: Blending) -> tuple[Floats, Floats, Floats]:
-    """Blend what the four cells around each place ``(N, 2)`` (x, y) in cells propose.
-
-    Returns:
-        Points ``(N, 2)``, the mean confidence ``(N,)`` of the proposals that had a say, and their share ``(N,)``.
-    """
-    rows, columns = how.confidence.shape
-    if rows < 1 or columns < 1:
-        raise ValueError("there are no matches to blend")
-    count = len(cells)
-    moved, mean, share = (np.empty(shape, np.float32) for shape in ((count, 2), count, count))
-    structure = FieldStructure(
-        address(how.points, np.float32, rows, columns, 2),
-        address(how.confidence, np.float32, rows, columns),
-        rows,
-        columns,
-        (ctypes.c_float * 2)(*how.cell),
-        (ctypes.c_double * 2)(*how.size),
-        how.faint,
-        how.same_part,
-    )
-    place = address(cells, np.float32, count, 2)
-    pointers = (array.ctypes.data for array in (moved, mean, share))
-    _core()("blend", place, count, ctypes.byref(structure), *pointers)
-    return moved, mean, share
-
-
-def correct(
-    descriptors: Floats, target: Floats, begin: Floats, radius: int, sharpness: float, nearness: float
-) -> Floats:
-    """Move places ``(N, 2)`` in the cells of ``target (h, w, D)`` to the soft-argmax around them.
-
-    Args:
-        descriptors: ``(N, D)``.
-        target: ``(h, w, D)``.
-        begin: (x, y) in cells.
-        radius: Of the window, in cells.
-        sharpness: What a cosine of 1 is worth, as a log-probability.
-        nearness: What a squared distance of 1 costs.
-    """
-    height, width, length = target.shape
-    if radius < 0:
-        raise ValueError(f"radius must be 0 or more; got {radius}")
-    found = np.empty((len(begin), 2), np.float32)
-    _core()(
-        "correct",
-        address(descriptors, np.float32, len(begin), length),
-        len(begin),
-        address(target, np.float32, height, width, length),
-        height,
-        width,
-        length,
-        address(begin, np.float32, len(begin), 2),
-        radius,
-        sharpness,
-        nearness,
-        found.ctypes.data,
-    )
-    return found
-
-

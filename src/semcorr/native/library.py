@@ -1,7 +1,7 @@
-"""The native core's library: where it is, which level of its code this processor runs, and how its functions are called.
+"""The native core's library: where it is, which level of its code runs, and how its functions are called.
 
-The environment variable SEMCORR_NATIVE chooses a lower level than the processor's own, ``plain``, ``avx2`` or ``avx512``,
-or turns the core ``off``.
+The environment variable SEMCORR_NATIVE chooses a lower level than the processor's own, ``plain`` or ``avx2``, or turns
+the core ``off``.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ _FUNCTIONS = {  # a letter for each argument: pointer, int64, float, double
 }
 
 
+_LISTING = ("first_candidates", "next_candidates")
+_NO_MEMORY, _BAD_INDEX = 1, 2  # in semcorr.h
+
+
 class Core:
     """The functions of one level; each returns a count, or raises what the code that it returned means."""
 
@@ -58,60 +62,73 @@ class Core:
             IndexError: If a pair of cells, or a cell, is outside its grid.
         """
         result: int = self._functions[name](*arguments)
-        if result in (-1, -2) or (result in (1, 2) and name not in _LISTING):
-            raise MemoryError(f"no memory for {name}") if abs(result) == 1 else IndexError(f"{name}: a cell is outside")
+        failed = -result if name in _LISTING else result  # those return how many pairs they listed
+        if failed == _NO_MEMORY:
+            raise MemoryError(f"the native core needs more memory for {name} than there is")
+        if failed == _BAD_INDEX:
+            raise IndexError(f"{name}: a pair of cells, or a cell, is outside its grid")
         return result
 
 
-_LISTING = ("first_candidates", "next_candidates")
-
-
 @cache
-def core(level: str | None = None) -> Core | None:
-    """Return the native core, or None, and one line on stderr, if there is none.
+def core() -> Core | None:
+    """Return the native core, at the level that SEMCORR_NATIVE names or else the best one; None if there is none.
 
-    Args:
-        level: One of `LEVELS`; None is the best one that this processor and SEMCORR_NATIVE allow.
+    If it is missing, one line on stderr says so.
 
     Raises:
-        ValueError: If this processor, or this build, does not have that level.
+        ValueError: If SEMCORR_NATIVE names no level that this processor can run.
     """
     wanted = os.environ.get("SEMCORR_NATIVE", "").lower()
-    if wanted == "off" and level is None:
-        return None
-    library = _open()
+    library = None if wanted == "off" else _open()
     if library is None:
         return None
-    best = LEVELS.index(ctypes.string_at(library.semcorr_level()).decode())
-    level = level or (wanted if wanted in LEVELS[:best] else LEVELS[best])
-    if level not in LEVELS[: best + 1]:
-        raise ValueError(f"level must be one of {', '.join(LEVELS[: best + 1])} on this processor; got {level!r}")
-    return Core(library, level)
+    usable = LEVELS[: LEVELS.index(_text(library.semcorr_level)) + 1]
+    if wanted and wanted not in usable:
+        raise ValueError(f"SEMCORR_NATIVE must be off or one of {', '.join(usable)} on this processor; got {wanted!r}")
+    return Core(library, wanted or usable[-1])
+
+
+def native_core() -> Core:
+    """Do as `core`, for those that cannot do without.
+
+    Raises:
+        RuntimeError: If it is missing or turned off.
+    """
+    found = core()
+    if found is None:
+        raise RuntimeError(
+            "the native core is turned off or missing: `python hatch_build.py` compiles it in a checkout"
+        )
+    return found
 
 
 def levels() -> tuple[str, ...]:
     """Return the levels that this processor can run, the best last; none where there is no native core."""
-    best = core()
     library = _open()
-    if best is None or library is None:
-        return ()
-    return LEVELS[: LEVELS.index(ctypes.string_at(library.semcorr_level()).decode()) + 1]
+    return () if library is None else LEVELS[: LEVELS.index(_text(library.semcorr_level)) + 1]
 
 
 @cache
 def _open() -> ctypes.CDLL | None:
-    path = Path(os.environ.get("SEMCORR_LIBRARY") or _FOLDER / f"core{_ENDING}")
+    path = _FOLDER / f"core{_ENDING}"
     try:
-        library = ctypes.CDLL(str(path))
-        library.semcorr_level.restype = library.semcorr_sources.restype = ctypes.c_void_p
-        compiled = ctypes.string_at(library.semcorr_sources()).decode()
+        library = ctypes.CDLL(os.environ.get("SEMCORR_LIBRARY") or str(path))
+        compiled = _text(library.semcorr_sources)
     except (OSError, AttributeError) as error:
-        _warn(f"its native core is missing ({str(error).splitlines()[0]})")
+        _warn(f"its native core cannot be used ({str(error).splitlines()[0]})")
         return None
     if compiled != _sources(compiled):
         _warn("its native core was compiled from other sources: run `python hatch_build.py` in the checkout")
         return None
     return library
+
+
+def _text(function: Any) -> str:
+    """Call a function of the library that returns a text."""
+    function.restype = ctypes.c_char_p
+    text: bytes = function()
+    return text.decode()
 
 
 def _sources(compiled: str) -> str:

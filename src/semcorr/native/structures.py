@@ -83,7 +83,7 @@ class Layers(NamedTuple):
 class MapsStructure(ctypes.Structure):
     """``struct maps``."""
 
-    _fields_ = [  # noqa: RUF012 - ctypes wants it so
+    _fields_ = [
         *((name, ctypes.c_void_p) for name in ("correlation", "of_source", "of_target", "begins", "centres")),
         *((name, ctypes.c_int64) for name in ("places", "step", "hs", "ws", "targets", "dilation")),
     ]
@@ -92,7 +92,7 @@ class MapsStructure(ctypes.Structure):
 class LayersStructure(ctypes.Structure):
     """``struct layers``."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         *((name, ctypes.c_void_p) for name in ("window", "boxes", "bias", "mix", "mix_bias", "out", "rest")),
         *((name, ctypes.c_int64) for name in ("radius", "hidden")),
     ]
@@ -101,7 +101,7 @@ class LayersStructure(ctypes.Structure):
 class BandsStructure(ctypes.Structure):
     """``struct bands``."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("maps", MapsStructure),
         ("where", ctypes.c_void_p),
         ("near", ctypes.c_void_p),
@@ -113,7 +113,7 @@ class BandsStructure(ctypes.Structure):
 class FieldStructure(ctypes.Structure):
     """``struct field``."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("points", ctypes.c_void_p),
         ("confidence", ctypes.c_void_p),
         ("rows", ctypes.c_int64),

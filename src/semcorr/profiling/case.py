@@ -19,8 +19,8 @@ from semcorr.errors import SemcorrError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from semcorr.matchers.pmnc.matcher import PMNC
-    from semcorr.matchers.pmnc.scoring import ScoringFunction
+    from semcorr.matchers.pmnc.gpu.matcher import PMNC
+    from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
     from semcorr.models.matcher import Matcher
 
 What = Literal["cost", "optimum", "precision"]
@@ -125,7 +125,7 @@ def with_radius(scoring: ScoringFunction, radius: int) -> ScoringFunction:
     import torch
     import torch.nn.functional as F
 
-    from semcorr.matchers.pmnc.scoring import ScoringFunction
+    from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 
     grown = ScoringFunction(radius, scoring.hidden, scoring.channels, scoring.reach).requires_grad_(False).eval()
     side, more = 2 * scoring.radius + 1, radius - scoring.radius
@@ -164,7 +164,7 @@ def _spread(settings: Settings, count: int) -> list[Any]:
 
 
 def _pmnc(model: Matcher) -> PMNC | None:
-    from semcorr.matchers.pmnc.matcher import PMNC
+    from semcorr.matchers.pmnc.gpu.matcher import PMNC
 
     return model.score if isinstance(model.score, PMNC) else None
 

@@ -11,7 +11,7 @@ from semcorr.features.efficientnet_lite import EfficientNetLite
 from semcorr.geometry import Size
 from semcorr.matchers.ancnet import ANCNet
 from semcorr.matchers.ncnet import NCNet
-from semcorr.matchers.pmnc.windows import sample_rows
+from semcorr.matchers.pmnc.gpu.windows import sample_rows
 from semcorr.models.configs import BACKBONE
 from semcorr.training.backbone import later_features
 from semcorr.training.objectives.losses import cross_entropy, one_to_one, smoothed, target_probability, weak_loss

@@ -7,10 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semcorr.native import core, functions
-from semcorr.pmnc2.scored import Floats, Integers, Scored
-
-Size = tuple[int, int]
+from semcorr.geometry import Size, cell_centres_array
+from semcorr.matchers.pmnc.scored import Floats, Integers, Scored
+from semcorr.native import core, points
 
 
 class CellMatches(NamedTuple):
@@ -58,7 +57,7 @@ def decode(scored: Scored, radius: int = 2, agreement: float = 1.0) -> tuple[Cel
 def soft_argmax(
     cell: Integers, other: Integers, scores: Floats, cells: int, grid: Size, radius: int
 ) -> tuple[Floats, Floats]:
-    """Decode the matches of the cells of one picture from a list of scored pairs, each cell in it at least once.
+    """Decode the matches of the cells of one picture from a list of scored pairs; a cell without pairs gets NaN.
 
     Args:
         cell: Of each pair, the cell that is decoded, ``(N,)``.
@@ -73,7 +72,7 @@ def soft_argmax(
     """
     if core() is None:
         return soft_argmax_plainly(cell, other, scores, cells, grid, radius)
-    return functions.soft_argmax(cell, other, scores, (cells, grid), radius)
+    return points.soft_argmax(cell, other, scores, (cells, grid), radius)
 
 
 def soft_argmax_plainly(
@@ -90,8 +89,9 @@ def soft_argmax_plainly(
     weights = np.exp((scores - highest[cell]).astype(np.float64))
     total = np.bincount(cell, weights, cells)
     mass, along, down = (np.bincount(cell, weights * near * each, cells) for each in (1, x, y))
-    places = np.stack([along, down], axis=1) / mass[:, None]
-    return places.astype(np.float32), (mass / total).astype(np.float32)
+    with np.errstate(invalid="ignore"):  # a cell without pairs gets NaN
+        places, share = np.stack([along, down], axis=1) / mass[:, None], mass / total
+    return places.astype(np.float32), share.astype(np.float32)
 
 
 def _peaks(decoded: tuple[Floats, Floats], grid: Size) -> CellMatches:
@@ -101,8 +101,8 @@ def _peaks(decoded: tuple[Floats, Floats], grid: Size) -> CellMatches:
 def _agreement(there: Floats, back: Floats, sigma: float) -> Floats:
     """Judge round trips: 1 where following ``there`` and then ``back`` ends where it began; outside, back is 0."""
     rows, columns = back.shape[:2]
-    low = np.floor(there).astype(np.int64)
-    part = there - low
+    low = np.floor(there)
+    part, low = there - low, low.astype(np.int64)
     returned: NDArray[np.float32] = np.zeros_like(there)
     for dy in (0, 1):
         for dx in (0, 1):
@@ -111,7 +111,6 @@ def _agreement(there: Floats, back: Floats, sigma: float) -> Floats:
             inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
             value = back[np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1)]
             returned += (weight * inside)[..., None] * value
-    y, x = np.indices(there.shape[:2], dtype=np.float32)
-    away = (returned[..., 0] - x) ** 2 + (returned[..., 1] - y) ** 2
+    away = ((returned - cell_centres_array((there.shape[0], there.shape[1]))) ** 2).sum(axis=2)
     agreement: Floats = np.exp(-away / np.float32(2 * sigma**2)).astype(np.float32)
     return agreement

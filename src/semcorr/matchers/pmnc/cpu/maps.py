@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from semcorr.matchers.pmnc.correlation import EPS
 from semcorr.native import functions
 from semcorr.native.arrays import SLACK, Floats
 from semcorr.native.structures import Maps
 from semcorr.threads import in_parallel
 
-EPS = 1e-5
 _STRIPE = 32  # target cells that are multiplied at once; a part is a whole multiple
 _PARTS = 4  # for each thread, so that all end at about the same time
 

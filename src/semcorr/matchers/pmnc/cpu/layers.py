@@ -7,9 +7,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from semcorr.matchers.pmnc.scoring import Scoring
+from semcorr.matchers.pmnc.windows import what_is_read
 from semcorr.native.arrays import LANES, Integers
 from semcorr.native.structures import Layers
-from semcorr.pmnc2.scoring import Scoring, what_is_read
 
 
 @lru_cache(maxsize=8)

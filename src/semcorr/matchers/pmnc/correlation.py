@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from semcorr.pmnc2.scored import Floats
+from semcorr.matchers.pmnc.scored import Floats
 
 EPS = 1e-5  # from the authors' code
 

@@ -1,4 +1,4 @@
-"""`semcorr.pmnc2.voting` in the native core: the votes of the pairs that are asked for."""
+"""`semcorr.matchers.pmnc.voting` in the native core: the votes of the pairs that are asked for."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from semcorr.matchers.pmnc.voting import FADING, FLOOR, between_tiles
 from semcorr.native import functions
 from semcorr.native.arrays import Floats, Integers
 from semcorr.native.structures import Grids, Maps
-from semcorr.pmnc2.voting import FADING, FLOOR, between_tiles
 
 VotesOf = Callable[[Integers], Floats]
 """Returns the votes ``(N,)`` at pairs of cells ``p · Q + q``."""
