@@ -37,8 +37,8 @@ from semcorr.matchers import conv4d as convolution
 from semcorr.matchers.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
 from semcorr.matchers.decode import decode
 from semcorr.matchers.ncnet import NCNet, NeighbourhoodConsensus
-from semcorr.matchers.pmnc.matcher import PMNC
-from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.matchers.pmnc.gpu.matcher import PMNC
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 
 CONSENSUS: dict[str, Callable[[], nn.Module]] = {
     "NC-Net 5-5-5, 16-16-1": lambda: NCNet(NeighbourhoodConsensus((5, 5, 5), (16, 16, 1))),

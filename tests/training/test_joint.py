@@ -4,7 +4,7 @@ import torch
 
 from semcorr.features import FeatureExtractor, FeatureOptions
 from semcorr.features.adapter import Adapter
-from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.training.backbone import unfreeze
 from semcorr.training.objectives.joint import JointModel, Picture, Scored
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from semcorr.geometry import Size
-from semcorr.jit import import_compiled
 from semcorr.matchers.confidence import agreement_of
+from semcorr.matchers.pmnc.decode import soft_argmax as soft_argmax_of_pairs
 from semcorr.matchers.scores import CellMatches, ScoredPairs
 
 Decoding = Literal["soft-argmax", "argmax"]
@@ -80,8 +79,8 @@ def _peaks_of_pairs(scored: ScoredPairs, radius: int) -> tuple[CellMatches, Cell
     forward, backward = [], []
     for pairs, scores in zip(scored.pairs, scored.scores, strict=True):
         p, q = pairs // (ht * wt), pairs % (ht * wt)
-        forward.append(_soft_argmax_of_lists(p, q, scores, (hs, ws), wt, radius))
-        backward.append(_soft_argmax_of_lists(q, p, scores, (ht, wt), ws, radius))
+        forward.append(_peaks_of_lists(p, q, scores, (hs, ws), (ht, wt), radius))
+        backward.append(_peaks_of_lists(q, p, scores, (ht, wt), (hs, ws), radius))
     there, back = (
         CellMatches(*(torch.stack(tensors) for tensors in zip(*each, strict=True))) for each in (forward, backward)
     )
@@ -93,33 +92,11 @@ def _peaks_of_pairs(scored: ScoredPairs, radius: int) -> tuple[CellMatches, Cell
     return there, back
 
 
-def _soft_argmax_of_lists(
-    cell: Tensor, other: Tensor, scores: Tensor, grid: Size, width: int, radius: int
+def _peaks_of_lists(
+    cell: Tensor, other: Tensor, scores: Tensor, here: Size, there: Size, radius: int
 ) -> tuple[Tensor, Tensor]:
-    """Do as `soft_argmax` for the cells of one grid; every entry (cell, other, score) is a scored pair."""
-    usable = scores.device.type == "cpu" and scores.dtype == torch.float32 and not scores.requires_grad
-    compiled = import_compiled("semcorr.matchers.decode_compiled") if usable else None
-    if isinstance(compiled, ModuleType):
-        lists = (tensor.contiguous().numpy() for tensor in (cell, other, scores))
-        places, share = compiled.soft_argmax_of_lists(*lists, grid[0] * grid[1], width, radius)
-        return torch.from_numpy(places).view(*grid, 2), torch.from_numpy(share).view(grid)
-    return soft_argmax_of_lists(cell, other, scores, grid, width, radius)
-
-
-def soft_argmax_of_lists(
-    cell: Tensor, other: Tensor, scores: Tensor, grid: Size, width: int, radius: int
-) -> tuple[Tensor, Tensor]:
-    """Do as `semcorr.matchers.decode_compiled.soft_argmax_of_lists`, in torch."""
-    count = grid[0] * grid[1]
-    highest = scores.new_full((count,), -torch.inf).scatter_reduce_(0, cell, scores, "amax")
-    at_best = scores == highest[cell]
-    best = other.new_full((count,), 2**62).scatter_reduce_(0, cell[at_best], other[at_best], "amin")[cell]
-    x, y = other % width, other // width
-    near = ((x - best % width).abs() <= radius) & ((y - best // width).abs() <= radius)
-    weights = (scores - highest[cell]).exp()
-    total = scores.new_zeros(count).index_add_(0, cell, weights)
-    window = weights * near
-    sums = torch.stack([window, window * x, window * y], dim=1)  # (N, 3)
-    mass, *places = scores.new_zeros(count, 3).index_add_(0, cell, sums).unbind(1)
-    cells = torch.stack(places, dim=1) / mass[:, None]
-    return cells.view(*grid, 2), (mass / total).view(grid)
+    """Decode the cells of the grid ``here``; every entry (cell, other, score) is a scored pair."""
+    a, b, given = (tensor.detach().cpu().contiguous().numpy() for tensor in (cell, other, scores.float()))
+    places, share = soft_argmax_of_pairs(a, b, given, here[0] * here[1], there, radius)
+    decoded = torch.from_numpy(places).view(*here, 2), torch.from_numpy(share).view(here)
+    return decoded[0].to(scores.device), decoded[1].to(scores.device)

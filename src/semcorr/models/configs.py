@@ -14,8 +14,8 @@ from semcorr.features.fine import FineDescriptors
 from semcorr.files import one_line
 from semcorr.matchers.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
 from semcorr.matchers.ncnet import NCNet, NeighbourhoodConsensus
-from semcorr.matchers.pmnc.matcher import PMNC
-from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.matchers.pmnc.gpu.matcher import PMNC
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.matchers.pmnc.search import SearchOptions
 from semcorr.weights import Weights
 

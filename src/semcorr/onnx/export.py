@@ -28,8 +28,8 @@ from semcorr.match.refine import Refinement
 from semcorr.matchers.confidence import rescale
 from semcorr.matchers.correlation import correlation_channels, cosine_correlation
 from semcorr.matchers.decode import decode
-from semcorr.matchers.pmnc.matcher import PMNC
-from semcorr.matchers.pmnc.voting import vote
+from semcorr.matchers.pmnc.gpu.matcher import PMNC
+from semcorr.matchers.pmnc.gpu.voting import vote
 from semcorr.matchers.scores import CellMatches
 from semcorr.models.matcher import Matcher
 from semcorr.onnx.runtime import FORMAT, METADATA

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from semcorr.features.efficientnet_lite import EfficientNetLite
 from semcorr.geometry import Size
-from semcorr.matchers.pmnc.windows import sample_rows
+from semcorr.matchers.pmnc.gpu.windows import sample_rows
 from semcorr.models.configs import BACKBONE, DenseMatcher
 from semcorr.training.backbone import later_features
 from semcorr.training.objectives.losses import cross_entropy, one_to_one, smoothed, target_probability, weak_loss

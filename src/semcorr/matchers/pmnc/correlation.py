@@ -1,0 +1,56 @@
+"""The cosine 4-D correlation map of two feature maps, and NC-Net's soft mutual filter.
+
+Shapes: ``C`` channels, ``hs × ws`` source cells, ``ht × wt`` target cells.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from semcorr.matchers.pmnc.scored import Floats
+
+EPS = 1e-5  # from the authors' code
+
+
+def cosine_correlation(source: Floats, target: Floats) -> Floats:
+    """Correlate every source cell with every target cell.
+
+    Args:
+        source: L2-normalised features ``(C, hs, ws)``.
+        target: L2-normalised features ``(C, ht, wt)``.
+
+    Returns:
+        Cosines ``(hs, ws, ht, wt)`` in -1…1.
+
+    Raises:
+        ValueError: If the shapes do not fit each other.
+    """
+    if source.ndim != 3 or target.ndim != 3 or len(source) != len(target):
+        raise ValueError(f"features must be (C, h, w) with the same C; got {source.shape} and {target.shape}")
+    flat = source.reshape(len(source), -1).T @ target.reshape(len(target), -1)
+    correlation: Floats = flat.reshape(*source.shape[1:], *target.shape[1:])
+    return correlation
+
+
+def soft_mutual_filter(correlation: Floats) -> Floats:
+    """Weaken every correlation that is not the best of its source cell and of its target cell.
+
+    M(p, q) = C(p, q) · C(p, q) / max over p of C · C(p, q) / max over q of C, with negative correlations set to
+    zero first (Rocco et al., NeurIPS 2018, section 3.2).
+
+    Args:
+        correlation: ``(hs, ws, ht, wt)``.
+
+    Returns:
+        The filtered map, the same shape, never negative.
+    """
+    positive = np.maximum(correlation, 0)
+    of_target = positive.max(axis=(0, 1), keepdims=True) + np.float32(EPS)
+    of_source = positive.max(axis=(2, 3), keepdims=True) + np.float32(EPS)
+    filtered: Floats = positive**3 / (of_target * of_source)
+    return filtered
+
+
+def correlation_channels(correlation: Floats) -> Floats:
+    """Stack what the scoring function sees, the correlation map and its filtered form: ``(2, hs, ws, ht, wt)``."""
+    return np.stack([correlation, soft_mutual_filter(correlation)])
