@@ -11,9 +11,9 @@ import torch
 
 from semcorr.errors import ModelError, did_you_mean
 from semcorr.features import FeatureExtractor, FeatureOptions, Precision
-from semcorr.matchers.decode import Decoding
-from semcorr.matchers.nearest import nearest
-from semcorr.matchers.scores import ScoreCells
+from semcorr.matchers.dense.decode import Decoding
+from semcorr.matchers.dense.nearest import nearest
+from semcorr.matchers.dense.scores import ScoreCells
 from semcorr.models.configs import Built, PMNCConfig, build
 from semcorr.models.matcher import Matcher
 from semcorr.weights import MODELS, read_weights

@@ -179,7 +179,7 @@ def _optimum(case: Case, settings: Settings) -> dict[str, float | None]:
     """Return the fraction of cells that reach the exhaustive search's best score, and of pairs that were scored."""
     import torch
 
-    from semcorr.matchers.scores import ScoredPairs
+    from semcorr.matchers.dense.scores import ScoredPairs
 
     model = load_case(case, settings.device)
     pmnc = _pmnc(model)

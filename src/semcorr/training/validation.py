@@ -9,7 +9,7 @@ from torch import Tensor
 
 from semcorr.data.pairs import Pair
 from semcorr.geometry import cells_to_pixels
-from semcorr.matchers.decode import soft_argmax
+from semcorr.matchers.dense.decode import soft_argmax
 from semcorr.metrics.pck import ALPHAS, pck_distances
 from semcorr.training.objectives.build import Objective
 from semcorr.training.objectives.fine import RefineModel

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from semcorr.features.fine import FineDescriptors
 from semcorr.geometry import Size, cells_to_sampling, regrid
 from semcorr.match.refine import POWER, RADIUS
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
-from semcorr.matchers.decode import soft_argmax
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.dense.decode import soft_argmax
 from semcorr.models.configs import FINE
 from semcorr.training.objectives.joint import JointModel, Picture, cells_of, draw_pairs
 from semcorr.training.objectives.proxy import Example, score_points

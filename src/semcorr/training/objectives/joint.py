@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from semcorr.features.adapter import Adapter
 from semcorr.features.efficientnet_lite import EfficientNetLite
 from semcorr.geometry import Size, cells_to_sampling
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.training.backbone import later_features
 from semcorr.training.objectives.losses import cross_entropy, target_probability

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from semcorr.geometry import Size
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.matchers.pmnc.gpu.voting import vote, votes_of_points
 from semcorr.training.objectives.losses import cross_entropy, target_probability

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from semcorr.features.feature_map import FeatureMap
-from semcorr.matchers.pmnc.scored import Scored
+from semcorr.matchers.scored import Scored
 
 
 class CellMatches(NamedTuple):
@@ -73,5 +73,5 @@ ScoreCells = Callable[[FeatureMap, FeatureMap], Tensor | ScoredPairs]
 
 The scores are a table ``(B, hs, ws, ht, wt)``, float32, on the device of the features: log-probabilities up to a
 constant, -inf where a pair was not scored. A matcher that scores few pairs may return them alone, as `ScoredPairs`.
-`semcorr.matchers.decode` turns either into sub-cell matches of both directions, whatever the matcher.
+`semcorr.matchers.dense.decode` turns either into sub-cell matches of both directions, whatever the matcher.
 """

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from semcorr.matchers.decode import decode, soft_argmax
-from semcorr.matchers.scores import ScoredPairs
+from semcorr.matchers.dense.decode import decode, soft_argmax
+from semcorr.matchers.dense.scores import ScoredPairs
 
 
 def test_soft_argmax_by_hand():
