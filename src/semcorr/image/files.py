@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -39,6 +39,10 @@ _AVIF_BRANDS = (b"avif", b"avis")
 _OTHER_KINDS: tuple[tuple[bytes, str], ...] = (  # how files begin that are often taken for pictures
     (b"%!PS", "a PostScript drawing (EPS)"),
     (b"\xc5\xd0\xd3\xc6", "a PostScript drawing (EPS)"),
+    (b"II*\0", "a TIFF of a kind that Pillow does not read, or a damaged one"),
+    (b"MM\0*", "a TIFF of a kind that Pillow does not read, or a damaged one"),
+    (b"II+\0", "a BigTIFF of a kind that Pillow does not read, or a damaged one"),
+    (b"MM\0+", "a BigTIFF of a kind that Pillow does not read, or a damaged one"),
     (b"%PDF", "a PDF document"),
     (b"8BPS", "a Photoshop document"),
     (b"\xff\x0a", "a JPEG XL picture"),
@@ -130,7 +134,7 @@ def upright_size(picture: Image.Image) -> Size:
     """Return height and width of an opened file as a viewer shows it, before any pixel is decoded."""
     width, height, turned = picture.width, picture.height, orientation(picture) >= 5
     if picture.format == "TIFF":  # whether Pillow's size is the upright one depends on its version
-        tags = getattr(picture, "tag_v2", {})
+        tags: Any = getattr(picture, "tag_v2", {})
         width, height = int(tags.get(256, width)), int(tags.get(257, height))
         turned = tags.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
@@ -182,9 +186,8 @@ def _open_heif(stream: IO[bytes], name: str) -> Image.Image:
     except ImportError:
         advice = "pip install pillow-heif, or export it as JPEG"
         raise ImageError(f"{name} holds a HEIC picture; expected pillow-heif to read it; {advice}") from None
-    opened_file: Image.Image = HeifImageFile(stream)
-    check_sides(opened_file.height, opened_file.width, name)
-    return opened_file
+    picture: Image.Image = HeifImageFile(stream)  # type: ignore[no-untyped-call,unused-ignore]
+    return picture
 
 
 def _other_kind(beginning: bytes) -> str:

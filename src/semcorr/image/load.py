@@ -31,15 +31,14 @@ from semcorr.image.files import (
     refusing,
     upright_size,
 )
-from semcorr.image.modes import to_rgb
+from semcorr.image.modes import decode
 from semcorr.settings import default_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | Tensor"
-"""What `load_image` reads: a path, a file's bytes, a PIL image, an ``(H, W, 3)`` array or a ``(3, H, W)`` tensor; arrays
-and tensors are RGB."""
+"""What `load_image` reads: a path, a file's bytes, a PIL image, an ``(H, W, 3)`` array or ``(3, H, W)`` tensor, RGB."""
 
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "RASTER_FORMATS", "ImageLike", "load_image", "picture_size", "resize", "to_tensor"]
 
@@ -99,7 +98,9 @@ def load_image(image: ImageLike) -> NDArray[np.uint8]:
 
 
 def picture_size(path: str | os.PathLike[str]) -> Size:
-    """Return height and width of a picture file as `load_image` reads it, from its header alone.
+    """Return height and width of a picture file as `load_image` reads it, from its header.
+
+    A PNG is decoded, too: its orientation may stand behind the pixels.
 
     Args:
         path: The file, as for `load_image`.
@@ -111,9 +112,8 @@ def picture_size(path: str | os.PathLike[str]) -> Size:
     """
     name = repr(os.fspath(path))
     with opened(os.fspath(path), name) as picture:
-        height, width = upright_size(picture)
-        check_sides(height, width, name)
-        return height, width
+        check_sides(picture.height, picture.width, name)
+        return upright_size(picture)
 
 
 def is_tensor(value: object) -> TypeGuard[Tensor]:
@@ -199,7 +199,8 @@ def _from_tensor(image: Tensor) -> NDArray[np.uint8]:
 
 def _from_file(file: str | bytes, name: str) -> NDArray[np.uint8]:
     with opened(file, name) as picture:
-        pixels = _decode(picture, name)
+        check_sides(picture.height, picture.width, name)
+        pixels = decode(picture, name)
         turn = _UPRIGHT.get(orientation(picture))
         return np.array(pixels if turn is None else pixels.transpose(turn))
 
@@ -208,10 +209,5 @@ def _from_pil(image: Image.Image, name: str) -> NDArray[np.uint8]:
     if image.format in ("EPS", "WMF"):  # Pillow runs Ghostscript, or asks Windows, to draw them
         raise ImageError(f"{name} from a drawing, {image.format}; expected pixels; export it as PNG first")
     with quiet():
-        return np.array(_decode(image, name))
-
-
-def _decode(image: Image.Image, name: str) -> Image.Image:
-    check_sides(image.height, image.width, name)
-    image.load()
-    return to_rgb(image, name)
+        check_sides(image.height, image.width, name)
+        return np.array(decode(image, name))

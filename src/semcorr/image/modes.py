@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from typing import Any
 
@@ -17,18 +18,25 @@ from PIL import Image
 
 from semcorr.errors import ImageError
 
-_BITS, _PHOTOMETRIC, _COMPRESSION = 258, 262, 259  # tags of TIFF
-_WHITE_IS_ZERO, _YCBCR, _UNCOMPRESSED = 0, 6, 1
+_BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 259, 262, 284, 339  # tags of TIFF
+_WHITE_IS_ZERO, _RGB, _CMYK, _YCBCR = 0, 2, 5, 6  # values of `_PHOTOMETRIC`
 
 
-def to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """Convert a loaded picture to mode ``RGB``; the picture itself is not changed.
+def decode(image: Image.Image, name: str) -> Image.Image:
+    """Load a picture and convert it to mode ``RGB``; beside being loaded, the picture itself is not changed.
 
     Raises:
-        ImageError: If it has values that no viewer would know how to show.
+        ImageError: If it has values that no viewer would know how to show, or is of a kind that Pillow misreads.
     """
+    if image.format == "TIFF":
+        _check_tiff(_tiff_tags(image), name)
+    key = _transparent_grey(image)
+    image.load()
     if image.mode == "F" or image.mode.startswith("I"):
         return _deep_grey_to_rgb(image, name)
+    if key is not None:
+        grey = np.asarray(image)
+        return Image.fromarray(np.where(grey == key, 255, grey).astype(np.uint8)).convert("RGB")
     if image.mode == "LAB":
         return _lab_to_rgb(image, name)
     palette_alpha = image.mode == "P" and image.palette is not None and image.palette.mode.endswith("A")
@@ -41,8 +49,36 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
     return image.convert("RGB")
 
 
-def _tiff_tags(image: Image.Image) -> dict[int, Any]:
-    return getattr(image, "tag_v2", None) or {}
+def _check_tiff(tags: Any, name: str) -> None:
+    """Refuse what Pillow opens and then decodes wrongly; found by decoding every kind that it opens."""
+    bits, planes = tags.get(_BITS, (1,)), tags.get(_PLANES, 1)
+    packed, photometric = tags.get(_COMPRESSION, 1) != 1, tags.get(_PHOTOMETRIC)
+    problem = None
+    if 2 in tags.get(_SAMPLE_FORMAT, (1,)) and max(bits) <= 16:
+        problem = "signed integers"
+    elif photometric == _YCBCR and not packed:
+        problem = "uncompressed YCbCr"
+    elif planes == 2 and len(bits) > 1 and not (photometric == _YCBCR or photometric in (_RGB, _CMYK)):
+        problem = "colours in planes of their own"
+    elif planes == 2 and max(bits) > 8 and not packed:
+        problem = "16-bit colours in planes of their own"
+    elif getattr(tags, "prefix", b"") == b"MM" and packed and max(bits) == 32 and sys.byteorder == "little":
+        problem = "compressed 32-bit values, high byte first"
+    if problem:
+        raise ImageError(f"{name} is a TIFF of {problem}; expected a kind that Pillow reads; export it again as PNG")
+
+
+def _transparent_grey(image: Image.Image) -> int | None:
+    """Return the transparent grey of a PNG of 2 or 4 bits that is not loaded yet, in 8 bits; Pillow gives it in few."""
+    key, tile = image.info.get("transparency"), getattr(image, "tile", None)
+    if image.format != "PNG" or not isinstance(key, int) or not tile or tile[0][3] not in ("L;2", "L;4"):
+        return None
+    return key * (85 if tile[0][3] == "L;2" else 17)
+
+
+def _tiff_tags(image: Image.Image) -> Any:
+    tags = getattr(image, "tag_v2", None)
+    return {} if tags is None else tags
 
 
 def _deep_grey_to_rgb(image: Image.Image, name: str) -> Image.Image:
