@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
+from semcorr.cli.options import with_local_paths
 from semcorr.errors import need_extra
 from semcorr.progress import progress_bar
 
 data = typer.Typer(no_args_is_help=True, help="Download and check data sets.")
 
 
-@data.command()
 def download(
     name: Annotated[str, typer.Argument(help="pf-pascal, pf-willow or spair-71k.")],
     to: Annotated[Path, typer.Option(help="The folder to download it to.")],
@@ -39,7 +39,6 @@ def download(
     typer.echo(str(folder))
 
 
-@data.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="The folder that holds the data set.")],
     name: Annotated[str | None, typer.Option(help="The data set's name, if it cannot be recognised.")] = None,
@@ -59,3 +58,7 @@ def check(
         typer.echo(line)
     if not report.sound:
         raise typer.Exit(1)
+
+
+for command in (download, check):
+    data.command()(with_local_paths(command))
