@@ -142,7 +142,7 @@ def test_any_coco_file(run, built):
     code, out, err = run("evaluate", "coco", *files, *NEAREST, "--limit", 4)
     assert code == 0, err
     assert "4 pairs, 12 points" in out
-    assert "the target's box" in out
+    assert "the target's bounding box" in out
 
 
 @pytest.mark.parametrize(
