@@ -7,8 +7,8 @@ import torch
 
 from semcorr.cli.app import main
 from semcorr.errors import SemcorrError
-from semcorr.matchers.pmnc.scoring import ScoringFunction
-from semcorr.matchers.pmnc.search import exhaustive_search
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
+from semcorr.matchers.pmnc.gpu.search import exhaustive_search
 from semcorr.profiling.case import Case, Settings, load_case, measure, synthetic_pair, with_radius
 from semcorr.profiling.plan import plan
 from semcorr.profiling.table import growth, plot, series, to_markdown

@@ -124,9 +124,9 @@ def orientation(picture: Image.Image) -> int:
     """Return the EXIF orientation of an opened file, 1 to 8: how what Pillow decodes of it has to be turned."""
     with suppress(Exception):  # Damaged EXIF is no reason to refuse the pixels.
         if picture.format != "TIFF":  # Pillow sets it upright, though before 10.1 the tag stays.
-            found = picture.getexif().get(ExifTags.Base.Orientation)
-            if found in range(1, 9):
-                return int(found)
+            value = picture.getexif().get(ExifTags.Base.Orientation)
+            if isinstance(value, int) and 1 <= value <= 8:
+                return value
     return 1
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from semcorr.data.pairs import Pair
-    from semcorr.matchers.pmnc.matcher import PMNC
-    from semcorr.matchers.pmnc.scoring import ScoringFunction
+    from semcorr.matchers.pmnc.gpu.matcher import PMNC
+    from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
     from semcorr.models.matcher import Matcher
 
 What = Literal["cost", "optimum", "precision"]
@@ -126,7 +126,7 @@ def with_radius(scoring: ScoringFunction, radius: int) -> ScoringFunction:
     import torch
     import torch.nn.functional as F
 
-    from semcorr.matchers.pmnc.scoring import ScoringFunction
+    from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 
     grown = ScoringFunction(radius, scoring.hidden, scoring.channels, scoring.reach).requires_grad_(False).eval()
     side, more = 2 * scoring.radius + 1, radius - scoring.radius
@@ -163,7 +163,7 @@ def _pairs(settings: Settings, count: int) -> list[Pair]:
 
 
 def _pmnc(model: Matcher) -> PMNC | None:
-    from semcorr.matchers.pmnc.matcher import PMNC
+    from semcorr.matchers.pmnc.gpu.matcher import PMNC
 
     return model.score if isinstance(model.score, PMNC) else None
 
@@ -179,7 +179,7 @@ def _optimum(case: Case, settings: Settings) -> dict[str, float | None]:
     """Return the fraction of cells that reach the exhaustive search's best score, and of pairs that were scored."""
     import torch
 
-    from semcorr.matchers.scores import ScoredPairs
+    from semcorr.matchers.dense.scores import ScoredPairs
 
     model = load_case(case, settings.device)
     pmnc = _pmnc(model)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from semcorr.features.feature_map import FeatureMap
-from semcorr.matchers.conv4d import Conv4d, Kernel
-from semcorr.matchers.correlation import cosine_correlation, soft_mutual_filter
+from semcorr.matchers.dense.conv4d import Conv4d, Kernel
+from semcorr.matchers.dense.correlation import cosine_correlation, soft_mutual_filter
 
 
 def filtered_consensus(consensus: nn.Module, correlation: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class NCNet(nn.Module):
     """Correlate, filter, convolve in 4-D, and filter again.
 
     Args:
-        consensus: Such as `semcorr.matchers.ncnet.NeighbourhoodConsensus`.
+        consensus: Such as `semcorr.matchers.dense.ncnet.NeighbourhoodConsensus`.
     """
 
     def __init__(self, consensus: nn.Module) -> None:

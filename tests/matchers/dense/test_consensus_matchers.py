@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from semcorr.features import FeatureMap
 from semcorr.match.result import Match
 from semcorr.match.types import Field
-from semcorr.matchers.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity, self_similarity
-from semcorr.matchers.conv4d import conv4d
-from semcorr.matchers.correlation import cosine_correlation, soft_mutual_filter
-from semcorr.matchers.decode import decode
-from semcorr.matchers.ncnet import NCNet, NeighbourhoodConsensus, exchange, filtered_consensus
+from semcorr.matchers.dense.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity, self_similarity
+from semcorr.matchers.dense.conv4d import conv4d
+from semcorr.matchers.dense.correlation import cosine_correlation, soft_mutual_filter
+from semcorr.matchers.dense.decode import decode
+from semcorr.matchers.dense.ncnet import NCNet, NeighbourhoodConsensus, exchange, filtered_consensus
 
 
 def features(rows, columns, seed, channels=16):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from semcorr.features.feature_map import FeatureMap
+from semcorr.matchers.scored import Scored
 
 
 class CellMatches(NamedTuple):
@@ -41,6 +42,15 @@ class ScoredPairs:
     shape: tuple[int, int, int, int]
     certainty: tuple[Tensor, Tensor] | None = None
 
+    @classmethod
+    def of(cls, found: Sequence[Scored]) -> ScoredPairs:
+        """Put what was found in NumPy for several pairs of pictures, of the same grids, into one batch of tensors."""
+        pairs, scores = (tuple(map(torch.from_numpy, parts)) for parts in zip(*(one[:2] for one in found), strict=True))
+        certain = [one.certainty for one in found if one.certainty is not None]
+        there, back = ([torch.from_numpy(pair[index]) for pair in certain] for index in (0, 1))
+        certainty = (torch.stack(there), torch.stack(back)) if certain else None
+        return cls(pairs, scores, found[0].grid, certainty)
+
     def table(self) -> Tensor:
         """Return the scores as a table ``(B, hs, ws, ht, wt)``, -inf where a pair was not scored."""
         hs, ws, ht, wt = self.shape
@@ -63,5 +73,5 @@ ScoreCells = Callable[[FeatureMap, FeatureMap], Tensor | ScoredPairs]
 
 The scores are a table ``(B, hs, ws, ht, wt)``, float32, on the device of the features: log-probabilities up to a
 constant, -inf where a pair was not scored. A matcher that scores few pairs may return them alone, as `ScoredPairs`.
-`semcorr.matchers.decode` turns either into sub-cell matches of both directions, whatever the matcher.
+`semcorr.matchers.dense.decode` turns either into sub-cell matches of both directions, whatever the matcher.
 """

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcorr.features.feature_map import FeatureMap
-from semcorr.matchers.correlation import cosine_correlation
-from semcorr.matchers.ncnet import convolution_stack, filtered_consensus, symmetric, widest
+from semcorr.matchers.dense.correlation import cosine_correlation
+from semcorr.matchers.dense.ncnet import convolution_stack, filtered_consensus, symmetric, widest
 
 _NEVER = 1e-9  # what a pair of no support counts, so that every score is finite
 
@@ -17,8 +17,8 @@ class ANCNet(nn.Module):
     """Average the consensus over the features' correlation and the one over the self-similarities' correlation.
 
     Args:
-        consensus: Such as `semcorr.matchers.ancnet.AdaptiveConsensus`; both correlations go through it.
-        describe: Such as `semcorr.matchers.ancnet.SelfSimilarity`.
+        consensus: Such as `semcorr.matchers.dense.ancnet.AdaptiveConsensus`; both correlations go through it.
+        describe: Such as `semcorr.matchers.dense.ancnet.SelfSimilarity`.
     """
 
     def __init__(self, consensus: nn.Module, describe: nn.Module) -> None:

@@ -2,7 +2,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation, quick_products, soft_mutual_filter
+from semcorr.matchers.dense.correlation import (
+    correlation_channels,
+    cosine_correlation,
+    quick_products,
+    soft_mutual_filter,
+)
 
 
 def features(*shape: int, seed: int = 0) -> torch.Tensor:

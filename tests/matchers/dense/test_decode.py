@@ -3,9 +3,8 @@ import math
 import pytest
 import torch
 
-from semcorr.matchers import decode as module
-from semcorr.matchers.decode import decode, soft_argmax
-from semcorr.matchers.scores import ScoredPairs
+from semcorr.matchers.dense.decode import decode, soft_argmax
+from semcorr.matchers.dense.scores import ScoredPairs
 
 
 def test_soft_argmax_by_hand():
@@ -59,12 +58,7 @@ def test_directions_are_exchanged_with_the_table():
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2])
-@pytest.mark.parametrize("compiled", [True, False])
-def test_scored_pairs_are_decoded_as_their_table_is(radius, compiled, monkeypatch):
-    if compiled:
-        pytest.importorskip("numba", reason="Numba is not installed")
-    else:
-        monkeypatch.setattr(module, "import_compiled", lambda name: ImportError(name))
+def test_scored_pairs_are_decoded_as_their_table_is(radius, native):
     generator = torch.Generator().manual_seed(5)
     scores, tried = torch.randn(2, 4, 5, 6, 3, generator=generator) * 3, torch.rand(2, 4, 5, 6, 3, generator=generator)
     scores[tried < 0.7] = -torch.inf

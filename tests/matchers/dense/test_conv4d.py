@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from semcorr.matchers import conv4d as conv4d_module
-from semcorr.matchers.conv4d import Conv4d, _choose_fold, conv4d
+from semcorr.matchers.dense import conv4d as conv4d_module
+from semcorr.matchers.dense.conv4d import Conv4d, _choose_fold, conv4d
 
 BLOCKS = (1, 700, 3000, 10**9)  # bytes: single cells, parts of rows, some rows, everything
 

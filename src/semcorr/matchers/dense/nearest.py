@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from semcorr.features.feature_map import FeatureMap
-from semcorr.matchers.correlation import cosine_correlation
+from semcorr.matchers.dense.correlation import cosine_correlation
 
 TEMPERATURE = 0.05  # makes confidences of cosines comparable between pairs; the match itself does not depend on it
 
