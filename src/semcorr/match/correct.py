@@ -1,7 +1,7 @@
-"""Matches corrected by fine descriptors: sub-cell precision at the cost of a coarse grid. No torch is needed.
+"""Correct matches by fine descriptors: sub-cell precision at the cost of a coarse grid, in NumPy.
 
-Every match proposes a place; the fine cells around it are compared with the fine descriptor of the point that it
-belongs to, and the match moves to their soft-argmax. `semcorr.features.fine` makes the descriptors.
+Around the target position of each match, fine cells are compared with the fine descriptor of the source point, and the
+match moves to the soft-argmax of this comparison. `semcorr.features.fine` computes the descriptors.
 """
 
 from __future__ import annotations
@@ -18,65 +18,64 @@ from semcorr.native import core
 from semcorr.native import points as native
 
 RADIUS = 3
-"""Radius in fine cells of the window that a match is corrected in."""
+"""Radius, in fine cells, of the window within which a match is corrected."""
 
 POWER = 2.0
-"""What the log-probabilities are multiplied by; chosen on validation pairs, where 1 and 2 are alike but for the finest
-threshold, and 2 is better there."""
+"""Factor on the log-probabilities. On validation pairs, 2 beats 1 at the finest threshold and equals it elsewhere."""
 
 _AT_ONCE = 512
 
 
 @dataclass(frozen=True)
-class Refinement:
+class Correction:
     """How fine descriptors are compared.
 
     Attributes:
-        sharpness: What a cosine of 1 is worth, as a log-probability.
-        spread: Standard deviation of the way from a match to where it belongs, in fine cells.
+        sharpness: Log-probability of a cosine of 1.
+        spread: Standard deviation of the distance from a match to the true position, in fine cells.
     """
 
     sharpness: float
     spread: float
 
 
-def refine(match: Match, source: Floats, target: Floats, refinement: Refinement) -> Match:
-    """Correct a match, both ways.
+def correct_match(match: Match, source: Floats, target: Floats, correction: Correction) -> Match:
+    """Correct both directions of a match.
 
     Args:
-        match: On its coarse grid.
-        source: Fine descriptors of the source ``(D, h, w)``, L2-normalised over D.
-        target: Those of the target ``(D, h', w')``.
-        refinement: How they are compared.
+        match: The match on its coarse grid.
+        source: Fine descriptors of the source ``(D, h, w)`` float32, L2-normalised over D.
+        target: Fine descriptors of the target ``(D, h', w')``, likewise.
+        correction: How they are compared.
 
     Returns:
-        The match on the grid of the descriptors, or on its own where that is the finer one. The confidence is that of
-        the coarse matches which had a say.
+        The match on the grid of the descriptors, or on its own grid if that is finer. The confidence is that of the
+        coarse matches from which each point was blended.
     """
     return replace(
         match,
-        forward=_refine(match, source, target, refinement),
-        backward=_refine(match.inverse(), target, source, refinement),
+        forward=_correct_direction(match, source, target, correction),
+        backward=_correct_direction(match.inverse(), target, source, correction),
     )
 
 
-def _refine(match: Match, source: Floats, target: Floats, refinement: Refinement) -> Field:
+def _correct_direction(match: Match, source: Floats, target: Floats, correction: Correction) -> Field:
     rows, columns = match.forward.confidence.shape
-    here, there = (source.shape[1], source.shape[2]), (target.shape[1], target.shape[2])
-    grid = here if here[0] * here[1] > rows * columns else (rows, columns)
+    source_grid, target_grid = (source.shape[1], source.shape[2]), (target.shape[1], target.shape[2])
+    grid = source_grid if source_grid[0] * source_grid[1] > rows * columns else (rows, columns)
     points = cells_to_pixels(cell_centres_array(grid), match.source_size, grid).reshape(-1, 2)
-    moved, _ = blend(match.direction, points)  # every fine cell belongs to one part of the object
-    if grid == here:
+    blended, _ = blend(match.direction, points)  # every fine cell belongs to one part of the object
+    if grid == source_grid:
         descriptors = np.ascontiguousarray(source.reshape(len(source), -1).T)
     else:
-        descriptors = _read(source, pixels_to_cells(points, match.source_size, here))
-    begin = pixels_to_cells(moved.points, match.target_size, there)
-    cells = correct(descriptors, np.ascontiguousarray(np.moveaxis(target, 0, 2)), begin, refinement)
-    places = np.clip(cells_to_pixels(cells, match.target_size, there), 0, match.target_size[::-1])
-    return Field(places.astype(np.float32).reshape(*grid, 2), moved.confidence.reshape(grid))
+        descriptors = _interpolate(source, pixels_to_cells(points, match.source_size, source_grid))
+    start = pixels_to_cells(blended.points, match.target_size, target_grid)
+    cells = correct_cells(descriptors, np.ascontiguousarray(np.moveaxis(target, 0, 2)), start, correction)
+    corrected = np.clip(cells_to_pixels(cells, match.target_size, target_grid), 0, match.target_size[::-1])
+    return Field(corrected.astype(np.float32).reshape(*grid, 2), blended.confidence.reshape(grid))
 
 
-def _read(descriptors: Floats, cells: Floats) -> Floats:
+def _interpolate(descriptors: Floats, cells: Floats) -> Floats:
     """Interpolate descriptors ``(D, h, w)`` bilinearly at ``(N, 2)`` cell coordinates: ``(N, D)``, L2-normalised."""
     last = np.array(descriptors.shape[:0:-1]) - 1
     inner = np.clip(cells, 0, last)
@@ -85,46 +84,46 @@ def _read(descriptors: Floats, cells: Floats) -> Floats:
     dx, dy = (inner - low).T
     upper = descriptors[:, y, x] * (1 - dx) + descriptors[:, y, right] * dx
     lower = descriptors[:, below, x] * (1 - dx) + descriptors[:, below, right] * dx
-    read = (upper * (1 - dy) + lower * dy).T
-    found: Floats = (read / np.maximum(np.linalg.norm(read, axis=1, keepdims=True), 1e-12)).astype(np.float32)
-    return found
+    values = (upper * (1 - dy) + lower * dy).T
+    unit: Floats = (values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    return unit
 
 
-def correct(descriptors: Floats, target: Floats, begin: Floats, refinement: Refinement) -> Floats:
-    """Move places to the soft-argmax around them, in native code where the core is there.
+def correct_cells(descriptors: Floats, target: Floats, start: Floats, correction: Correction) -> Floats:
+    """Move positions to the soft-argmax around them, in native code if it is available.
 
     Args:
-        descriptors: ``(N, D)``, L2-normalised.
-        target: ``(h, w, D)``, likewise.
-        begin: ``(N, 2)`` (x, y) in the target's cells, inside it.
-        refinement: How they are compared.
+        descriptors: Fine descriptor of each point, ``(N, D)`` float32, L2-normalised.
+        target: Fine descriptors of the target, ``(h, w, D)``, likewise.
+        start: Positions ``(N, 2)`` (x, y) in the target's cells, inside it.
+        correction: How descriptors are compared.
 
     Returns:
-        ``(N, 2)`` (x, y) in the target's cells.
+        Corrected positions ``(N, 2)`` (x, y) in the target's cells.
     """
     if core() is None:
-        return correct_plain(descriptors, target, begin, refinement)
-    factor, nearness = POWER * refinement.sharpness, POWER / (2 * refinement.spread**2)
-    own, others, places = (np.ascontiguousarray(part, dtype=np.float32) for part in (descriptors, target, begin))
-    return native.correct(own, others, places, RADIUS, factor, nearness)
+        return correct_cells_plain(descriptors, target, start, correction)
+    factor, nearness = POWER * correction.sharpness, POWER / (2 * correction.spread**2)
+    own, others, positions = (np.ascontiguousarray(array, dtype=np.float32) for array in (descriptors, target, start))
+    return native.correct(own, others, positions, RADIUS, factor, nearness)
 
 
-def correct_plain(descriptors: Floats, target: Floats, begin: Floats, refinement: Refinement) -> Floats:
-    """NumPy implementation of `correct`."""
+def correct_cells_plain(descriptors: Floats, target: Floats, start: Floats, correction: Correction) -> Floats:
+    """NumPy implementation of `correct_cells`."""
     height, width = target.shape[:2]
     steps = np.arange(-RADIUS, RADIUS + 1)
-    found = np.empty_like(begin)
-    for start in range(0, len(begin), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        nearest = np.rint(begin[part]).astype(np.int64)
+    corrected = np.empty_like(start)
+    for first in range(0, len(start), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        nearest = np.rint(start[part]).astype(np.int64)
         x, y = nearest[:, 0, None] + steps, nearest[:, 1, None] + steps  # (N, side)
-        around = target[np.clip(y, 0, height - 1)[:, :, None], np.clip(x, 0, width - 1)[:, None]]
-        cosines = np.einsum("nyxd,nd->nyx", around, descriptors[part], optimize=True)
-        away = (y - begin[part, 1, None])[:, :, None] ** 2 + (x - begin[part, 0, None])[:, None] ** 2
-        logits = POWER * (refinement.sharpness * cosines - away / (2 * refinement.spread**2))
+        window = target[np.clip(y, 0, height - 1)[:, :, None], np.clip(x, 0, width - 1)[:, None]]  # (N, side, side, D)
+        cosines = np.einsum("nyxd,nd->nyx", window, descriptors[part], optimize=True)
+        squared = (y - start[part, 1, None])[:, :, None] ** 2 + (x - start[part, 0, None])[:, None] ** 2
+        logits = POWER * (correction.sharpness * cosines - squared / (2 * correction.spread**2))
         inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None]
         weights = np.where(inside, np.exp(logits - logits.max(axis=(1, 2), keepdims=True)), 0)
         weights /= weights.sum(axis=(1, 2), keepdims=True)
-        found[part, 0] = (weights.sum(axis=1) * x).sum(axis=1)
-        found[part, 1] = (weights.sum(axis=2) * y).sum(axis=1)
-    return found
+        corrected[part, 0] = (weights.sum(axis=1) * x).sum(axis=1)
+        corrected[part, 1] = (weights.sum(axis=2) * y).sum(axis=1)
+    return corrected
