@@ -1,4 +1,4 @@
-"""Time of correcting matches by fine descriptors, compiled and in NumPy, in turns: 50×50 places, 64 channels.
+"""Time the correction of matches by fine descriptors, compiled and in NumPy in turn: 50×50 positions, 64 channels.
 
 OMP_NUM_THREADS=1 python benchmarks/correction.py
 """
@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from semcorr.match.refine import Refinement, correct, correct_plainly
+from semcorr.match.correct import Correction, correct_cells, correct_cells_plain
 
 
 def main() -> None:
@@ -26,15 +26,15 @@ def main() -> None:
     descriptors = rng.permutation(target.reshape(-1, arguments.channels))
     begin = rng.uniform(0, grid - 1, (grid**2, 2)).astype(np.float32)
     times: dict[str, list[float]] = {}
-    found = {}
+    corrected = {}
     for _ in range(arguments.runs + 1):
-        for method in (correct, correct_plainly):
+        for method in (correct_cells, correct_cells_plain):
             start = time.perf_counter()
-            found[method.__name__] = method(descriptors, target, begin, Refinement(10.0, 1.5))
+            corrected[method.__name__] = method(descriptors, target, begin, Correction(10.0, 1.5))
             times.setdefault(method.__name__, []).append(1000 * (time.perf_counter() - start))
     for name, values in times.items():
         print(f"{name:16} median {statistics.median(values[1:]):6.2f} ms of {arguments.runs} runs")
-    compiled, plain = found.values()
+    compiled, plain = corrected.values()
     print(f"largest difference {np.abs(compiled - plain).max():.1e} cells")
 
 
