@@ -1,4 +1,4 @@
-"""Errors for the person who caused them: each message says what was given, what was expected, what to do."""
+"""Exceptions of the library; messages say what was given, what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ Choice = TypeVar("Choice", bound=str)
 
 
 class SemcorrError(Exception):
-    """An error that only this library knows: its message is one line and says what to do."""
+    """Base class of the library's own errors; the message is one line and says what to do."""
 
 
 class ImageError(SemcorrError, ValueError):
-    """A picture that cannot be read or used: broken, too large, of the wrong type or shape."""
+    """An image cannot be read or used: it is broken, too large, or of the wrong type or shape."""
 
 
 class ModelError(SemcorrError, ValueError):
-    """A model, backbone or weights file that is unknown, broken or does not fit."""
+    """A model, backbone or weights file is unknown or broken, or does not fit."""
 
 
 class DataError(SemcorrError, ValueError):
-    """A data set, annotation or points file that is missing something, broken or hostile."""
+    """A data set, annotation file or points file is incomplete, broken or hostile."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `` — did you mean …?`` with the known names nearest to ``name``, or an empty string.
+    """Return `` — did you mean …?`` with up to three known names similar to ``name``, or an empty string.
 
     >>> did_you_mean("pmcn", ["nearest", "pmnc"])
     ' — did you mean pmnc?'
     """
-    near = get_close_matches(name, list(known), n=3, cutoff=0.6)
-    return f" — did you mean {' or '.join(near)}?" if near else ""
+    similar = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f" — did you mean {' or '.join(similar)}?" if similar else ""
 
 
 def one_of(given: str, known: Sequence[Choice], name: str) -> Choice:
