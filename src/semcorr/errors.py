@@ -37,15 +37,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def one_of(given: str, known: Sequence[Choice], name: str) -> Choice:
-    """Return an argument that takes one of a few words, as one of them.
+    """Check that an argument is one of a few words.
 
     Args:
-        given: What was given.
-        known: The words.
-        name: The argument's name, for the error.
+        given: The value of the argument.
+        known: The accepted words.
+        name: Name of the argument, for the error message.
+
+    Returns:
+        The value, as one of the accepted words.
 
     Raises:
-        ValueError: If it is none of them.
+        ValueError: If it is not one of them.
 
     >>> one_of("argmax", ["soft-argmax", "argmax"], "decoding")
     'argmax'
@@ -57,16 +60,16 @@ def one_of(given: str, known: Sequence[Choice], name: str) -> Choice:
 
 
 def need_extra(extra: str, *modules: str) -> None:
-    """Raise an error that says what to install, where packages of an extra are missing.
+    """Check that the packages of an extra are installed.
 
-    Called before work begins, so that nothing is computed in vain.
+    Call it before any work starts, so that nothing is computed in vain.
 
     Args:
-        extra: The extra of this package that brings them, such as ``"data"``; empty for this package's own needs.
-        modules: Names under which the packages are imported.
+        extra: The extra that installs the packages, such as ``"data"``; empty for dependencies of semcorr itself.
+        modules: Names of the modules to import.
 
     Raises:
-        SemcorrError: If any of them is not installed.
+        SemcorrError: If any of them is not installed; the message says what to install.
     """
     missing = [name for name in modules if not _is_installed(name)]
     if missing:
@@ -78,5 +81,5 @@ def need_extra(extra: str, *modules: str) -> None:
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ValueError:  # `sys.modules` holds None for it: imports of it fail
+    except ValueError:  # `sys.modules` maps it to None, so that importing it fails
         return False
