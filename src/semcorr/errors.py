@@ -1,4 +1,4 @@
-"""Errors for the person who caused them: each message says what was given, what was expected, what to do."""
+"""Errors. Each message says what was given, what was expected, and what to do."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ Choice = TypeVar("Choice", bound=str)
 
 
 class SemcorrError(Exception):
-    """An error that only this library knows: its message is one line and says what to do."""
+    """Base class of the errors of this library; the message is one line and says what to do."""
 
 
 class ImageError(SemcorrError, ValueError):
-    """A picture that cannot be read or used: broken, too large, of the wrong type or shape."""
+    """An image that cannot be used: broken, too large, or of the wrong type or shape."""
 
 
 class ModelError(SemcorrError, ValueError):
-    """A model, backbone or weights file that is unknown, broken or does not fit."""
+    """A model, backbone or weights file that is unknown, broken or incompatible."""
 
 
 class DataError(SemcorrError, ValueError):
-    """A data set, annotation or points file that is missing something, broken or hostile."""
+    """A data set, annotation file or points file that is incomplete, broken or malicious."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `` — did you mean …?`` with the known names nearest to ``name``, or an empty string.
+    """Return `` — did you mean …?`` with the known names most similar to ``name``, or an empty string.
 
     >>> did_you_mean("pmcn", ["nearest", "pmnc"])
     ' — did you mean pmnc?'
@@ -37,15 +37,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def one_of(given: str, known: Sequence[Choice], name: str) -> Choice:
-    """Return an argument that takes one of a few words, as one of them.
+    """Check an argument that accepts only certain words, and return it.
 
     Args:
         given: What was given.
-        known: The words.
-        name: The argument's name, for the error.
+        known: The accepted words.
+        name: The argument's name, for the error message.
 
     Raises:
-        ValueError: If it is none of them.
+        ValueError: If it is not one of them.
 
     >>> one_of("argmax", ["soft-argmax", "argmax"], "decoding")
     'argmax'
@@ -57,13 +57,13 @@ def one_of(given: str, known: Sequence[Choice], name: str) -> Choice:
 
 
 def need_extra(extra: str, *modules: str) -> None:
-    """Raise an error that says what to install, where packages of an extra are missing.
+    """Raise an error that says what to install if packages of an extra are missing.
 
-    Called before work begins, so that nothing is computed in vain.
+    Call it before any work is done, so that nothing is computed in vain.
 
     Args:
-        extra: The extra of this package that brings them, such as ``"data"``; empty for this package's own needs.
-        modules: Names under which the packages are imported.
+        extra: The extra of this package that installs them, such as ``"data"``; empty for this package's own needs.
+        modules: The names by which the packages are imported.
 
     Raises:
         SemcorrError: If any of them is not installed.
@@ -78,5 +78,5 @@ def need_extra(extra: str, *modules: str) -> None:
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ValueError:  # `sys.modules` holds None for it: imports of it fail
+    except ValueError:  # `sys.modules` holds None for it, so that importing it fails
         return False

@@ -1,7 +1,7 @@
-"""The one place where pixels, cells and the unit square are converted.
+"""Conversion between pixels, cells and the unit square; no other module converts coordinates.
 
-Convention, everywhere in this library: pixel coordinates are continuous, ``(0, 0)`` is the outer corner of the
-top-left pixel, x runs right and y runs down, so the centre of the first pixel is ``(0.5, 0.5)`` and the far
+Convention throughout this library: pixel coordinates are continuous, ``(0, 0)`` is the outer corner of the
+top-left pixel, x points right and y points down, so the centre of the first pixel is ``(0.5, 0.5)`` and the far
 corner of the picture is ``(width, height)``. A grid of ``(rows, columns)`` cells covers the whole picture: cell
 ``(i, j)`` has its centre at ``((j + ½) · width / columns, (i + ½) · height / rows)``. In cell coordinates that
 centre is ``(j, i)``. The unit square divides pixels by width and height. For ``torch.nn.functional.grid_sample``
@@ -69,7 +69,7 @@ def cells_to_sampling(cells: Tensor, grid: Size) -> Tensor:
     """Convert cell coordinates ``(..., 2)`` to ``grid_sample``'s range, -1 to 1 over the whole picture."""
     import torch
 
-    x, y = cells.unbind(-1)  # one by one: a tensor of the sizes would fix them in an exported graph
+    x, y = cells.unbind(-1)  # separately: a tensor of the sizes would be a constant in an exported graph
     return torch.stack([(x + 0.5) * (2.0 / grid[1]) - 1.0, (y + 0.5) * (2.0 / grid[0]) - 1.0], dim=-1)
 
 
@@ -115,9 +115,9 @@ def unit_to_pixels(points: Points, size: Size) -> Points:
 
 
 def grid_for(image_size: Size, cells: int, max_aspect: float = 4.0) -> Size:
-    """Choose rows and columns for a picture: about ``cells²`` in all, as square as the picture lets them be.
+    """Choose rows and columns for an image: about ``cells²`` cells in total, as square as its aspect ratio allows.
 
-    Pictures more elongated than ``max_aspect`` are squeezed to it, so that their short side keeps enough cells.
+    The aspect ratio is limited to ``max_aspect``, so that the short side of an elongated image has enough cells.
 
     >>> grid_for((400, 400), 25), grid_for((300, 400), 25), grid_for((100, 4000), 25)
     ((25, 25), (22, 29), (12, 50))

@@ -1,4 +1,4 @@
-"""Colours that are told apart with any colour vision: those of Okabe and Ito."""
+"""Colours that can be distinguished with any type of colour vision (Okabe and Ito)."""
 
 from __future__ import annotations
 
