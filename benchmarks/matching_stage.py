@@ -33,10 +33,10 @@ from torch import Tensor, nn
 
 import semcorr
 from semcorr.features import FeatureMap
-from semcorr.matchers import conv4d as convolution
-from semcorr.matchers.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
-from semcorr.matchers.decode import decode
-from semcorr.matchers.ncnet import NCNet, NeighbourhoodConsensus
+from semcorr.matchers.dense import conv4d as convolution
+from semcorr.matchers.dense.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
+from semcorr.matchers.dense.decode import decode
+from semcorr.matchers.dense.ncnet import NCNet, NeighbourhoodConsensus
 from semcorr.matchers.pmnc.gpu.matcher import PMNC
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 

@@ -27,13 +27,13 @@ def main() -> None:
     parser.add_argument("--grid", type=int, help="the grid that is used, where it is not the one of the training")
     arguments = parser.parse_args()
     stored = read_weights(arguments.file)
-    semcorr.load(build(stored).recipe.kind, weights=arguments.file)
+    semcorr.load(build(stored).config.kind, weights=arguments.file)
     path = FOLDER / f"{arguments.name}.safetensors"
     small = {key: value.half() if key.startswith(HALVED) else value for key, value in stored.tensors.items()}
-    model = dict(stored.recipe["model"])
+    model = dict(stored.metadata["model"])
     if "search" in model:  # training does not depend on it: the package's own way
         model["search"] = asdict(SearchOptions())
-    training = dict(stored.recipe["training"])
+    training = dict(stored.metadata["training"])
     if arguments.grid is not None:
         if model["kind"] == "pmnc":
             parser.error("--grid: the window of pmnc is dilated by the grid of its training")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,16 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from semcorr.errors import ModelError
+from semcorr.files import one_line, replacing, sha256_of
 
 FOLDER = Path(__file__).parent
 
 
 class Weights(NamedTuple):
-    """Named tensors and what is known about them: plain JSON values."""
+    """Named tensors, and metadata about them as plain JSON values."""
 
     tensors: dict[str, Tensor]
-    recipe: dict[str, Any]
+    metadata: dict[str, Any]
 
     def trained(self) -> str:
         """Say in one line how they were trained, and their PCK per image on the validation pairs of that training.
@@ -27,7 +27,7 @@ class Weights(NamedTuple):
         >>> Weights({}, {"training": {"seed": 0, "step": 10, "loss": "weak", "validation PCK@0.1": 51.2}}).trained()
         'trained: seed 0, step 10, loss weak; validation PCK@0.1 51.2'
         """
-        known = {key: value for key, value in self.recipe.get("training", {}).items() if key != "fingerprint"}
+        known = {key: value for key, value in self.metadata.get("training", {}).items() if key != "fingerprint"}
         figures = {key: value for key, value in known.items() if key.startswith("validation")}
         said = ", ".join(f"{key} {value}" for key, value in known.items() if key not in figures)
         first = max(figures, default=None)
@@ -50,28 +50,26 @@ def read_weights(path: Path, sha256: str | None = None) -> Weights:
     from safetensors import SafetensorError, safe_open
 
     try:
-        if sha256 is not None and (found := hashlib.sha256(path.read_bytes()).hexdigest()) != sha256:
+        if sha256 is not None and (found := sha256_of(path)) != sha256:
             raise ModelError(
                 f"{path} is damaged: its sha256 is {found[:12]}…, not {sha256[:12]}…; install semcorr again"
             )
         with safe_open(path, framework="pt") as file:
-            recipe = json.loads((file.metadata() or {}).get("recipe", "{}"))
-            return Weights({key: file.get_tensor(key) for key in file.keys()}, recipe)  # noqa: SIM118 - no mapping
+            metadata = json.loads((file.metadata() or {}).get("recipe", "{}"))
+            return Weights({key: file.get_tensor(key) for key in file.keys()}, metadata)  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError, ValueError) as error:
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"{path} is not a readable safetensors file: {str(error).splitlines()[0][:200]}") from error
+        raise ModelError(f"{path} is not a readable safetensors file: {one_line(error)}") from error
 
 
 def write_weights(path: Path, weights: Weights) -> None:
-    """Write a safetensors file in one step: it is there whole, or the old one stays."""
+    """Write a safetensors file atomically: if writing fails, the old file is kept."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.tensors.items()}
-    save_file(tensors, part, metadata={"recipe": json.dumps(weights.recipe, sort_keys=True)})
-    part.replace(path)
+    with replacing(path) as part:
+        save_file(tensors, part, metadata={"recipe": json.dumps(weights.metadata, sort_keys=True)})
 
 
 @dataclass(frozen=True)

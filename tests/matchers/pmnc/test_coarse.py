@@ -7,16 +7,16 @@ import torch.nn.functional as F
 
 import semcorr
 from semcorr.features import FeatureMap
-from semcorr.matchers.correlation import cosine_correlation
-from semcorr.matchers.decode import decode
+from semcorr.matchers.dense.correlation import cosine_correlation
+from semcorr.matchers.dense.decode import decode
+from semcorr.matchers.dense.scores import ScoredPairs, list_scored
 from semcorr.matchers.pmnc import coarse
 from semcorr.matchers.pmnc.gpu import coarse as in_torch
 from semcorr.matchers.pmnc.gpu import search as device_search
 from semcorr.matchers.pmnc.gpu.matcher import PMNC
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
-from semcorr.matchers.pmnc.scored import Scored
 from semcorr.matchers.pmnc.search import SearchOptions
-from semcorr.matchers.scores import ScoredPairs, list_scored
+from semcorr.matchers.scored import Scored
 
 
 def features(grid: tuple[int, int], seed: int, batch: int = 1) -> FeatureMap:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from plain_search import score_everything
 
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
 from semcorr.matchers.pmnc import windows
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.matchers.pmnc.gpu.search import exhaustive_search

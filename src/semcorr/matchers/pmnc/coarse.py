@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semcorr.matchers.pmnc.decode import decode, soft_argmax
-from semcorr.matchers.pmnc.scored import Booleans, Floats, Integers, Scored
+from semcorr.matchers.decode import decode, soft_argmax
+from semcorr.matchers.scored import Booleans, Floats, Integers, Scored
 
 BAND = 2
 """Tiles around a tile's match between which cells are correlated."""

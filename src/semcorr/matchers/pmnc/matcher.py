@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from semcorr.geometry import Size
+from semcorr.matchers.correlation import correlation_channels, cosine_correlation, soft_mutual_filter
 from semcorr.matchers.pmnc import cpu
 from semcorr.matchers.pmnc.coarse import Plan, coarse_to_fine, tiles_of
-from semcorr.matchers.pmnc.correlation import correlation_channels, cosine_correlation, soft_mutual_filter
-from semcorr.matchers.pmnc.scored import Floats, Scored
 from semcorr.matchers.pmnc.scoring import Scoring
 from semcorr.matchers.pmnc.search import SearchOptions, search, search_banded
 from semcorr.matchers.pmnc.voting import vote, votes_of_cells
+from semcorr.matchers.scored import Floats, Scored
 from semcorr.native import core
 from semcorr.threads import thread_count
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semcorr.matchers.pmnc.scored import Floats
 from semcorr.matchers.pmnc.windows import what_is_read
+from semcorr.matchers.scored import Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 What the paper does (Lee, DeGol, Fragoso, Sinha, CVPR 2021), and where each step stands:
 
 1. Correlate L2-normalised features by cosine, and filter the 4-D map by NC-Net's soft mutual filter:
-   `semcorr.matchers.pmnc.correlation`.
+   `semcorr.matchers.correlation`.
 2. Start from a match for every cell: `initial_pairs`.
 3. Propagation: a match (p, q) proposes (p + d, q + d) to its neighbours: `propagate`. Local refinement of ±1 cell:
    `refine`. All cells are updated in parallel.
@@ -36,11 +36,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from semcorr.matchers.correlation import correlation_channels
 from semcorr.matchers.pmnc.coarse import Plan, banded_correlation
-from semcorr.matchers.pmnc.correlation import correlation_channels
-from semcorr.matchers.pmnc.scored import Floats, Integers, Scored
 from semcorr.matchers.pmnc.scoring import Scoring
 from semcorr.matchers.pmnc.windows import cut_windows, windows_of
+from semcorr.matchers.scored import Floats, Integers, Scored
 
 Offsets = tuple[tuple[int, int], ...]
 """Steps (dy, dx) in cells."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from semcorr.matchers.pmnc.scored import Floats
+from semcorr.matchers.scored import Floats
 
 FADING = 0.75
 """From a cell to its neighbour in one direction."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from semcorr.matchers.pmnc.scored import Booleans, Floats, Integers
+from semcorr.matchers.scored import Booleans, Floats, Integers
 
 
 def window_offsets(radius: int, dilation: int = 1) -> NDArray[np.int64]:

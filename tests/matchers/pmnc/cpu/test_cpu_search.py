@@ -12,7 +12,7 @@ from plain_search import search_plainly
 
 import semcorr
 from semcorr.features import FeatureMap
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
 from semcorr.matchers.pmnc import cpu
 from semcorr.matchers.pmnc.cpu.layers import layers_of
 from semcorr.matchers.pmnc.gpu.matcher import PMNC

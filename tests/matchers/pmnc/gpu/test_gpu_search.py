@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from plain_search import search_plainly
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
 from semcorr.matchers.pmnc.gpu import search as device_search
 from semcorr.matchers.pmnc.gpu.matcher import PMNC
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction

@@ -16,9 +16,9 @@ from semcorr.matchers.pmnc.coarse import Plan, means_of_tiles
 from semcorr.matchers.pmnc.cpu.layers import layers_of
 from semcorr.matchers.pmnc.cpu.maps import correlate, filter_weight
 from semcorr.matchers.pmnc.cpu.search import improve
-from semcorr.matchers.pmnc.scored import Scored
 from semcorr.matchers.pmnc.scoring import Scoring
 from semcorr.matchers.pmnc.search import SearchOptions
+from semcorr.matchers.scored import Scored
 from semcorr.native import functions
 from semcorr.native.arrays import LANES, SLACK, Booleans, Floats, Integers
 from semcorr.native.functions import Bands, TilePairs

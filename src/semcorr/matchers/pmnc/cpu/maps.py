@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from semcorr.matchers.pmnc.correlation import EPS
+from semcorr.matchers.correlation import EPS
 from semcorr.native import functions
 from semcorr.native.arrays import SLACK, Floats
 from semcorr.native.structures import Maps

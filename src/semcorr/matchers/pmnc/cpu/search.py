@@ -15,9 +15,9 @@ from semcorr.matchers.pmnc.coarse import tiles_of
 from semcorr.matchers.pmnc.cpu.layers import layers_of
 from semcorr.matchers.pmnc.cpu.maps import correlate
 from semcorr.matchers.pmnc.cpu.votes import VotesOf, votes_of, votes_of_tiles
-from semcorr.matchers.pmnc.scored import Scored
 from semcorr.matchers.pmnc.scoring import Scoring
 from semcorr.matchers.pmnc.search import SearchOptions
+from semcorr.matchers.scored import Scored
 from semcorr.native import functions
 from semcorr.native.arrays import Booleans, Floats, Integers
 from semcorr.native.structures import Grids

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
-from semcorr.matchers.decode import decode, soft_argmax
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.dense.decode import decode, soft_argmax
+from semcorr.matchers.dense.scores import ScoredPairs, list_scored
 from semcorr.matchers.pmnc.coarse import BAND, DECODED, MODES
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.matchers.pmnc.gpu.search import search_on_device
 from semcorr.matchers.pmnc.search import SearchOptions
-from semcorr.matchers.scores import ScoredPairs, list_scored
 
 
 class Plan(NamedTuple):

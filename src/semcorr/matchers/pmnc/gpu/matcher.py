@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from semcorr.features.feature_map import FeatureMap
 from semcorr.geometry import Size
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation, soft_mutual_filter
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation, soft_mutual_filter
+from semcorr.matchers.dense.scores import ScoredPairs
 from semcorr.matchers.pmnc.gpu.coarse import Plan, coarse_to_fine, search_banded, tiles_of
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.matchers.pmnc.gpu.search import exhaustive_search, search_on_device
 from semcorr.matchers.pmnc.gpu.voting import vote
 from semcorr.matchers.pmnc.matcher import PatchMatcher, dilation_of, is_whole
 from semcorr.matchers.pmnc.search import SearchOptions
-from semcorr.matchers.scores import ScoredPairs
 from semcorr.native import core
 from semcorr.threads import thread_count
 

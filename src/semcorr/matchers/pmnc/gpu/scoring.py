@@ -20,7 +20,7 @@ class ScoringFunction(nn.Module):
     Args:
         radius: The window's radius r in cells; 0 looks at the correspondence alone.
         hidden: Width of the layer that covers the window, and of the pointwise layer behind it.
-        channels: Correlation channels that are read, 2 for `semcorr.matchers.correlation.correlation_channels`.
+        channels: Correlation channels that are read, 2 for `semcorr.matchers.dense.correlation.correlation_channels`.
         reach: How far the offset of a target cell may be from that of a source cell, along each axis, for their
             correlation to be read; None reads the whole window. A small reach is less to compute; the rest of the
             weights is left where it is and counts as 0.
