@@ -22,6 +22,7 @@ from hatch_build import TARGETS  # noqa: E402
 
 
 def main() -> None:
+    """Build what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"any of {', '.join(TARGETS)} (default: all)")
     parser.add_argument("--out", type=Path, default=ROOT / "dist")

@@ -37,7 +37,7 @@ def test_the_best_level_runs_and_a_lower_one_on_demand(monkeypatch):
         functions.pack(np.zeros((1, 1), np.float32))
     monkeypatch.setenv("SEMCORR_NATIVE", "avx9000")
     core.cache_clear()
-    with pytest.raises(ValueError, match="off or one of plain.*'avx9000'"):
+    with pytest.raises(ValueError, match=r"off or one of plain.*'avx9000'"):
         core()
     core.cache_clear()
 

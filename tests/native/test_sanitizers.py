@@ -56,8 +56,8 @@ def test_they_find_what_is_wrong(sanitized, tmp_path):
     """A read behind the end of an array stops the process: the sanitizers are really there."""
     code = (
         "import numpy as np; from semcorr.native.library import native_core\n"
-        "a = np.zeros(1000, np.float32)\n"
-        "native_core()('pack', a.ctypes.data, 1000, 12, np.zeros(12000, np.float32).ctypes.data)"
+        "few, many = (np.zeros(size, np.float32) for size in (1000, 12000))\n"
+        "native_core()('pack', few.ctypes.data, 1000, 12, many.ctypes.data)"
     )
     found = run(sanitized, "plain", "-c", code)
     assert found.returncode
