@@ -55,12 +55,13 @@ def sha256_of(path: Path) -> str:
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """Return the first line of an error's message, or its type where it has none.
+    """Return the first line of an error's message, shortened, or its type where it has none.
 
     >>> one_line(ValueError("first\\nsecond")), one_line(KeyError())
     ('first', 'KeyError')
     """
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:limit]
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= limit else f"{line[: limit - 2].rsplit(' ', 1)[0]} …"
 
 
 def local_path(path: Path | str) -> Path:
