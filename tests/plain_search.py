@@ -1,4 +1,4 @@
-"""The page of NumPy, asked in torch: what the other searches are compared with."""
+"""The NumPy search called with torch tensors, as the reference for the other searches."""
 
 from __future__ import annotations
 
@@ -22,15 +22,13 @@ def search_plainly(
     """Return the table ``(B, hs, ws, ht, wt)`` of maps ``(B, 2, hs, ws, ht, wt)``."""
     rows = range(len(maps))
     begins, added = ([None] * len(maps) if each is None else each.numpy() for each in (initial, votes))
-    found = [
-        search(maps[row].numpy(), function.arrays(), options or SearchOptions(), dilation, begins[row], added[row])
-        for row in rows
-    ]
+    parameters, options = function.arrays(), options or SearchOptions()
+    found = [search(maps[row].numpy(), parameters, options, dilation, begins[row], added[row]) for row in rows]
     return torch.stack([torch.from_numpy(one.table()) for one in found])
 
 
 def score_everything(maps: Tensor, function: ScoringFunction, dilation: int = 1) -> Tensor:
-    """Return the table of all pairs, each window read by itself."""
+    """Return the table of scores of all pairs, each window read separately."""
     parameters, tables = function.arrays(), []
     for one in maps.numpy():
         windows = windows_of(one, function.radius, dilation)
