@@ -329,7 +329,7 @@ def test_an_output_is_never_an_input(run, built):
     before = Path(annotations).read_bytes()
     files = ("--annotations", annotations, "--images", root / "data")
     code, _, err = run("evaluate", "coco", *files, *NEAREST, "--limit", 4, "--out", root)
-    assert (code, "is an input and would be overwritten" in err) == (2, True)
+    assert (code, "is one of the inputs and would be lost" in err) == (2, True)
     assert Path(annotations).read_bytes() == before
 
 
