@@ -52,7 +52,7 @@ OPTIONS: dict[str, Any] = {
 @with_options(Options, OPTIONS)
 def evaluate(dataset: DatasetName, model: ModelName = None, out: Out = None, options: Options = Options()) -> None:
     """Evaluate a model on a data set; run it again to resume, or to score the same predictions by another protocol."""
-    need_extra("data", "jinja2", "scipy")
+    need_extra("data", "jinja2")
     from semcorr.models.loading import default_name
 
     _report(dataset, [default_name(options.backbone) if model is None else model], options, out)
@@ -66,7 +66,7 @@ def compare(
     options: Options = Options(),
 ) -> None:
     """Evaluate several models on a data set, and tell which differences are significant."""
-    need_extra("data", "jinja2", "scipy")
+    need_extra("data", "jinja2")
     names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
     if len(names) < 2:
         raise DataError(f"--models needs at least two names, separated by commas; got {models!r}")
