@@ -1,0 +1,54 @@
+"""The table of `semcorr.annotation.formats.table` as a Parquet file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from semcorr.annotation.formats.table import COLUMNS, NUMBERS, from_rows, to_rows
+from semcorr.annotation.records import Annotation
+from semcorr.data.annotation import Record, shorten
+from semcorr.errors import DataError, SemcorrError
+
+_MOST_ROWS = 20_000_000
+
+
+def read(path: Path, images: Path | None = None) -> list[Annotation]:
+    """Read a table that has at least the columns picture, point, x and y."""
+    pyarrow, parquet = _pyarrow()
+    try:
+        file = parquet.ParquetFile(path)
+        if file.metadata.num_rows > _MOST_ROWS:
+            raise DataError(f"{path} has {file.metadata.num_rows} rows; expected {_MOST_ROWS} at most")
+        rows = file.read([name for name in file.schema_arrow.names if name in COLUMNS]).to_pylist()
+    except (OSError, ValueError, MemoryError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path} is not a Parquet file that can be read: {shorten(str(error), 120)}") from None
+    return from_rows([Record({str(k): v for k, v in row.items()}, f"{path} row {i}") for i, row in enumerate(rows)])
+
+
+def render(annotations: Sequence[Annotation], path: Path, images: Path | None = None) -> dict[Path, bytes]:
+    """Return the file, compressed."""
+    pyarrow, parquet = _pyarrow()
+    rows = to_rows(annotations)
+    columns = {}
+    for i, name in enumerate(COLUMNS):
+        whole = name in ("object", "width", "height", "v")
+        kind = (pyarrow.int32() if whole else pyarrow.float64()) if name in NUMBERS else pyarrow.string()
+        cells = [row[i] if name in NUMBERS or row[i] is None else str(row[i]) for row in rows]
+        columns[name] = pyarrow.array(cells, kind)
+    data = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), data, compression="zstd")
+    return {path: data.getvalue()}
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise SemcorrError(
+            f"Parquet needs one more package: pip install 'semcorr[annotate]' ({error.name} is missing)"
+        ) from None
+    return pyarrow, pyarrow.parquet
