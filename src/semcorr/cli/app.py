@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from semcorr.cli import benchmark, data, evaluate, match, models, train
+from semcorr.cli import annotate, benchmark, data, evaluate, match, models, train
 from semcorr.errors import SemcorrError
 
 app = typer.Typer(
@@ -57,6 +57,7 @@ app.command()(models.models)
 app.command()(train.train)
 app.command()(models.export)
 app.command("import")(models.import_weights)
+app.command()(annotate.annotate)
 app.command()(evaluate.evaluate)
 app.command()(evaluate.compare)
 app.command()(benchmark.benchmark)

@@ -129,12 +129,36 @@ class Matcher:
             ImageError: If a picture cannot be used; the message says why. The targets behind it are not matched.
             FileNotFoundError: If there is no such file.
         """
-        encoded = source if isinstance(source, Encoded) else self.encode(source)
+        for matches in self.match_all([source], targets):
+            yield matches[0]
+
+    def match_all(
+        self, sources: Sequence[ImageLike | Encoded], targets: Iterable[ImageLike | Encoded]
+    ) -> Iterator[list[Match]]:
+        """Match several pictures with each of many, as `match_each` does; the features of a target are computed once.
+
+        Args:
+            sources: Pictures as for `encode`, or what `encode` returned.
+            targets: Likewise, as many as wanted; taken as they are needed.
+
+        Yields:
+            For each target, in their order, its matches with all sources, in theirs.
+
+        Raises:
+            ImageError: If a picture cannot be used; the message says why. The targets behind it are not matched.
+            FileNotFoundError: If there is no such file.
+        """
+        encoded = [source if isinstance(source, Encoded) else self.encode(source) for source in sources]
+
+        def match(target: ImageLike | Encoded) -> list[Match]:
+            target = target if isinstance(target, Encoded) else self.encode(target)
+            return [self.match(source, target) for source in encoded]
+
         workers = torch.get_num_threads() if self.device.type == "cpu" else 1
-        waiting: deque[Future[Match]] = deque()
+        waiting: deque[Future[list[Match]]] = deque()
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             for target in targets:
-                waiting.append(pool.submit(self.match, encoded, target))
+                waiting.append(pool.submit(match, target))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:

@@ -1,0 +1,232 @@
+"""``semcorr annotate``: label one picture, label all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semcorr.errors import SemcorrError
+
+if TYPE_CHECKING:
+    from semcorr.annotation.exemplars import Exemplar
+    from semcorr.annotation.pictures import Pictures, Target
+    from semcorr.annotation.records import Annotation
+    from semcorr.annotation.run import Engine
+    from semcorr.annotation.settings import Settings
+
+_LISTED = 20
+"""Unreadable pictures that are named on the screen; the output has all of them."""
+
+
+def annotate(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[EXEMPLARS]… PICTURES",
+            help="Files with the labels of one picture or of a few (COCO, Labelme, DeepLabCut, Lightning Pose, TPS, "
+            "Label Studio, YOLO, table), then the pictures to label: a folder, a list, a COCO file, WebDataset shards.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        list[Path],
+        typer.Option(
+            help="A file to write: .json (COCO), .csv, .parquet, .tps …; may be repeated.", show_default=False
+        ),
+    ],
+    output_format: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="The format of each --out, in order: coco, csv, parquet, deeplabcut, lightning-pose, tps, yolo, "
+            "labelme, label-studio, json. By default the file's ending says it.",
+        ),
+    ] = None,
+    exemplar: Annotated[
+        Path | None, typer.Option(help="A picture whose points are given with --point, instead of a file.")
+    ] = None,
+    point: Annotated[
+        list[str] | None, typer.Option(help="A point of --exemplar, in pixels; repeat for each.", metavar="NAME:X,Y")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the exemplars' pictures, if they are not beside their file.")
+    ] = None,
+    category: Annotated[
+        str | None, typer.Option(help="Which objects to use, if the exemplars are of several categories.")
+    ] = None,
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="Label only pictures whose name matches, such as '*_dorsal.jpg'.")
+    ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="COCO file or detections: each box is labelled as an object of its own.")
+    ] = None,
+    confirmed: Annotated[
+        Path | None,
+        typer.Option(help="An output that you have corrected: its changes are kept and serve as exemplars."),
+    ] = None,
+    predicted: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --confirmed in DeepLabCut, Lightning Pose, TPS or YOLO: the file before you changed it."
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page of all pictures, the least certain first (.html).")
+    ] = None,
+    sure: Annotated[
+        float | None, typer.Option(help="From this confidence on, v = 2. By default nine in ten of these are right.")
+    ] = None,
+    min_confidence: Annotated[float, typer.Option(help="Below it, a point gets no label.")] = 0.3,
+    min_visibility: Annotated[
+        float, typer.Option(help="Below this probability that the point is in the picture, it gets no label.")
+    ] = 0.0,
+    margin: Annotated[float, typer.Option(help="By how much a box is enlarged, as a share of its sides.")] = 0.25,
+    rotations: Annotated[int, typer.Option(help="How many directions to try the exemplars in.")] = 1,
+    mirrored: Annotated[bool, typer.Option("--mirrored", help="Try their mirror images, too.")] = False,
+    exemplars: Annotated[int, typer.Option(help="Use at most this many exemplars.")] = 8,
+    model: Annotated[str, typer.Option(help="Which model; `semcorr models` lists them.")] = "pmnc",
+    weights: Annotated[Path | None, typer.Option(help="A safetensors file in place of the model's own.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")] = "cpu",
+    engine: Annotated[
+        str, typer.Option(help="What distributes the work; ray needs pip install 'semcorr[ray]'.", metavar="local|ray")
+    ] = "local",
+    workers: Annotated[int | None, typer.Option(help="With --engine ray: how many workers.")] = None,
+    address: Annotated[str | None, typer.Option(help="With --engine ray: the cluster's address; else local.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, ignoring an interrupted run.")] = False,
+) -> None:
+    """Label many pictures like a few labelled ones: the same points, the same names.
+
+    Interrupted, the same command goes on where it stopped. Points below --min-confidence get no label.
+    """
+    from semcorr.annotation.outputs import Output
+    from semcorr.annotation.pictures import find_pictures
+    from semcorr.annotation.report import write_report
+    from semcorr.annotation.run import plan, read_confirmed, run
+    from semcorr.annotation.settings import Settings
+
+    settings = Settings(sure, min_confidence, min_visibility, margin, rotations, mirrored, exemplars)
+    formats = output_format or []
+    if len(formats) > len(out):
+        raise SemcorrError(f"--format is given {len(formats)} times, --out {len(out)} times; give one for each")
+    outputs = [Output.parse(path, formats[i] if i < len(formats) else None) for i, path in enumerate(out)]
+    if report is not None:
+        _check_report(report, overwrite)
+    sources = _exemplars(inputs[:-1], exemplar, point or [], images, category)
+    pictures = find_pictures(inputs[-1], pattern or [], None, boxes)
+    known = [] if confirmed is None else read_confirmed(confirmed, pictures.root, predicted)
+    job = plan(sources, pictures, settings, known)
+    read = [path for path in (*inputs, exemplar, confirmed, predicted, boxes) if path is not None]
+    with _progress() as tell:
+        annotations = run(
+            job,
+            outputs,
+            f"{model} {weights or ''}",
+            _engine(engine, model, {"weights": weights, "device": device}, workers, address),
+            inputs=read,
+            overwrite=overwrite,
+            fresh=fresh,
+            progress=tell,
+        )
+    if report is not None:
+        write_report(report, annotations, pictures, len(job.exemplars))
+    _summarise(annotations, [output.path for output in outputs], report)
+
+
+def _check_report(report: Path, overwrite: bool) -> None:
+    if report.suffix.lower() not in (".html", ".htm"):
+        raise SemcorrError(f"--report writes a page, and {report.name!r} does not end in .html")
+    if report.exists() and not overwrite:
+        raise SemcorrError(f"{report} exists; choose another --report, or replace it with --overwrite")
+
+
+def _exemplars(
+    paths: Sequence[Path], picture: Path | None, points: Sequence[str], images: Path | None, category: str | None
+) -> list[tuple[Annotation, Path]]:
+    from semcorr.annotation.exemplars import exemplar_from_points, read_exemplars
+
+    if picture is None and points:
+        raise SemcorrError("--point belongs to --exemplar PICTURE")
+    if picture is None and not paths:
+        raise SemcorrError("give a file of labels and the pictures to label; or --exemplar PICTURE --point NAME:X,Y")
+    given = [] if picture is None else [exemplar_from_points(picture, points)]
+    return given + (read_exemplars(paths, images, category) if paths else [])
+
+
+def _engine(
+    name: str, model: str, choices: dict[str, Any], workers: int | None, address: str | None
+) -> Engine:
+    if name == "ray":
+        from semcorr.annotation.ray_engine import ray_engine
+
+        return ray_engine(model, choices, workers, address)
+    if name != "local":
+        raise SemcorrError(f"--engine must be local or ray; got {name!r}")
+    if workers is not None or address is not None:
+        raise SemcorrError("--workers and --address are for --engine ray")
+
+    def local(
+        exemplars: Sequence[Exemplar], settings: Settings, targets: Iterator[Target]
+    ) -> Iterator[tuple[Target, Annotation]]:
+        import semcorr
+        from semcorr.annotation.labeller import Labeller
+
+        return Labeller(semcorr.load(model, **choices), exemplars, settings).label(targets)
+
+    return local
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int | None], None]]:
+    """Show pictures done, the rate, and the time left, on stderr."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("labelling"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(show_speed=True),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task("", total=None, rate="")
+        first: list[int] = []
+
+        def tell(done: int, count: int | None) -> None:
+            first.append(done)
+            elapsed = bars.tasks[0].elapsed or 0
+            rate = f"{(done - first[0]) / elapsed:.1f} a second" if elapsed and done > first[0] else ""
+            del first[1:]
+            bars.update(task, completed=done, total=count, rate=rate)
+
+        yield tell
+
+
+def _summarise(annotations: Sequence[Annotation], files: Sequence[Path], report: Path | None) -> None:
+    labels = [point.v for one in annotations if not one.confirmed for point in one.points.values()]
+    broken = [one for one in annotations if one.error]
+    confirmed = sum(one.confirmed for one in annotations)
+    typer.echo(
+        f"{len(annotations) - len(broken)} objects, {confirmed} of them labelled by hand; of the other labels "
+        f"{labels.count(2)} are sure, {labels.count(1)} unsure, {labels.count(0)} were left out",
+        err=True,
+    )
+    for one in broken[:_LISTED]:
+        typer.echo(f"not labelled: {one.picture}: {one.error}", err=True)
+    if len(broken) > _LISTED:
+        typer.echo(f"… and {len(broken) - _LISTED} more pictures", err=True)
+    for file in [*files, *([report] if report else [])]:
+        typer.echo(str(file))
