@@ -77,13 +77,6 @@ class Pictures:
     shards: Sequence[Path] = ()
     boxes: Boxes | None = None
 
-    @property
-    def count(self) -> int | None:
-        """How many targets there are; None if that is only known at the end."""
-        if self.shards:
-            return None
-        return sum(max(1, len((self.boxes or {}).get(name, ()))) for name, _ in self.files)
-
     def __iter__(self) -> Iterator[Target]:
         sources: Iterator[tuple[str, Path | bytes]] = _members(self.shards) if self.shards else iter(self.files)
         for name, source in sources:

@@ -49,6 +49,11 @@ class Job:
         content = [model, asdict(self.settings), [one.fingerprint for one in self.exemplars]]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
+    @property
+    def count(self) -> int | None:
+        """How many targets there are; None if that is only known at the end."""
+        return None if self.pictures.shards else sum(1 for _ in self.targets())
+
     def targets(self) -> Iterator[Target]:
         """What is left to label: all but the pictures that a person has labelled."""
         return (target for target in self.pictures if target.picture not in self.kept)
@@ -221,7 +226,7 @@ def run(
                 yield target
 
     with Journal(path, job.fingerprint(model), fresh) as journal:
-        count = job.pictures.count
+        count = job.count
         for target, annotation in engine(job.exemplars, job.settings, unfinished()):
             journal.add(target.key, annotation)
             if progress is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from semcorr.errors import SemcorrError
 
 if TYPE_CHECKING:
     from semcorr.annotation.exemplars import Exemplar
-    from semcorr.annotation.pictures import Pictures, Target
+    from semcorr.annotation.pictures import Target
     from semcorr.annotation.records import Annotation
     from semcorr.annotation.run import Engine
     from semcorr.annotation.settings import Settings
@@ -157,9 +158,7 @@ def _exemplars(
     return given + (read_exemplars(paths, images, category) if paths else [])
 
 
-def _engine(
-    name: str, model: str, choices: dict[str, Any], workers: int | None, address: str | None
-) -> Engine:
+def _engine(name: str, model: str, choices: dict[str, Any], workers: int | None, address: str | None) -> Engine:
     if name == "ray":
         from semcorr.annotation.ray_engine import ray_engine
 
@@ -182,37 +181,35 @@ def _engine(
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int | None], None]]:
-    """Show pictures done, the rate, and the time left, on stderr."""
+    """Show objects done, the rate, and the time left, on stderr, from the first one on."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    rate = TextColumn("{task.fields[rate]}")
     columns = (
         TextColumn("labelling"),
         BarColumn(),
         MofNCompleteColumn(),
-        TaskProgressColumn(show_speed=True),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        rate,
+        TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task("", total=None, rate="")
-        first: list[int] = []
+    bars = Progress(*columns, console=Console(stderr=True))
+    begun: list[tuple[float, int]] = []
 
-        def tell(done: int, count: int | None) -> None:
-            first.append(done)
-            elapsed = bars.tasks[0].elapsed or 0
-            rate = f"{(done - first[0]) / elapsed:.1f} a second" if elapsed and done > first[0] else ""
-            del first[1:]
-            bars.update(task, completed=done, total=count, rate=rate)
+    def tell(done: int, count: int | None) -> None:
+        if not begun:
+            bars.start()
+            bars.add_task("", total=count, rate="")
+            begun.append((time.monotonic(), done))
+        start, before = begun[0]
+        seconds = time.monotonic() - start
+        speed = f"{(done - before) / seconds:.1f} a second" if done > before else ""
+        bars.update(bars.task_ids[0], completed=done, total=count, rate=speed)
 
+    try:
         yield tell
+    finally:
+        bars.stop()
 
 
 def _summarise(annotations: Sequence[Annotation], files: Sequence[Path], report: Path | None) -> None:
