@@ -22,7 +22,11 @@ __all__ = ["Match", "Matcher", "annotate", "list_models", "load"]
 
 _HOMES = {
     "annotate": "annotation.run",
-    "Match": "match", "Matcher": "models.matcher", "list_models": "models.loading", "load": "models.loading"}
+    "Match": "match",
+    "Matcher": "models.matcher",
+    "list_models": "models.loading",
+    "load": "models.loading",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from semcorr.match import Match
+    from semcorr.match.result import Match
 
 Floats = NDArray[np.float64]
 

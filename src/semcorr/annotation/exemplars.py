@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcorr.annotation.formats import read_labels
-from semcorr.annotation.records import Annotation, Point, find_picture
+from semcorr.annotation.records import Annotation, find_picture
 from semcorr.data.pairs import Box
 from semcorr.errors import DataError
 from semcorr.image import load_image
@@ -72,30 +72,6 @@ def read_exemplars(
     if len(kinds) > 1:
         raise DataError(f"the exemplars are of {len(kinds)} categories: {', '.join(kinds[:8])}; choose with --category")
     return found
-
-
-def exemplar_from_points(path: Path, texts: Sequence[str]) -> tuple[Annotation, Path]:
-    """Return an exemplar given as points ``name:x,y`` in pixels.
-
-    Raises:
-        DataError: If a point is anything else, a name stands twice, or the picture is missing.
-
-    >>> exemplar_from_points(Path("cat.jpg"), ["nose:120,85"])[0].points["nose"].x
-    120.0
-    """
-    from semcorr.points_file import parse_point
-
-    points: dict[str, Point] = {}
-    for text in texts:
-        name, separator, place = text.rpartition(":")
-        if not separator or not name.strip():
-            raise DataError(f"point {text!r}: give a name and a place, as in nose:120,85")
-        if name.strip() in points:
-            raise DataError(f"point {name.strip()!r} is given twice")
-        points[name.strip()] = Point(*parse_point(place))
-    if not points:
-        raise DataError("give the exemplar's points, as in --point nose:120,85")
-    return Annotation(path.name, None, points, confirmed=True), path
 
 
 def prepare(annotation: Annotation, path: Path, margin: float | None) -> Exemplar:

@@ -20,8 +20,8 @@ from semcorr.errors import DataError, ImageError, SemcorrError
 from semcorr.geometry import Size
 
 if TYPE_CHECKING:
-    from semcorr.match import Match
-    from semcorr.model import Matcher
+    from semcorr.match.result import Match
+    from semcorr.models.matcher import Matcher
 
 
 @dataclass(frozen=True, eq=False)

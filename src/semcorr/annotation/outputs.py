@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from semcorr.annotation.formats import FORMATS, find_format, format_for_writing
 from semcorr.annotation.records import Annotation
 from semcorr.errors import DataError
+from semcorr.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -90,24 +90,5 @@ def write_outputs(
         if not overwrite and path.exists() and (not path.is_file() or path.read_bytes() != content):
             raise DataError(f"{path} exists and differs; choose another --out, or replace it with --overwrite")
     for path, content in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content)
     return list(files)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically: if writing fails, an old file is kept.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from semcorr.data.annotation import MAX_SIDE, Record, as_record, read_json, read_text
 from semcorr.data.pairs import Box
+from semcorr.data.records import MAX_SIDE, Record, as_record, read_json, read_text
 from semcorr.errors import DataError, ImageError, SemcorrError
 from semcorr.image import RASTER_FORMATS, load_image
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from semcorr.data.annotation import MissingPictureError, picture_size
 from semcorr.data.pairs import Box
+from semcorr.data.records import MissingPictureError, picture_size
 from semcorr.errors import DataError
 from semcorr.geometry import Size
 

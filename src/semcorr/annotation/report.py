@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semcorr.annotation.exemplars import crop
-from semcorr.annotation.outputs import write_bytes
 from semcorr.annotation.pictures import Pictures, Target
 from semcorr.annotation.records import ABSENT, SURE, UNSURE, Annotation, names_of
 from semcorr.errors import SemcorrError
+from semcorr.files import write_text
 
 SHEET = 12
 """Pictures on a sheet."""
@@ -54,7 +54,7 @@ def write_report(path: Path, annotations: Sequence[Annotation], pictures: Pictur
         ) from None
     environment = Environment(loader=PackageLoader("semcorr.annotation", "."), autoescape=True, trim_blocks=True)
     text = environment.get_template("report.html.j2").render(contents(annotations, pictures, exemplars))
-    write_bytes(path, text.encode())
+    write_text(path, text)
 
 
 def contents(annotations: Sequence[Annotation], pictures: Pictures, exemplars: int) -> dict[str, Any]:

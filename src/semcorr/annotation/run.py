@@ -21,7 +21,7 @@ from semcorr.annotation.settings import Settings
 from semcorr.errors import DataError
 
 if TYPE_CHECKING:
-    from semcorr.model import Matcher
+    from semcorr.models.matcher import Matcher
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 Engine: TypeAlias = "Callable[[Sequence[Exemplar], Settings, Iterator[Target]], Iterator[tuple[Target, Annotation]]]"
@@ -104,7 +104,7 @@ def plan(
 
 
 def _size(picture: str, files: dict[str, Path]) -> tuple[int, int] | None:
-    from semcorr.data.annotation import picture_size
+    from semcorr.data.records import picture_size
 
     return picture_size(files[picture], picture) if picture in files else None
 

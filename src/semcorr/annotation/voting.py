@@ -47,7 +47,7 @@ def vote(points: Floats, confidence: Floats, visibility: Floats, side: float) ->
     Returns:
         The vote. A point that every exemplar lacks gets NaN and no confidence.
     """
-    answered: NDArray[np.bool_] = np.isfinite(points).all(axis=2)  # (N, E)
+    answered = ~np.isnan(points[..., 0])  # (N, E)
     filled = np.where(answered[..., None], points, 0.0)
     given = np.where(answered, confidence, 0.0)
     trust = given.sum(axis=0) / np.maximum(answered.sum(axis=0), 1)  # (E,)
@@ -63,7 +63,7 @@ def vote(points: Floats, confidence: Floats, visibility: Floats, side: float) ->
         place = (share[..., None] * filled).sum(axis=1) / total
     share = weights * _agreement(_distance(filled, place), width)
     total = np.maximum(weights.sum(axis=1), 1e-300)
-    place = np.where(answered.any(axis=1)[:, None], place, np.nan)
+    place = np.where(answered.any(axis=1, keepdims=True), place, np.nan)
     seen = (weights * np.where(answered, visibility, 0.0)).sum(axis=1) / total
     return Vote(place, (share * given).sum(axis=1) / total, seen, share.argmax(axis=1))
 

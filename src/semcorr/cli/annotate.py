@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semcorr.errors import SemcorrError
+from semcorr.errors import DataError, SemcorrError
 
 if TYPE_CHECKING:
     from semcorr.annotation.exemplars import Exemplar
@@ -148,7 +148,7 @@ def _check_report(report: Path, overwrite: bool) -> None:
 def _exemplars(
     paths: Sequence[Path], picture: Path | None, points: Sequence[str], images: Path | None, category: str | None
 ) -> list[tuple[Annotation, Path]]:
-    from semcorr.annotation.exemplars import exemplar_from_points, read_exemplars
+    from semcorr.annotation.exemplars import read_exemplars
 
     if picture is None and points:
         raise SemcorrError("--point belongs to --exemplar PICTURE")
@@ -156,6 +156,31 @@ def _exemplars(
         raise SemcorrError("give a file of labels and the pictures to label; or --exemplar PICTURE --point NAME:X,Y")
     given = [] if picture is None else [exemplar_from_points(picture, points)]
     return given + (read_exemplars(paths, images, category) if paths else [])
+
+
+def exemplar_from_points(path: Path, texts: Sequence[str]) -> tuple[Annotation, Path]:
+    """Return an exemplar given as points ``name:x,y`` in pixels.
+
+    Raises:
+        DataError: If a point is anything else, a name stands twice, or the picture is missing.
+
+    >>> exemplar_from_points(Path("cat.jpg"), ["nose:120,85"])[0].points["nose"].x
+    120.0
+    """
+    from semcorr.annotation.records import Annotation, Point
+    from semcorr.cli.points import parse_point
+
+    points: dict[str, Point] = {}
+    for text in texts:
+        name, separator, place = text.rpartition(":")
+        if not separator or not name.strip():
+            raise DataError(f"point {text!r}: give a name and a place, as in nose:120,85")
+        if name.strip() in points:
+            raise DataError(f"point {name.strip()!r} is given twice")
+        points[name.strip()] = Point(*parse_point(place))
+    if not points:
+        raise DataError("give the exemplar's points, as in --point nose:120,85")
+    return Annotation(path.name, None, points, confirmed=True), path
 
 
 def _engine(name: str, model: str, choices: dict[str, Any], workers: int | None, address: str | None) -> Engine:

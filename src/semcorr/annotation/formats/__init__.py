@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from semcorr.annotation.records import Annotation
-from semcorr.data.annotation import read_text
+from semcorr.data.records import read_text
 from semcorr.errors import DataError, did_you_mean
 
 

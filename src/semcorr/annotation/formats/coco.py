@@ -12,8 +12,8 @@ from pathlib import Path
 
 from semcorr.annotation.formats.extras import extras, restore
 from semcorr.annotation.records import ABSENT, SURE, Annotation, Point, names_of
-from semcorr.data.annotation import MAX_SIDE, Record, as_record, read_record, shorten
 from semcorr.data.pairs import Box
+from semcorr.data.records import MAX_SIDE, Record, as_record, read_record, shorten
 
 
 def read(path: Path, images: Path | None = None) -> list[Annotation]:

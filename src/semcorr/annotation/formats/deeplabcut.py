@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from semcorr.annotation.records import ABSENT, SURE, Annotation, Point, check_unique, names_of
-from semcorr.data.annotation import read_text
+from semcorr.data.records import read_text
 from semcorr.errors import DataError, SemcorrError
 
 _LIMIT = 1e6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from semcorr.annotation.records import ABSENT, Annotation, Point
-from semcorr.data.annotation import Record, as_record
+from semcorr.data.records import Record, as_record
 
 
 def extras(annotation: Annotation) -> dict[str, object]:

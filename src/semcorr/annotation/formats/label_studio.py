@@ -15,8 +15,8 @@ from xml.sax.saxutils import quoteattr
 
 from semcorr.annotation.formats.extras import extras, restore
 from semcorr.annotation.records import SURE, UNSURE, Annotation, Point, names_of
-from semcorr.data.annotation import MAX_SIDE, Record, as_record, read_list
 from semcorr.data.pairs import Box
+from semcorr.data.records import MAX_SIDE, Record, as_record, read_list
 from semcorr.errors import DataError
 from semcorr.geometry import Size
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from semcorr.annotation.formats.extras import extras, restore
 from semcorr.annotation.records import SURE, UNSURE, Annotation, Point
-from semcorr.data.annotation import MAX_SIDE, Record, as_record, read_record
+from semcorr.data.records import MAX_SIDE, Record, as_record, read_record
 from semcorr.errors import DataError
 from semcorr.geometry import Size
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from semcorr.annotation.formats.table import COLUMNS, NUMBERS, from_rows, to_rows
 from semcorr.annotation.records import Annotation
-from semcorr.data.annotation import Record, shorten
+from semcorr.data.records import Record, shorten
 from semcorr.errors import DataError, SemcorrError
 
 _MOST_ROWS = 20_000_000

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from semcorr.annotation.formats.extras import extras, restore
 from semcorr.annotation.records import SURE, UNSURE, Annotation, Point
-from semcorr.data.annotation import MAX_SIDE, Record, as_record, read_list
+from semcorr.data.records import MAX_SIDE, Record, as_record, read_list
 
 
 def read(path: Path, images: Path | None = None) -> list[Annotation]:

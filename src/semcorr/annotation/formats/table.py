@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from semcorr.annotation.records import ABSENT, SURE, Annotation, Point
-from semcorr.data.annotation import MAX_SIDE, Record, read_table
+from semcorr.data.records import MAX_SIDE, Record, read_table
 from semcorr.errors import DataError
 
 COLUMNS = (

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semcorr.annotation.records import ABSENT, Annotation, Point, check_unique, find_picture, names_of, with_size
-from semcorr.data.annotation import read_text, shorten
+from semcorr.data.records import read_text, shorten
 from semcorr.errors import DataError
 
 _MOST_DIGITS = 5

@@ -22,8 +22,8 @@ from semcorr.annotation.records import (
     swapped_names,
     with_size,
 )
-from semcorr.data.annotation import Record, as_record, read_text, shorten
 from semcorr.data.pairs import Box
+from semcorr.data.records import Record, as_record, read_text, shorten
 from semcorr.errors import DataError, SemcorrError
 from semcorr.geometry import Size
 
