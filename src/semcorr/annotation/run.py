@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
 from semcorr.annotation.exemplars import Exemplar, choose, prepare, read_exemplars
@@ -80,6 +80,7 @@ def plan(
         ImageError: If an exemplar's picture cannot be read.
     """
     names = {file.resolve(): name for name, file in pictures.files}
+    confirmed = _named_alike(confirmed, [name for name, _ in pictures.files])
     kept: dict[str, list[Annotation]] = {}
     for annotation in confirmed:
         kept.setdefault(annotation.picture, []).append(annotation)
@@ -101,6 +102,21 @@ def plan(
     ready = [prepare(one, path, settings.margin if pictures.boxes or path in several else None) for one, path in used]
     sized = {name: [replace(one, size=one.size or _size(name, files)) for one in ones] for name, ones in kept.items()}
     return Job(ready, pictures, settings, sized)
+
+
+def _named_alike(annotations: Sequence[Annotation], names: Sequence[str]) -> list[Annotation]:
+    """Return annotations under the pictures' names, where their file names a picture by another path."""
+    known = set(names)
+    by_file: dict[str, list[str]] = {}
+    for name in names:
+        by_file.setdefault(PurePosixPath(name).name, []).append(name)
+    renamed = []
+    for one in annotations:
+        same = by_file.get(PurePosixPath(one.picture).name, [])
+        longest = [name for name in same if f"/{one.picture}".endswith(f"/{name}")] or same
+        found = longest[0] if one.picture not in known and len(longest) == 1 else one.picture
+        renamed.append(replace(one, picture=found))
+    return renamed
 
 
 def _size(picture: str, files: dict[str, Path]) -> tuple[int, int] | None:

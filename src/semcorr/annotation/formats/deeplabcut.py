@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from semcorr.annotation.records import ABSENT, SURE, Annotation, Point, check_unique, names_of
+from semcorr.annotation.records import ABSENT, SURE, UNSURE, Annotation, Point, check_unique, names_of
 from semcorr.data.records import read_text
 from semcorr.errors import DataError, SemcorrError
 
@@ -72,15 +72,17 @@ def _read_row(row: list[str], columns: list[tuple[str, str, str]], first: int, p
         values.setdefault(individual, {}).setdefault(bodypart, {})[coordinate] = number
     annotations = []
     for parts in values.values():
-        points = {name: _point(coordinates) for name, coordinates in parts.items()}
+        points = {name: _point(coordinates, f"{path}, {picture}, {name}") for name, coordinates in parts.items()}
         if len(values) == 1 or any(point.v for point in points.values()):
             annotations.append(Annotation(picture, None, points, confirmed=True))
     return annotations
 
 
-def _point(values: dict[str, float]) -> Point:
+def _point(values: dict[str, float], where: str) -> Point:
     x, y = values.get("x", math.nan), values.get("y", math.nan)
-    v = values.get("visible", SURE)
+    v = values.get("visible", float(SURE))
+    if not math.isnan(v) and v not in (ABSENT, UNSURE, SURE):
+        raise DataError(f"{where}: visible must be 0, 1 or 2, got {v:g}")
     if math.isnan(x) or math.isnan(y) or v == ABSENT:
         return Point(0, 0, ABSENT)
     confidence = values.get("likelihood", 1.0)

@@ -26,15 +26,16 @@ _LOCAL = "/data/local-files/?d="
 def read(path: Path, images: Path | None = None) -> list[Annotation]:
     """Read the first annotation of each task, or its first prediction where nobody has annotated it."""
     tasks = [as_record(value, f"{path} task {i}") for i, value in enumerate(read_list(path))]
-    return [annotation for task in tasks for annotation in _read_task(task)]
+    folder = "" if images is None else f"{images.name}/"
+    return [annotation for task in tasks for annotation in _read_task(task, folder)]
 
 
-def _read_task(task: Record) -> list[Annotation]:
+def _read_task(task: Record, folder: str) -> list[Annotation]:
     data = as_record(task.value("data"), f"{task.where}: field 'data'")
     url = next((value for value in data.values.values() if isinstance(value, str) and value), None)
     if url is None:
         data.fail("image", "must name the task's picture")
-    picture = unquote(url.split("?d=", 1)[-1]).lstrip("/")
+    picture = unquote(url.split("?d=", 1)[-1]).lstrip("/").removeprefix(folder)
     made = [*_results(task, "annotations"), *_results(task, "predictions")]
     if not made:
         return []
