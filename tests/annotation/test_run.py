@@ -82,13 +82,14 @@ def test_thresholds_decide_between_sure_unsure_and_none(cats: Cats, model: semco
     low, high = np.quantile([point.confidence for one in free for point in one.points.values()], [0.3, 0.6])
     settings = Settings(min_confidence=float(low), sure=float(high))
     seen = []
-    for one, before in zip(semcorr.annotate(cats.exemplar, cats.folder, model=model, settings=settings), free):
+    strict = semcorr.annotate(cats.exemplar, cats.folder, model=model, settings=settings)
+    for one, before in zip(strict, free, strict=True):
         for name, point in one.points.items():
             seen.append(point.v)
             expected = ABSENT if point.confidence < low else SURE if point.confidence >= high else UNSURE
             assert point.v == expected
-            before_here = before.points[name]
-            assert (point.x, point.y) == ((before_here.x, before_here.y) if point.v else (0, 0))
+            place = before.points[name]
+            assert (point.x, point.y) == ((place.x, place.y) if point.v else (0, 0))
     assert {ABSENT, UNSURE, SURE} == set(seen)
 
 
@@ -151,7 +152,7 @@ def test_boxes_are_labelled_one_by_one(cats: Cats, tmp_path: Path, model: semcor
     Image.fromarray(pair).save(tmp_path / "pairs" / "two.png")
     boxes = []
     for i in range(2):
-        x, y = np.array(list(cats.truth[f"cat0{i}.png"].values())).T + [[380 * i], [0]]
+        x, y = (np.array(list(cats.truth[f"cat0{i}.png"].values())) + np.array([380 * i, 0])).T
         boxes.append([x.min(), y.min(), x.max() - x.min(), y.max() - y.min()])
     detections = tmp_path / "boxes.json"
     detections.write_text(json.dumps([{"file_name": "two.png", "bbox": list(map(float, box))} for box in boxes]))

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from semcorr.data.pairs import Box
 from semcorr.data.records import MAX_SIDE, Record, as_record, read_json, read_text
-from semcorr.errors import DataError, ImageError, SemcorrError
+from semcorr.errors import DataError, ImageError, need_extra
 from semcorr.image import RASTER_FORMATS, load_image
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
@@ -185,12 +185,9 @@ def _detections(path: Path, ids: dict[str, str]) -> Boxes:
 
 
 def _members(shards: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
-    try:
-        import webdataset
-    except ImportError as error:
-        raise SemcorrError(
-            f"WebDataset shards need one more package: pip install 'semcorr[annotate]' ({error.name} is missing)"
-        ) from None
+    need_extra("annotate", "webdataset")
+    import webdataset
+
     dataset = webdataset.WebDataset(
         [str(shard.resolve()) for shard in shards], shardshuffle=False, empty_check=False, nodesplitter=None
     )

@@ -22,7 +22,7 @@ from semcorr.annotation.labeller import Labeller
 from semcorr.annotation.pictures import Target
 from semcorr.annotation.records import Annotation
 from semcorr.annotation.settings import Settings
-from semcorr.errors import DataError, SemcorrError
+from semcorr.errors import DataError, need_extra
 
 if TYPE_CHECKING:
     from semcorr.annotation.run import Engine
@@ -70,13 +70,9 @@ def ray_engine(model: str, choices: dict[str, Any], workers: int | None, address
     Raises:
         SemcorrError: If Ray is not installed.
     """
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise SemcorrError(
-            f"--engine ray needs more packages: pip install 'semcorr[ray]' ({error.name} is missing)"
-        ) from None
+    need_extra("ray", "ray", "pyarrow")
+    import ray
+    import ray.data
 
     def label(
         exemplars: Sequence[Exemplar], settings: Settings, targets: Iterator[Target]

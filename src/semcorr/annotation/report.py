@@ -15,7 +15,7 @@ from PIL import Image
 from semcorr.annotation.exemplars import crop
 from semcorr.annotation.pictures import Pictures, Target
 from semcorr.annotation.records import ABSENT, SURE, UNSURE, Annotation, names_of
-from semcorr.errors import SemcorrError
+from semcorr.errors import SemcorrError, need_extra
 from semcorr.files import write_text
 
 SHEET = 12
@@ -46,12 +46,9 @@ def write_report(path: Path, annotations: Sequence[Annotation], pictures: Pictur
         SemcorrError: If Jinja is not installed.
         OSError: If the page cannot be written.
     """
-    try:
-        from jinja2 import Environment, PackageLoader
-    except ImportError as error:
-        raise SemcorrError(
-            f"--report needs one more package: pip install 'semcorr[annotate]' ({error.name} is missing)"
-        ) from None
+    need_extra("annotate", "jinja2")
+    from jinja2 import Environment, PackageLoader
+
     environment = Environment(loader=PackageLoader("semcorr.annotation", "."), autoescape=True, trim_blocks=True)
     text = environment.get_template("report.html.j2").render(contents(annotations, pictures, exemplars))
     write_text(path, text)

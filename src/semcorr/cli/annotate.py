@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semcorr.errors import DataError, SemcorrError
+from semcorr.cli.options import Device, ModelName, WeightsFile
+from semcorr.errors import DataError, SemcorrError, need_extra
 
 if TYPE_CHECKING:
     from semcorr.annotation.exemplars import Exemplar
@@ -89,9 +90,9 @@ def annotate(
     rotations: Annotated[int, typer.Option(help="How many directions to try the exemplars in.")] = 1,
     mirrored: Annotated[bool, typer.Option("--mirrored", help="Try their mirror images, too.")] = False,
     exemplars: Annotated[int, typer.Option(help="Use at most this many exemplars.")] = 8,
-    model: Annotated[str, typer.Option(help="Which model; `semcorr models` lists them.")] = "pmnc",
-    weights: Annotated[Path | None, typer.Option(help="A safetensors file in place of the model's own.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")] = "cpu",
+    model: ModelName = None,
+    weights: WeightsFile = None,
+    device: Device = "cpu",
     engine: Annotated[
         str, typer.Option(help="What distributes the work; ray needs pip install 'semcorr[ray]'.", metavar="local|ray")
     ] = "local",
@@ -110,13 +111,13 @@ def annotate(
     from semcorr.annotation.run import plan, read_confirmed, run
     from semcorr.annotation.settings import Settings
 
+    if report is not None:
+        _check_report(report, overwrite)
     settings = Settings(sure, min_confidence, min_visibility, margin, rotations, mirrored, exemplars)
     formats = output_format or []
     if len(formats) > len(out):
         raise SemcorrError(f"--format is given {len(formats)} times, --out {len(out)} times; give one for each")
     outputs = [Output.parse(path, formats[i] if i < len(formats) else None) for i, path in enumerate(out)]
-    if report is not None:
-        _check_report(report, overwrite)
     sources = _exemplars(inputs[:-1], exemplar, point or [], images, category)
     pictures = find_pictures(inputs[-1], pattern or [], None, boxes)
     known = [] if confirmed is None else read_confirmed(confirmed, pictures.root, predicted)
@@ -126,8 +127,8 @@ def annotate(
         annotations = run(
             job,
             outputs,
-            f"{model} {weights or ''}",
-            _engine(engine, model, {"weights": weights, "device": device}, workers, address),
+            f"{model or 'pmnc'} {weights or ''}",
+            _engine(engine, model or "pmnc", {"weights": weights, "device": device}, workers, address),
             inputs=read,
             overwrite=overwrite,
             fresh=fresh,
@@ -141,6 +142,7 @@ def annotate(
 def _check_report(report: Path, overwrite: bool) -> None:
     if report.suffix.lower() not in (".html", ".htm"):
         raise SemcorrError(f"--report writes a page, and {report.name!r} does not end in .html")
+    need_extra("annotate", "jinja2")
     if report.exists() and not overwrite:
         raise SemcorrError(f"{report} exists; choose another --report, or replace it with --overwrite")
 
@@ -207,24 +209,18 @@ def _engine(name: str, model: str, choices: dict[str, Any], workers: int | None,
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int | None], None]]:
     """Show objects done, the rate, and the time left, on stderr, from the first one on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    from semcorr.cli.options import progress_bar
 
     rate = TextColumn("{task.fields[rate]}")
-    columns = (
-        TextColumn("labelling"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        rate,
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    bars = Progress(*columns, console=Console(stderr=True))
+    bars = progress_bar(MofNCompleteColumn(), rate, TimeRemainingColumn(elapsed_when_finished=True))
     begun: list[tuple[float, int]] = []
 
     def tell(done: int, count: int | None) -> None:
         if not begun:
             bars.start()
-            bars.add_task("", total=count, rate="")
+            bars.add_task("labelling", total=count, rate="")
             begun.append((time.monotonic(), done))
         start, before = begun[0]
         seconds = time.monotonic() - start

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from semcorr.cli import mp100
 from semcorr.cli.options import one_of
 from semcorr.errors import DataError, ModelError, need_extra
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 DatasetName = Annotated[
     str,
     typer.Argument(
-        help="pf-pascal, pf-willow, spair-71k, ap-10k, coco or keypoints; or the folder of one.", metavar="DATASET"
+        help="pf-pascal, pf-willow, spair-71k, ap-10k, mp-100, coco or keypoints; or the folder of one.",
+        metavar="DATASET",
     ),
 ]
 Root = Annotated[Path | None, typer.Option(help="The folder that holds the data set.")]
@@ -64,6 +66,9 @@ BackboneWeights = Annotated[str | None, typer.Option(help="A safetensors file fo
 Grid = Annotated[int | None, typer.Option(help="Cells to a side of a square picture.")]
 WeightsFile = Annotated[
     Path | None, typer.Option("--weights", help="A file that `semcorr train` wrote, in place of the model's own.")
+]
+Shots = Annotated[
+    list[int] | None, typer.Option("--shots", help="With mp-100: how many exemplars; may be repeated. Default: 1, 5.")
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")]
 Batch = Annotated[int, typer.Option(help="Pairs that are matched together.", min=1)]
@@ -125,12 +130,17 @@ def evaluate(
     cost: WithCost = True,
     annotations: Annotations = None,
     images: Images = None,
+    shots: Shots = None,
 ) -> None:
     """Measure a model on a data set; run it again to go on, or to score the same predictions by another protocol."""
     from semcorr.models.loading import default_name
 
     model = default_name(backbone) if model is None else model
     _check_models([model], weights)
+    if dataset.lower() in mp100.NAMES:
+        chosen = {"name": model, "weights": weights, **_keywords(backbone, backbone_weights, grid, decoding, device)}
+        mp100.evaluate_mp100(root, chosen, split, shots or [1, 5], out, limit, skip_broken)
+        return
     files = {"annotations": annotations, "images": images}
     protocol = _protocol(dataset, root, split, threshold, space, alpha, out, limit, skip_broken, files)
     keywords = _keywords(backbone, backbone_weights, grid, decoding, device)

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from semcorr.annotation.records import ABSENT, SURE, UNSURE, Annotation, Point, check_unique, names_of
 from semcorr.data.records import read_text
-from semcorr.errors import DataError, SemcorrError
+from semcorr.errors import DataError, need_extra
 
 _LIMIT = 1e6
 """No coordinate is larger, in pixels."""
@@ -133,13 +133,9 @@ def _index(picture: str, path: Path, images: Path | None) -> tuple[str, str, str
 
 
 def _hdf(indices: list[tuple[str, str, str]], values: list[list[float]], names: list[str], scorer: str) -> bytes:
-    try:
-        import pandas as pd
-        import tables  # noqa: F401 - pandas writes HDF5 with it
-    except ImportError as error:
-        raise SemcorrError(
-            f"DeepLabCut's HDF5 needs more packages: pip install 'semcorr[annotate]' ({error.name} is missing)"
-        ) from None
+    need_extra("annotate", "pandas", "tables")
+    import pandas as pd
+
     columns = pd.MultiIndex.from_product([[scorer], names, ["x", "y"]], names=["scorer", "bodyparts", "coords"])
     index = pd.MultiIndex.from_tuples(indices) if indices else None
     frame = pd.DataFrame(values, columns=columns, index=index, dtype=float)

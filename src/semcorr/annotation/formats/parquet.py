@@ -10,7 +10,7 @@ from typing import Any
 from semcorr.annotation.formats.table import COLUMNS, NUMBERS, from_rows, to_rows
 from semcorr.annotation.records import Annotation
 from semcorr.data.records import Record, shorten
-from semcorr.errors import DataError, SemcorrError
+from semcorr.errors import DataError, need_extra
 
 _MOST_ROWS = 20_000_000
 
@@ -20,11 +20,12 @@ def read(path: Path, images: Path | None = None) -> list[Annotation]:
     pyarrow, parquet = _pyarrow()
     try:
         file = parquet.ParquetFile(path)
-        if file.metadata.num_rows > _MOST_ROWS:
-            raise DataError(f"{path} has {file.metadata.num_rows} rows; expected {_MOST_ROWS} at most")
-        rows = file.read([name for name in file.schema_arrow.names if name in COLUMNS]).to_pylist()
+        known = [name for name in file.schema_arrow.names if name in COLUMNS]
+        rows = file.read(known).to_pylist() if file.metadata.num_rows <= _MOST_ROWS else None
     except (OSError, ValueError, MemoryError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} is not a Parquet file that can be read: {shorten(str(error), 120)}") from None
+    if rows is None:
+        raise DataError(f"{path} has {file.metadata.num_rows} rows; expected {_MOST_ROWS} at most")
     return from_rows([Record({str(k): v for k, v in row.items()}, f"{path} row {i}") for i, row in enumerate(rows)])
 
 
@@ -44,11 +45,8 @@ def render(annotations: Sequence[Annotation], path: Path, images: Path | None = 
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise SemcorrError(
-            f"Parquet needs one more package: pip install 'semcorr[annotate]' ({error.name} is missing)"
-        ) from None
+    need_extra("annotate", "pyarrow")
+    import pyarrow
+    import pyarrow.parquet
+
     return pyarrow, pyarrow.parquet

@@ -24,7 +24,7 @@ from semcorr.annotation.records import (
 )
 from semcorr.data.pairs import Box
 from semcorr.data.records import Record, as_record, read_text, shorten
-from semcorr.errors import DataError, SemcorrError
+from semcorr.errors import DataError, need_extra
 from semcorr.geometry import Size
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -53,10 +53,9 @@ def read(path: Path, images: Path | None = None) -> list[Annotation]:
 
 
 def _yaml(path: Path) -> object:
-    try:
-        import yaml
-    except ImportError as error:
-        raise SemcorrError(f"YOLO needs one more package: pip install 'semcorr[annotate]' ({error.name})") from None
+    need_extra("annotate", "yaml")
+    import yaml
+
     text = read_text(path)
     if len(text) > 1 << 20 or "&" in text:  # aliases can grow without end
         raise DataError(f"{path} is no data.yaml of YOLO: it is too large, or has aliases")

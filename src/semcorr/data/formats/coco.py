@@ -58,7 +58,12 @@ def load_coco(
 
 
 def load_coco_photos(
-    annotations: Path | str, images: Path | str, skipped: list[DataError] | None = None
+    annotations: Path | str,
+    images: Path | str,
+    skipped: list[DataError] | None = None,
+    *,
+    several: bool = False,
+    check: bool = True,
 ) -> list[Photo]:
     """Load the photographs of a COCO file that show one annotated object.
 
@@ -69,8 +74,10 @@ def load_coco_photos(
         annotations: the COCO file.
         images: the folder that its file names refer to.
         skipped: with a list, broken entries are left out and their errors added to it; without, they raise.
+        several: give every object of a picture with several, too: for protocols that crop each to its box.
+        check: make sure that each picture exists and has the annotated size.
     """
-    annotations, sizes = Path(annotations), Sizes()
+    annotations, sizes = Path(annotations), Sizes() if check else None
     root = read_record(annotations)
 
     def table(field: str) -> dict[object, Record]:
@@ -86,7 +93,7 @@ def load_coco_photos(
     alone = [
         record
         for record in objects
-        if objects_in[shorten(record.values.get("image_id"))] == 1
+        if (several or objects_in[shorten(record.values.get("image_id"))] == 1)
         and not record.values.get("iscrowd")
         and record.values.get("num_keypoints") != 0
     ]
@@ -112,7 +119,7 @@ def _linked(record: Record, field: str, table: dict[object, Record]) -> Record:
     return table[key]
 
 
-def _photo(record: Record, picture: Record, category: Record, images: Path, sizes: Sizes) -> Photo | None:
+def _photo(record: Record, picture: Record, category: Record, images: Path, sizes: Sizes | None) -> Photo | None:
     size = picture.integer("height", 1, MAX_SIDE), picture.integer("width", 1, MAX_SIDE)
     names = category.sequence("keypoints")
     values = record.sequence("keypoints", 3 * len(names))
@@ -127,5 +134,5 @@ def _photo(record: Record, picture: Record, category: Record, images: Path, size
     if record.values.get("bbox") is not None:
         left, top, width, height = record.numbers("bbox", record.value("bbox"), 4)
         bbox = record.box("bbox", [left, top, left + width, top + height], size)
-    path = picture.picture("file_name", images, size, sizes)
+    path = images / picture.inside("file_name") if sizes is None else picture.picture("file_name", images, size, sizes)
     return Photo(path, size, keypoints, bbox, category.text("name"))
