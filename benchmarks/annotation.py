@@ -137,9 +137,8 @@ def calibrate(photos: Sequence[Photo], labels: Sequence[Annotation]) -> None:
         share = np.cumsum(right[keep]) / np.arange(1, keep.sum() + 1)
         reached = np.flatnonzero(share >= 0.9)
         last = reached.max() if len(reached) else 0
-        print(
-            f"{name}: from {confidence[keep][last]:.2f} on 90 % are right, {100 * (last + 1) / keep.sum():.0f} % of them"
-        )
+        percent = 100 * (last + 1) / keep.sum()
+        print(f"{name}: from {confidence[keep][last]:.2f} on 90 % are right, {percent:.0f} % of them")
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def test_the_loader_names_what_is_wrong(cat: np.ndarray, tmp_path: Path) -> None
     with pytest.raises(DataError, match="splits 1, 2, 3, 4, 5; got '6'"):
         load_mp100(tmp_path, "6")
     (tmp_path / "images" / "2.png").unlink()
-    with pytest.raises(DataError, match="2.png is missing"):
+    with pytest.raises(DataError, match=r"2\.png is missing"):
         load_mp100(tmp_path)
     skipped: list[DataError] = []
     assert [len(photos) for photos in load_mp100(tmp_path, skipped=skipped).values()] == [2]

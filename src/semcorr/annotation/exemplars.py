@@ -28,6 +28,7 @@ class Exemplar:
         image: ``(H, W, 3)`` uint8, the part that is matched.
         names: The names of its labelled points.
         points: ``(N, 2)`` float32 x, y in pixels of ``image``, inside it.
+        margin: By how much its box was enlarged, as a share of the sides; None if the whole picture is used.
     """
 
     annotation: Annotation
@@ -35,6 +36,7 @@ class Exemplar:
     image: NDArray[np.uint8]
     names: tuple[str, ...]
     points: NDArray[np.float32]
+    margin: float | None
 
     @property
     def fingerprint(self) -> str:
@@ -93,7 +95,7 @@ def prepare(annotation: Annotation, path: Path, margin: float | None) -> Exempla
     if margin is not None and annotation.bounds is not None:
         image, (left, top) = crop(image, annotation.bounds, margin)
     inside = np.clip(points - [left, top], 0, [image.shape[1], image.shape[0]])
-    return Exemplar(annotation, path, image, tuple(labelled), inside.astype(np.float32))
+    return Exemplar(annotation, path, image, tuple(labelled), inside.astype(np.float32), margin)
 
 
 def crop(image: NDArray[np.uint8], box: Box, margin: float) -> tuple[NDArray[np.uint8], tuple[int, int]]:

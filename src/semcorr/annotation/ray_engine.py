@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semcorr.annotation.exemplars import Exemplar
+from semcorr.annotation.exemplars import Exemplar, prepare
 from semcorr.annotation.journal import from_json, to_json
 from semcorr.annotation.labeller import Labeller
 from semcorr.annotation.pictures import Target
@@ -34,12 +34,11 @@ BATCH = 16
 class _Worker:
     """An actor: a model, and the exemplars' features."""
 
-    def __init__(
-        self, model: str, choices: dict[str, Any], exemplars: Sequence[Exemplar], settings: dict[str, Any]
-    ) -> None:
+    def __init__(self, model: str, choices: dict[str, Any], exemplars: str, settings: dict[str, Any]) -> None:
         import semcorr
 
-        self.labeller = Labeller(semcorr.load(model, **choices), exemplars, Settings(**settings))
+        ready = [prepare(from_json(one), Path(path), margin) for one, path, margin in json.loads(exemplars)]
+        self.labeller = Labeller(semcorr.load(model, **choices), ready, Settings(**settings))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         targets = [_target(text) for text in batch["target"]]
@@ -80,16 +79,19 @@ def ray_engine(model: str, choices: dict[str, Any], workers: int | None, address
         rows = [{"target": _text(target)} for target in targets]
         if not rows:
             return
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         if not ray.is_initialized():
-            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, include_dashboard=False)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        # small, so that it travels with the actor: what lies in Ray's store may be gone when an actor is restarted
+        packed = json.dumps([[to_json(one.annotation), str(one.path.resolve()), one.margin] for one in exemplars])
         count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         batches = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // BATCH)).map_batches(
             _Worker,
-            fn_constructor_args=(model, choices, list(exemplars), asdict(settings)),
+            fn_constructor_args=(model, choices, packed, asdict(settings)),
             batch_size=BATCH,
-            concurrency=count,
+            compute=ray.data.ActorPoolStrategy(size=count),
             num_cpus=1,
             max_restarts=-1,
             max_task_retries=-1,

@@ -1,8 +1,8 @@
 """MP-100, the benchmark of category-agnostic pose estimation: objects of 100 categories, in five splits.
 
 Its files are in COCO form, ``annotations/mp100_split{1…5}_{train,val,test}.json``; pictures lie in ``images``. A
-picture may show several objects. A keypoint's name is its identity: objects of a category share names, not the places of the
-visible ones among them.
+picture may show several objects. A keypoint's name is its identity: objects of a category share names, not the places
+of the visible ones among them.
 """
 
 from __future__ import annotations
