@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,9 @@ def workers() -> list[int]:
     """Return the process ids of this test's Ray workers that label."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        try:
+        with suppress(OSError):
             if b"MapWorker" in (process / "cmdline").read_bytes():
                 found.append(int(process.name))
-        except OSError:
-            continue
     return found
 
 

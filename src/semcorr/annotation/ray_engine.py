@@ -93,8 +93,6 @@ def ray_engine(model: str, choices: dict[str, Any], workers: int | None, address
             batch_size=BATCH,
             compute=ray.data.ActorPoolStrategy(size=count),
             num_cpus=1,
-            max_restarts=-1,
-            max_task_retries=-1,
         )
         for row in batches.iter_rows():
             target, annotation = json.loads(str(np.asarray(row["record"])))
