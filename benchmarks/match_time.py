@@ -20,7 +20,7 @@ from skimage import data
 import semcorr
 from semcorr.image import load_image
 from semcorr.match.refine import refine
-from semcorr.matchers.decode import decode
+from semcorr.matchers.dense.decode import decode
 
 
 def peak_megabytes() -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
+from typing import TypeVar
+
+Choice = TypeVar("Choice", bound=str)
 
 
 class SemcorrError(Exception):
@@ -31,6 +34,26 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     near = get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f" — did you mean {' or '.join(near)}?" if near else ""
+
+
+def one_of(given: str, known: Sequence[Choice], name: str) -> Choice:
+    """Return an argument that takes one of a few words, as one of them.
+
+    Args:
+        given: What was given.
+        known: The words.
+        name: The argument's name, for the error.
+
+    Raises:
+        ValueError: If it is none of them.
+
+    >>> one_of("argmax", ["soft-argmax", "argmax"], "decoding")
+    'argmax'
+    """
+    for value in known:
+        if given == value:
+            return value
+    raise ValueError(f"{name} must be {' or '.join(known)}; got {given!r}{did_you_mean(given, known)}")
 
 
 def need_extra(extra: str, *modules: str) -> None:

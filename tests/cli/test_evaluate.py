@@ -148,22 +148,22 @@ def test_any_coco_file(run, built):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["keypoint", "--root", "FOLDER"], "did you mean 'keypoints'"),
+        (["keypoint", "--root", "FOLDER"], "did you mean keypoints"),
         (["keypoints"], "--root is missing"),
-        (["no/such/folder"], "no/such/folder is no folder"),
+        (["no/such/folder"], "no/such/folder is not a folder"),
         (["keypoints", "--root", "FOLDER", "--split", "tset"], "tset"),
-        (["FOLDER", "--threshold", "box"], "--threshold must be image or bbox or keypoints; got 'box'"),
+        (["FOLDER", "--threshold", "box"], "threshold must be image or bbox or keypoints; got 'box'"),
         (["FOLDER", "--threshold", "bbox"], "has no box: choose the threshold"),
-        (["FOLDER", "--space", "pixels"], "--space must be native or square; got 'pixels'"),
-        (["FOLDER", "--alpha", "10"], "--alpha must be above 0 and at most 1; got 10"),
-        (["FOLDER", "--alpha", "nan"], "--alpha must be above 0 and at most 1; got nan"),
+        (["FOLDER", "--space", "pixels"], "space must be native or square; got 'pixels'"),
+        (["FOLDER", "--alpha", "10"], "alpha must be above 0 and at most 1; got 10"),
+        (["FOLDER", "--alpha", "nan"], "alpha must be above 0 and at most 1; got nan"),
         (["FOLDER", "--model", "pmcn"], "did you mean pmnc"),
         (["FOLDER", "--model", "nearest", "--weights", "x.safetensors"], "nearest has no weights of its own"),
-        (["FOLDER", "--weights", "x.safetensors"], "x.safetensors is no file"),
+        (["FOLDER", "--weights", "x.safetensors"], "x.safetensors is not a file"),
         (["FOLDER", "--weights", "FOLDER/test.json"], "not a readable safetensors file"),
-        (["FOLDER", "--decoding", "argmin"], "--decoding must be soft-argmax or argmax; got 'argmin'"),
+        (["FOLDER", "--decoding", "argmin"], "decoding must be soft-argmax or argmax; got 'argmin'"),
         (["FOLDER", "--device", "abacus"], "device 'abacus' cannot be used"),
-        (["FOLDER", "--images", "somewhere"], "--images goes with the data set coco"),
+        (["FOLDER", "--images", "somewhere"], "--images is for the data set coco"),
     ],
 )
 def test_mistakes_get_one_line_and_leave_nothing(run, folder, arguments, says):
@@ -174,7 +174,8 @@ def test_mistakes_get_one_line_and_leave_nothing(run, folder, arguments, says):
 
 
 @pytest.mark.parametrize(
-    ("models", "says"), [("pmnc", "two names"), ("pmnc,,pmnc", "two names"), ("nearest,pmcn", "did you mean pmnc")]
+    ("models", "says"),
+    [("pmnc", "at least two names"), ("pmnc,,pmnc", "at least two names"), ("nearest,pmcn", "did you mean pmnc")],
 )
 def test_compare_needs_models_that_there_are(run, folder, models, says):
     code, _, err = run("compare", folder, "--models", models, "--out", "out")

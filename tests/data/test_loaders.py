@@ -19,7 +19,7 @@ from scipy.io import savemat
 from semcorr.data.formats.coco import load_coco
 from semcorr.data.formats.keypoints import load_photos
 from semcorr.data.formats.pf_pascal import CATEGORIES
-from semcorr.data.records import BrokenPictureError, MissingPictureError
+from semcorr.data.pictures import BrokenPictureError, MissingPictureError
 from semcorr.data.registry import DATASETS, load_dataset
 from semcorr.errors import DataError
 from semcorr.geometry import cells_to_pixels, pixels_to_cells
@@ -309,7 +309,7 @@ class TestBrokenPictures:
     def test_not_a_picture(self, name, content, dataset):
         root = dataset(name)
         (root / LION[name]).write_bytes(content)
-        with pytest.raises(BrokenPictureError, match="cannot be read"):
+        with pytest.raises(BrokenPictureError, match="cannot be"):
             load(name, root)
 
     def test_a_decompression_bomb(self, name, dataset):
@@ -317,7 +317,7 @@ class TestBrokenPictures:
         header = struct.pack(">4sIIBBBBB", b"IHDR", 30_000, 30_000, 8, 2, 0, 0, 0)  # of a PNG: 900 megapixels
         checked = header + struct.pack(">I", zlib.crc32(header))
         (root / LION[name]).write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + checked + b"\0\0\0\0IDAT")
-        with pytest.raises(BrokenPictureError, match="exceeds limit"):
+        with pytest.raises(BrokenPictureError, match=r"too large|at most"):
             load(name, root)
 
 

@@ -200,8 +200,7 @@ def test_one_cell_is_enough():
 @pytest.mark.parametrize(
     ("grid", "other"), [((6, 8), (7, 5)), ((1, 9), (3, 2)), ((1, 1), (4, 4)), ((25, 25), (25, 25))]
 )
-def test_compiled_blending_as_in_numpy(grid, other, kind):
-    pytest.importorskip("numba", reason="Numba is not installed")
+def test_native_blending_as_in_numpy(grid, other, kind, level):
     rng = np.random.default_rng(0)
     sizes = (90, 120), (333, 333)
 

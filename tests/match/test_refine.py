@@ -59,8 +59,7 @@ def test_same_as_the_definition_with_gradients(seed):
 
 
 @pytest.mark.parametrize(("height", "width"), [(12, 9), (3, 2), (1, 30)])
-def test_compiled_as_in_numpy(height, width):
-    pytest.importorskip("numba")
+def test_native_as_in_numpy(height, width, level):
     rng = np.random.default_rng(height)
     descriptors, target = (
         rng.standard_normal((*shape, 8)).astype(np.float32) / 3 for shape in ((70,), (height, width))

@@ -146,7 +146,7 @@ def test_a_finer_grid_dilates_the_window(pmnc):
     ("arguments", "message"),
     [
         ({"name": "pmcn"}, "unknown model 'pmcn' — did you mean pmnc"),
-        ({"name": "xyz"}, "unknown model 'xyz'; there are: pmnc, pmnc-universal, ncnet, ancnet, nearest"),
+        ({"name": "xyz"}, f"unknown model 'xyz'; there are: {', '.join(semcorr.list_models())}"),
         ({"name": "nearest", "weights": "w.safetensors"}, "no weights of its own"),
         ({"weights": "none.safetensors"}, "not a readable safetensors file"),
         ({"device": "gpu"}, "device 'gpu' cannot be used here"),

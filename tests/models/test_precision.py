@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import semcorr
-from semcorr.matchers.scores import ScoredPairs
+from semcorr.matchers.dense.scores import ScoredPairs
 from semcorr.metrics.pck import pck_distances, score
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from semcorr.cli.options import progress_bar
 from semcorr.errors import need_extra
+from semcorr.progress import progress_bar
 
 data = typer.Typer(no_args_is_help=True, help="Download and check data sets.")
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semcorr.cli.options import Backbone, BackboneWeights, Device, Grid, ModelName, WeightsFile, one_of
-from semcorr.errors import SemcorrError
+from semcorr.cli.options import Backbone, BackboneWeights, Device, Grid, ModelName, WeightsFile
+from semcorr.errors import SemcorrError, one_of
 
 if TYPE_CHECKING:
     from semcorr.match.result import Match

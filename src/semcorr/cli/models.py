@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from semcorr.cli.options import Backbone, BackboneWeights, Grid, ModelName, WeightsFile, one_of
+from semcorr.cli.options import Backbone, BackboneWeights, Grid, ModelName, WeightsFile
+from semcorr.errors import one_of
 
 
 def models() -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, get_type_hints
 
 import typer
-
-from semcorr.errors import DataError, did_you_mean
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-Choice = TypeVar("Choice", bound=str)
 
 ModelName = Annotated[
     str | None,
@@ -41,24 +36,35 @@ Grid = Annotated[
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps …")]
 
 
-def one_of(given: str, known: Sequence[Choice], option: str) -> Choice:
-    """Return the value of an option that takes one of a few words.
+def with_options(
+    options: type[Any], declared: Mapping[str, Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that gives a command one option for each field of a dataclass.
 
-    Text and not `typing.Literal`, which typer takes only since 0.19; and a wrong value gets one line, like any other
-    invalid usage.
-
-    Raises:
-        DataError: If the value is not one of them.
+    Args:
+        options: The dataclass; the decorated function takes an instance of it as ``options``.
+        declared: Field to its `typer.Option`. Types and defaults are the dataclass's own.
     """
-    for value in known:
-        if given == value:
-            return value
-    raise DataError(f"{option} must be {' or '.join(known)}; got {given!r}{did_you_mean(given, known)}")
+    hints = get_type_hints(options)
+    offered = [
+        Parameter(
+            field.name,
+            Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=Annotated[hints[field.name], declared[field.name]],
+        )
+        for field in fields(options)
+    ]
 
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def run(**given: Any) -> None:
+            chosen = {parameter.name: given.pop(parameter.name) for parameter in offered}
+            command(**given, options=options(**chosen))
 
-def progress_bar(*columns: Any) -> Progress:
-    """Return a progress bar on stderr: a description, a bar, and the given columns of `rich.progress`."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+        own = [p for p in signature(command, eval_str=True).parameters.values() if p.name != "options"]
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__signature__ = Signature([*own, *offered])  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in (*own, *offered)}
+        return run
 
-    return Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=Console(stderr=True))
+    return decorate

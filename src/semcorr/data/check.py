@@ -1,4 +1,4 @@
-"""Is a data set complete and sound? Counts, missing and broken pictures, keypoints outside their picture."""
+"""Check a data set: count its pairs, and list missing and broken pictures and misplaced keypoints."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semcorr.data.pairs import PairSet, Photo
-from semcorr.data.records import BrokenPictureError, MissingPictureError, check_picture
+from semcorr.data.pictures import BrokenPictureError, MissingPictureError, check_picture
 from semcorr.data.registry import find_dataset, load_dataset, splits_at
 from semcorr.errors import DataError
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What one split holds: pairs, different pictures, pairs by category, and by value of each nuisance."""
+    """The contents of a split: numbers of pairs, of distinct pictures, and of pairs by category and nuisance."""
 
     pairs: int
     photos: int
@@ -25,17 +25,16 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What a data set holds, and what is wrong with it.
+    """The contents of a data set, and its problems.
 
     Attributes:
-        name: the data set.
-        root: its folder.
-        splits: split to its counts. Only what is sound is counted.
-        missing: pictures that are named but not there.
-        broken: pictures that cannot be decoded, or have another size than annotated, with the reason.
-        outside: keypoints outside their picture, as ``"file: name at (x, y) in width×height"``. Annotators do
-            click outside: such points are counted, not refused.
-        malformed: annotations that cannot be used, each with its file, field and reason.
+        name: The data set.
+        root: Its folder.
+        splits: Split to its counts. Only usable pairs are counted.
+        missing: Pictures that annotations refer to, but that do not exist.
+        broken: Pictures that cannot be read, or have another size than annotated, with the reason.
+        outside: Keypoints outside their picture, as ``"file: name at (x, y) in width×height"``.
+        malformed: Annotations that cannot be used, each with its file, field and reason.
     """
 
     name: str
@@ -52,7 +51,7 @@ class Report:
         return not (self.missing or self.broken or self.malformed)
 
     def lines(self, most: int = 10) -> list[str]:
-        """Return the report as text, with at most so many examples of each problem."""
+        """Return the report as lines of text, with at most ``most`` examples of each problem."""
         lines = [f"{find_dataset(self.name).title} in {self.root}"]
         for split, report in self.splits.items():
             counts = f"{report.pairs} pairs, {report.photos} photographs, {len(report.categories)} categories"
@@ -83,25 +82,25 @@ def check_dataset(
     splits: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Load every split of a data set, decode every picture, and report what is there and what is wrong.
+    """Load every split of a data set, read every picture, and report the contents and the problems.
 
     Args:
-        name: one of the registry's names; `recognise` finds it from the folder.
-        root: the data set's folder.
-        splits: which splits to check; all that are there, if not given.
-        progress: called with the pictures decoded so far and in all.
+        name: A name from `semcorr.data.registry.DATASETS`; `recognise` finds it from the folder.
+        root: The data set's folder.
+        splits: Which splits to check; by default all that the folder holds.
+        progress: Called with the number of pictures read so far and in total.
 
     Raises:
-        DataError: a list or a whole annotation file is missing or cannot be read.
+        DataError: If a list or a whole annotation file is missing or cannot be read.
     """
-    found = splits_at(name, root) if splits is None else tuple(splits)
-    if not found:
+    chosen = splits_at(name, root) if splits is None else tuple(splits)
+    if not chosen:
         expected = " or ".join(find_dataset(name).markers)
         raise DataError(f"{root} does not hold {find_dataset(name).title}: expected {expected}")
-    sets = {split: load_dataset(name, root, split, skip_broken=True) for split in found}
+    sets = {split: load_dataset(name, root, split, skip_broken=True) for split in chosen}
     photos = [photo for pairs in sets.values() for pair in pairs for photo in (pair.source, pair.target)]
     errors = [error for pairs in sets.values() for error in pairs.skipped]
-    errors += _undecodable({photo.path for photo in photos}, progress)
+    errors += _unreadable({photo.path for photo in photos}, progress)
     pictures: dict[type, dict[Path, str]] = {MissingPictureError: {}, BrokenPictureError: {}}
     malformed = []
     for error in errors:
@@ -120,7 +119,7 @@ def check_dataset(
     )
 
 
-def _undecodable(paths: Iterable[Path], progress: Callable[[int, int], None] | None) -> list[DataError]:
+def _unreadable(paths: Iterable[Path], progress: Callable[[int, int], None] | None) -> list[DataError]:
     errors: list[DataError] = []
     ordered = sorted(paths)
     for done, path in enumerate(ordered, start=1):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
 from semcorr.geometry import Size, cell_centres_array, cells_to_pixels, pixels_to_cells
-from semcorr.jit import import_compiled
 from semcorr.match.types import Bytes, Field, Floats, Transferred
+from semcorr.native import core
+from semcorr.native import points as native
 
 FAINT = 1e-3
 """What a match of no confidence still weighs, so that four of them still give an answer."""
@@ -72,18 +72,19 @@ def blend(direction: Direction, points: Floats) -> tuple[Transferred, Floats]:
         The points in the target with the mean confidence of the proposals that counted, and the share of those by
         nearness, ``(N,)``.
     """
-    compiled = None if direction.plain else import_compiled("semcorr.match.blend_compiled")
-    if not isinstance(compiled, ModuleType):
+    if direction.plain or core() is None:
         return blend_plain(direction, points)
-    height, width = direction.target_size
-    moved, mean, share = compiled.blend_compiled(
-        pixels_to_cells(points, direction.source_size, grid_of(direction.field)),
-        *direction.field,
-        direction.cell_size(),
+    (height, width), cell = direction.target_size, direction.cell_size()
+    how = native.Blending(
+        np.ascontiguousarray(direction.field.points, dtype=np.float32),
+        np.ascontiguousarray(direction.field.confidence, dtype=np.float32),
+        (float(cell[0]), float(cell[1])),
         (float(width), float(height)),
-        np.float32(FAINT),
+        FAINT,
         _SAME_PART,
     )
+    cells = pixels_to_cells(points, direction.source_size, grid_of(direction.field))
+    moved, mean, share = native.blend(np.ascontiguousarray(cells, dtype=np.float32), how)
     return Transferred(moved, mean), share
 
 

@@ -7,15 +7,15 @@ belongs to, and the match moves to their soft-argmax. `semcorr.features.fine` ma
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from types import ModuleType
 
 import numpy as np
 
 from semcorr.geometry import cell_centres_array, cells_to_pixels, pixels_to_cells
-from semcorr.jit import import_compiled
 from semcorr.match.blend import blend
 from semcorr.match.result import Match
 from semcorr.match.types import Field, Floats
+from semcorr.native import core
+from semcorr.native import points as native
 
 RADIUS = 3
 """Radius in fine cells of the window that a match is corrected in."""
@@ -91,7 +91,7 @@ def _read(descriptors: Floats, cells: Floats) -> Floats:
 
 
 def correct(descriptors: Floats, target: Floats, begin: Floats, refinement: Refinement) -> Floats:
-    """Move places to the soft-argmax around them, in compiled code where that can be had.
+    """Move places to the soft-argmax around them, in native code where the core is there.
 
     Args:
         descriptors: ``(N, D)``, L2-normalised.
@@ -102,12 +102,11 @@ def correct(descriptors: Floats, target: Floats, begin: Floats, refinement: Refi
     Returns:
         ``(N, 2)`` (x, y) in the target's cells.
     """
-    compiled = import_compiled("semcorr.match.refine_compiled")
-    if not isinstance(compiled, ModuleType):
+    if core() is None:
         return correct_plain(descriptors, target, begin, refinement)
     factor, nearness = POWER * refinement.sharpness, POWER / (2 * refinement.spread**2)
-    found: Floats = compiled.correct_compiled(descriptors, target, begin.astype(np.float32), RADIUS, factor, nearness)
-    return found
+    own, others, places = (np.ascontiguousarray(part, dtype=np.float32) for part in (descriptors, target, begin))
+    return native.correct(own, others, places, RADIUS, factor, nearness)
 
 
 def correct_plain(descriptors: Floats, target: Floats, begin: Floats, refinement: Refinement) -> Floats:

@@ -12,10 +12,10 @@ from semcorr.features import FeatureOptions
 from semcorr.features.adapter import Adapter
 from semcorr.features.fine import FineDescriptors
 from semcorr.files import one_line
-from semcorr.matchers.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
-from semcorr.matchers.ncnet import NCNet, NeighbourhoodConsensus
-from semcorr.matchers.pmnc.matcher import PMNC
-from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.matchers.dense.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
+from semcorr.matchers.dense.ncnet import NCNet, NeighbourhoodConsensus
+from semcorr.matchers.pmnc.gpu.matcher import PMNC
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.matchers.pmnc.search import SearchOptions
 from semcorr.weights import Weights
 
@@ -33,8 +33,8 @@ class PMNCConfig:
         adapter: Width of the adapter that was trained on the features; 0 is none.
         fine: Width of the fine descriptors that matches are corrected by; 0 is none.
         search: How PatchMatch searches.
-        rescaling: Coefficients for `semcorr.matchers.confidence.rescale`, found on validation pairs; None leaves the
-            confidence as it is decoded.
+        rescaling: Coefficients for `semcorr.matchers.dense.confidence.rescale`, fitted on validation pairs; None
+            leaves the confidence as it is decoded.
     """
 
     features: FeatureOptions = field(default_factory=FeatureOptions)
@@ -108,7 +108,8 @@ class ANCNetConfig:
 
 
 ModelConfig: TypeAlias = PMNCConfig | NCNetConfig | ANCNetConfig
-LearnedMatcher: TypeAlias = PMNC | NCNet | ANCNet
+DenseMatcher: TypeAlias = NCNet | ANCNet  # these compute their whole map, and train by `training.objectives.dense`
+LearnedMatcher: TypeAlias = PMNC | DenseMatcher
 
 BACKBONE = "backbone."  # what a trained backbone's tensors are called in a file
 FINE = "fine."  # and those of fine descriptors

@@ -11,8 +11,9 @@ import torch
 
 from semcorr.errors import ModelError, did_you_mean
 from semcorr.features import FeatureExtractor, FeatureOptions, Precision
-from semcorr.matchers.decode import Decoding
-from semcorr.matchers.nearest import nearest
+from semcorr.matchers.dense.decode import Decoding
+from semcorr.matchers.dense.nearest import nearest
+from semcorr.matchers.dense.scores import ScoreCells
 from semcorr.models.configs import Built, PMNCConfig, build
 from semcorr.models.matcher import Matcher
 from semcorr.weights import MODELS, read_weights
@@ -25,12 +26,15 @@ MODEL_NAMES: dict[str, str] = {
     "nearest": "nearest neighbours of the features, no consensus",
 }
 
+WITHOUT_WEIGHTS: dict[str, ScoreCells] = {"nearest": nearest}
+"""Models that have no parameters to learn, and the function that each of them scores with."""
+
 
 def list_models() -> list[str]:
     """List the models; all have weights in the package, or need none.
 
     >>> list_models()
-    ['pmnc', 'pmnc-universal', 'ncnet', 'ancnet', 'nearest']
+    ['pmnc', 'pmnc-universal', ...]
     """
     return list(MODEL_NAMES)
 
@@ -113,7 +117,7 @@ def load(
             precision=precision,
             fine=None if plain or built is None else built.fine,
         ),
-        nearest if built is None else built.matcher,
+        WITHOUT_WEIGHTS[name] if built is None else built.matcher,
         0 if plain or built is None else 2,
         _checked_device(device),
         plain_interpolation=plain,
@@ -122,10 +126,10 @@ def load(
 
 
 def _built(name: str, weights: str | os.PathLike[str] | None) -> Built | None:
-    """Build the trained parts of a model, from its own weights or a file; None for `nearest`, which has none."""
-    if name == "nearest":
+    """Build the trained parts of a model, from its own weights or a file; None for a model that has none."""
+    if name in WITHOUT_WEIGHTS:
         if weights is not None:
-            raise ModelError("the model 'nearest' has no weights of its own: leave weights out, or choose 'pmnc'")
+            raise ModelError(f"the model {name!r} has no weights of its own: leave weights out, or choose 'pmnc'")
         return None
     built = build(MODELS[name].load() if weights is None else read_weights(Path(weights)))
     if built.config.kind != name.removesuffix("-universal"):

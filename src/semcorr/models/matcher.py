@@ -19,9 +19,9 @@ from semcorr.image import ImageLike, is_blank, load_image
 from semcorr.match.refine import Refinement, refine
 from semcorr.match.result import Match
 from semcorr.match.types import Field
-from semcorr.matchers.confidence import rescale
-from semcorr.matchers.decode import decode
-from semcorr.matchers.scores import CellMatches, ScoreCells
+from semcorr.matchers.dense.confidence import rescale
+from semcorr.matchers.dense.decode import decode
+from semcorr.matchers.dense.scores import CellMatches, ScoreCells
 from semcorr.models.memory import bytes_per_pair, check_memory, within_memory
 
 
@@ -48,7 +48,7 @@ class Matcher:
         decode_radius: Radius in cells of the scores that a match is decoded from; 0 gives whole cells.
         device: Where it computes.
         plain_interpolation: Points go through plain bilinear interpolation of the matches; see `Match`.
-        rescaling: Coefficients that make the confidence honest; see `semcorr.matchers.confidence.rescale`.
+        rescaling: Coefficients that make the confidence honest; see `semcorr.matchers.dense.confidence.rescale`.
     """
 
     def __init__(

@@ -25,12 +25,12 @@ from semcorr.features import FeatureMap
 from semcorr.files import one_line, write_bytes
 from semcorr.geometry import cell_centres, cells_to_unit
 from semcorr.match.refine import Refinement
-from semcorr.matchers.confidence import rescale
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
-from semcorr.matchers.decode import decode
-from semcorr.matchers.pmnc.matcher import PMNC
-from semcorr.matchers.pmnc.voting import vote
-from semcorr.matchers.scores import CellMatches
+from semcorr.matchers.dense.confidence import rescale
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.dense.decode import decode
+from semcorr.matchers.dense.scores import CellMatches
+from semcorr.matchers.pmnc.gpu.matcher import PMNC
+from semcorr.matchers.pmnc.gpu.voting import vote
 from semcorr.models.matcher import Matcher
 from semcorr.onnx.runtime import FORMAT, METADATA
 

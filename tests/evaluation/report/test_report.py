@@ -91,9 +91,9 @@ def test_the_best_figures_stand_out(evaluations, report):
 def test_figures_of_other_pairs_or_names_do_not_stand_in_one_table(evaluations):
     with pytest.raises(DataError, match="same pairs and protocol"):
         to_markdown([evaluations[0], replace(evaluations[1], threshold="bbox")])
-    with pytest.raises(DataError, match="two evaluations are called 'pmnc'"):
+    with pytest.raises(DataError, match="two evaluations are named 'pmnc'"):
         to_markdown([evaluations[1], evaluations[1]])
-    with pytest.raises(DataError, match="one evaluation at least"):
+    with pytest.raises(DataError, match="at least one evaluation"):
         to_markdown([])
 
 
@@ -126,7 +126,7 @@ def test_pictures_that_are_gone_are_left_out(evaluations, tmp_path):
     photo = Photo(tmp_path / "gone.jpg", (100, 100), {"nose": (5.0, 5.0)}, None, "cat")
     lost = evaluate("m", "d", [Pair(photo, photo)], [Prediction([(5.0, 5.0)], [1.0])])
     page = write_report([lost], tmp_path)["html"].read_text()
-    assert "picture is gone" in page
+    assert "picture not found" in page
     assert "100.0" in to_markdown([lost])
 
 

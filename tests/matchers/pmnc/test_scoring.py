@@ -2,14 +2,17 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from plain_search import score_everything
 
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
-from semcorr.matchers.pmnc.scoring import ScoringFunction
-from semcorr.matchers.pmnc.search import exhaustive_search, fill_scores
-from semcorr.matchers.pmnc.windows import cut_windows, pad_maps, sample_rows, window_offsets
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.pmnc import windows
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
+from semcorr.matchers.pmnc.gpu.search import exhaustive_search
+from semcorr.matchers.pmnc.gpu.windows import cut_windows, pad_maps, sample_rows, window_offsets
 
 
 def maps_of(batch: int = 1, source: tuple[int, int] = (7, 9), target: tuple[int, int] = (8, 6)) -> torch.Tensor:
@@ -50,8 +53,7 @@ def by_definition(function: ScoringFunction, maps: torch.Tensor, p: tuple[int, i
 @pytest.mark.parametrize("reach", [None, 0, 1])
 def test_search_equals_definition_at_borders_too(radius, dilation, reach):
     function, maps = scoring(radius, reach=reach), maps_of()
-    table = torch.full_like(maps[:, 0], -torch.inf)
-    fill_scores(table, torch.ones_like(table, dtype=torch.bool), pad_maps(maps, radius * dilation), function, dilation)
+    table = score_everything(maps, function, dilation)
     for p, q in itertools.product([(0, 0), (0, 4), (3, 4), (6, 8), (6, 0)], [(0, 0), (7, 5), (3, 3), (0, 2)]):
         expected = by_definition(function, maps[0], p, q, dilation)
         torch.testing.assert_close(table[0, p[0], p[1], q[0], q[1]], expected, atol=1e-4, rtol=1e-4)
@@ -61,8 +63,7 @@ def test_search_equals_definition_at_borders_too(radius, dilation, reach):
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_proxy_equals_search_for_all_pairs(radius, dilation):
     function, maps = scoring(radius), maps_of()
-    table = torch.full_like(maps[:, 0], -torch.inf)
-    fill_scores(table, torch.ones_like(table, dtype=torch.bool), pad_maps(maps, radius * dilation), function, dilation)
+    table = score_everything(maps, function, dilation)
     cells = torch.cartesian_prod(torch.arange(7), torch.arange(9)).flip(1).float()
     proxy = function.score_points(maps[0], cells, dilation).view(7, 9, 8, 6)
     torch.testing.assert_close(proxy, table[0], atol=1e-4, rtol=1e-4)
@@ -70,8 +71,7 @@ def test_proxy_equals_search_for_all_pairs(radius, dilation):
 
 def test_exhaustive_equals_search_in_a_batch():
     function, maps = scoring(2), maps_of(batch=3)
-    table = torch.full_like(maps[:, 0], -torch.inf)
-    fill_scores(table, torch.ones_like(table, dtype=torch.bool), pad_maps(maps, 2), function, 1)
+    table = score_everything(maps, function)
     torch.testing.assert_close(exhaustive_search(maps, function), table, atol=1e-4, rtol=1e-4)
 
 
@@ -94,6 +94,9 @@ def test_windows_are_cut_source_before_target():
     offsets = window_offsets(1).tolist()
     s, t = offsets.index([-1, 1]), offsets.index([1, 0])
     torch.testing.assert_close(window[0, s, t], maps[0, :, 2, 5, 6, 2])
+    pair = np.ravel_multi_index((3, 4, 5, 2), maps.shape[2:])
+    plain = windows.cut_windows(windows.windows_of(maps[0].numpy(), 1, 1), np.array([pair]))
+    assert torch.equal(torch.from_numpy(plain).permute(0, 2, 3, 1), window)
 
 
 def test_gradients_reach_every_parameter():

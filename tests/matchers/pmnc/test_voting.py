@@ -10,11 +10,14 @@ import torch.nn.functional as F
 
 from semcorr.features import FeatureMap
 from semcorr.geometry import cell_centres
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation, filter_weight, soft_mutual_filter
-from semcorr.matchers.pmnc.matcher import PMNC
-from semcorr.matchers.pmnc.scoring import ScoringFunction
-from semcorr.matchers.pmnc.voting import vote, votes_of_points
-from semcorr.matchers.scores import ScoredPairs
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation, soft_mutual_filter
+from semcorr.matchers.dense.scores import ScoredPairs
+from semcorr.matchers.pmnc import correlation, voting
+from semcorr.matchers.pmnc.cpu.maps import correlate
+from semcorr.matchers.pmnc.cpu.votes import votes_of, votes_of_tiles
+from semcorr.matchers.pmnc.gpu.matcher import PMNC, votes_of_cells
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
+from semcorr.matchers.pmnc.gpu.voting import vote, votes_of_points
 
 
 def filtered(*shape, seed=0):
@@ -123,15 +126,24 @@ def test_training_adds_them_too():
 
 
 @pytest.mark.parametrize("grids", [((25, 19), (21, 30)), ((3, 8), (1, 5)), ((1, 1), (2, 3)), ((4, 1), (6, 1))])
-def test_compiled_votes_are_the_same(grids):
-    pytest.importorskip("numba", reason="Numba is not installed")
-    from semcorr.matchers.pmnc.cpu.voting import Ballot
-
+def test_votes_in_numpy_and_in_native_code_are_the_same(grids, level):
     source, target = (maps_of(grid, seed).tensor[:1] for seed, grid in enumerate(grids))
-    correlation = cosine_correlation(source, target)
-    flat = correlation.flatten(3).flatten(1, 2)
-    of_source, of_target = (filter_weight(flat[0].amax(axis)).numpy() for axis in (1, 0))
-    ballot = Ballot(flat[0].clone().numpy(), of_source, of_target, (*grids[0], *grids[1]))
-    expected = vote(soft_mutual_filter(correlation)[0])
-    found = torch.from_numpy(ballot.of(np.arange(flat.numel()))).view(expected.shape)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    expected = vote(soft_mutual_filter(cosine_correlation(source, target))[0])
+    filtered = correlation.soft_mutual_filter(correlation.cosine_correlation(source[0].numpy(), target[0].numpy()))
+    torch.testing.assert_close(torch.from_numpy(voting.vote(filtered)), expected, atol=1e-4, rtol=1e-4)
+    maps = correlate(source[0].numpy(), target[0].numpy(), 0, 1, 1)
+    found = votes_of(maps)(np.arange(expected.numel())).reshape(expected.shape)
+    torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("grids", "factor"), [(((7, 9), (8, 5)), 2), (((3, 10), (1, 4)), 3)])
+def test_votes_of_tiles_are_interpolated_alike(grids, factor, level):
+    cells = (*grids[0], *grids[1])
+    tiles = [tuple(-(-size // factor) for size in grid) for grid in grids]
+    source, target = (maps_of(grid, seed).tensor[0].numpy() for seed, grid in enumerate(tiles))
+    votes = voting.vote(correlation.soft_mutual_filter(correlation.cosine_correlation(source, target)))
+    expected = votes_of_cells(torch.from_numpy(votes)[None], factor, cells)[0]
+    plain = voting.votes_of_cells(votes, factor, cells)
+    torch.testing.assert_close(torch.from_numpy(plain), expected, atol=1e-5, rtol=1e-5)
+    native = votes_of_tiles(correlate(source, target, 0, 1, 1), factor, cells)(np.arange(plain.size))
+    assert native.reshape(plain.shape) == pytest.approx(plain, abs=1e-4)

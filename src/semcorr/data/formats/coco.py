@@ -11,7 +11,8 @@ from collections import Counter
 from pathlib import Path
 
 from semcorr.data.pairs import Pair, PairSet, Photo, draw_pairs, gather, make_pair
-from semcorr.data.records import MAX_SIDE, Record, Sizes, as_record, read_list, read_record, shorten
+from semcorr.data.pictures import Sizes
+from semcorr.data.records import MAX_SIDE, Record, as_record, read_list, read_record, shorten
 from semcorr.errors import DataError
 
 

@@ -1,4 +1,4 @@
-"""What reports say in words."""
+"""The sentences of a report."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ from semcorr.evaluation.results import Evaluation
 
 LENGTHS = {
     "image": "the longer side of the target picture",
-    "bbox": "the longer side of the target's box",
+    "bbox": "the longer side of the target's bounding box",
     "keypoints": "the longer side of the extent of the target's keypoints",
 }
-"""Threshold to the length that α is a fraction of."""
+"""Threshold to the reference length that α is a fraction of."""
 SPACES = {"native": "native pixels", "square": "pixels after squashing both pictures to a square"}
-"""Space to what distances are counted in."""
+"""Space to the unit of distances."""
 
 
 def protocol(evaluation: Evaluation) -> str:
-    """Say in one paragraph what was measured, so that no figure stands without its definition."""
+    """Return a paragraph that defines the figures of the report."""
     scores = evaluation.scores
     skipped = f"; broken and left out: {len(evaluation.skipped)}" if evaluation.skipped else ""
     return (
         f"{evaluation.dataset}: {counted(scores.pairs, 'pair')}, {counted(scores.points, 'point')}{skipped}. PCK in "
-        "per cent; points go from the source to the target, and one is correct within α times "
+        "per cent: points are transferred from the source to the target, and are correct within α times "
         f"{LENGTHS[evaluation.threshold]}, in {SPACES[evaluation.space]}."
     )
 
 
 def calibration_line(evaluation: Evaluation) -> str:
-    """Say how honest the confidence is."""
+    """Return a sentence on how well the confidence is calibrated."""
     calibration = evaluation.scores.calibration
     if calibration is None:
-        return f"{evaluation.model}: some points came without a confidence, so that it cannot be judged."
+        return f"{evaluation.model}: not every point has a confidence, so that its calibration is unknown."
     alpha = max(evaluation.scores.per_image)
     count = sum(calibration.counts)
-    said, right = (
+    confidence, accuracy = (
         sum(n * value for n, value in zip(calibration.counts, values, strict=True) if n) / count
         for values in (calibration.confidence, calibration.accuracy)
     )
     return (
-        f"{evaluation.model}: expected calibration error {100 * calibration.error:.1f} points at α = {alpha:g}. "
-        f"The mean confidence is {100 * said:.1f} %, the share that is right {100 * right:.1f} %."
+        f"{evaluation.model}: expected calibration error {100 * calibration.error:.1f} percentage points at "
+        f"α = {alpha:g}. The mean confidence is {100 * confidence:.1f} %, and {100 * accuracy:.1f} % of the points are "
+        "correct."
     )

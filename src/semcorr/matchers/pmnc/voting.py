@@ -11,22 +11,21 @@ move each in their way. It knows neither backbone nor category; exchange of the 
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
 
-from semcorr.matchers.pmnc.windows import sample_rows
+from semcorr.matchers.scored import Floats
 
 FADING = 0.75
 """From a cell to its neighbour in one direction."""
 
-_POWER = 1.5  # x·√x in `semcorr.matchers.pmnc.cpu.voting`
 FLOOR = 0.02
 """What a displacement without votes is worth, of the best."""
 
+POWER = 1.5
+"""What filtered correlations are raised to; x·√x in native code."""
 
-@torch.no_grad()
-def vote(filtered: Tensor) -> Tensor:
+
+def vote(filtered: Floats) -> Floats:
     """Return the logarithm of the votes, relative to the best of either cell.
 
     Args:
@@ -34,49 +33,60 @@ def vote(filtered: Tensor) -> Tensor:
             votes fade from cell to cell.
 
     Returns:
-        ``(hs, ws, ht, wt)`` float32, between the logarithm of 0.02 and that of 1.02. No gradient flows through it.
+        ``(hs, ws, ht, wt)`` float32, between the logarithm of 0.02 and that of 1.02.
     """
-    votes = filtered.float() ** _POWER
-    with torch.autocast(votes.device.type, enabled=False):
-        for axis in range(4):
-            votes = _spread(votes, axis)
-        for axis in range(2):
-            votes = _along(votes, axis)
-    flat = votes.flatten(2).flatten(0, 1)  # (hs·ws, ht·wt)
-    best = (flat.amax(1, keepdim=True) * flat.amax(0)).sqrt().clamp(min=torch.finfo(flat.dtype).tiny)
-    return (flat / best + FLOOR).log().reshape(votes.shape)
+    votes = filtered.astype(np.float32) ** np.float32(POWER)
+    for axis in range(4):
+        votes = _spread(votes, axis)
+    for axis in range(2):
+        votes = _along(votes, axis)
+    best = np.sqrt(votes.max(axis=(2, 3), keepdims=True) * votes.max(axis=(0, 1), keepdims=True))
+    relative: Floats = np.log(votes / np.maximum(best, np.finfo(np.float32).tiny) + np.float32(FLOOR))
+    return relative
 
 
-def votes_of_points(votes: Tensor, cells: Tensor) -> Tensor:
-    """Read votes at continuous source points, beyond the outermost centres on them.
+def _spread(votes: Floats, axis: int) -> Floats:
+    """Weigh every value and its two neighbours along an axis by 2, 1, 1."""
+    moved = np.moveaxis(votes, axis, 0)
+    spread = 2 * moved
+    spread[1:] += moved[:-1]
+    spread[:-1] += moved[1:]
+    return np.moveaxis(spread, 0, axis)
+
+
+def _along(votes: Floats, axis: int) -> Floats:
+    """Add up what lies on the same diagonal of a source axis and its target axis, fading with the distance."""
+    moved = np.moveaxis(votes, (axis, axis + 2), (0, 1))
+    before, behind = moved.copy(), moved.copy()
+    for i in range(1, len(moved)):
+        before[i, 1:] += np.float32(FADING) * before[i - 1, :-1]
+    for i in range(len(moved) - 2, -1, -1):
+        behind[i, :-1] += np.float32(FADING) * behind[i + 1, 1:]
+    return np.moveaxis(before + behind - moved, (0, 1), (axis, axis + 2))
+
+
+def votes_of_cells(votes: Floats, factor: int, grid: tuple[int, int, int, int]) -> Floats:
+    """Interpolate votes of tiles bilinearly, in both pictures, for cells.
 
     Args:
-        votes: From `vote`, ``(hs, ws, ht, wt)``.
-        cells: Source points ``(N, 2)`` (x, y) in cell coordinates.
+        votes: ``(Hs, Ws, Ht, Wt)``.
+        factor: Cells to a side of a tile.
+        grid: Rows and columns of the cells of both pictures.
 
     Returns:
-        ``(N, ht, wt)``.
+        ``(hs, ws, ht, wt)``.
     """
-    last = torch.tensor([votes.shape[1] - 1, votes.shape[0] - 1], device=cells.device)
-    inner = torch.minimum(cells.clamp(min=0), last)
-    return sample_rows(votes[None], inner, radius=0)[:, 0, 0]
+    for axis, cells in enumerate(grid):
+        places = between_tiles(cells, factor, votes.shape[axis])
+        low = places.astype(np.int64)
+        high = np.minimum(low + 1, votes.shape[axis] - 1)
+        part = (places - np.floor(places)).reshape(-1, *[1] * (3 - axis))
+        votes = votes.take(low, axis) * (1 - part) + votes.take(high, axis) * part
+    return votes
 
 
-def _spread(votes: Tensor, axis: int) -> Tensor:
-    """Weigh every value and its two neighbours along an axis by 2, 1, 1."""
-    moved = F.pad(votes.movedim(axis, 3), (1, 1))
-    return (moved[..., :-2] + 2 * moved[..., 1:-1] + moved[..., 2:]).movedim(3, axis)
-
-
-def _along(votes: Tensor, axis: int) -> Tensor:
-    """Add up what lies on the same diagonal of a source axis and its target axis, fading with the distance.
-
-    Rows are shifted until a diagonal is a column; then that is one matrix product.
-    """
-    moved = votes.movedim((axis, axis + 2), (2, 3)).flip(3)  # (_, _, n, m): now p + q is the same along a diagonal
-    (*others, n, m), width = moved.shape, moved.shape[2] + moved.shape[3] - 1
-    columns = F.pad(moved, (0, n)).flatten(2)[:, :, : n * width].reshape(*others, n, width)
-    steps = torch.arange(n, device=votes.device)
-    fading = FADING ** (steps[:, None] - steps).abs().float()
-    summed = F.pad((fading @ columns).flatten(2), (0, n))
-    return summed.reshape(*others, n, width + 1)[..., :m].flip(3).movedim((2, 3), (axis, axis + 2))
+def between_tiles(cells: int, factor: int, tiles: int) -> Floats:
+    """Return where the centres of cells are along an axis, in tiles, ``(cells,)``, inside the outermost centres."""
+    places = (np.arange(cells, dtype=np.float32) + np.float32(0.5)) / np.float32(factor) - np.float32(0.5)
+    inside: Floats = np.clip(places, 0, tiles - 1).astype(np.float32)
+    return inside

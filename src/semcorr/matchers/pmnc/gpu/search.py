@@ -14,9 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcorr.matchers.pmnc.scoring import ScoringFunction
-from semcorr.matchers.pmnc.search import CHUNK, Offsets, SearchOptions, best_pairs, initial_places
-from semcorr.matchers.pmnc.windows import cut_windows, pad_maps
+from semcorr.geometry import cell_centres
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
+from semcorr.matchers.pmnc.gpu.windows import cut_windows, pad_maps, sample_rows
+from semcorr.matchers.pmnc.search import Offsets, SearchOptions
+
+CHUNK = 8192
+"""Pairs gathered at once: 8192 windows of 2 × 625 float32 are 41 MB."""
 
 NEW = 6
 """Pairs for each cell of both pictures that are scored in a round at most; the first round takes all."""
@@ -104,3 +108,54 @@ def _listed(marked: Tensor, most: int) -> Tensor:
     """Return the first places that are marked, ``(most,)``, filled up with the length: `nonzero` of a known size."""
     counted = marked.cumsum(0, dtype=torch.int32)
     return torch.searchsorted(counted, torch.arange(1, most + 1, dtype=torch.int32, device=marked.device))
+
+
+def initial_places(filtered: Tensor, count: int) -> Tensor:
+    """List the ``count`` highest filtered correlations of every source cell and of every target cell.
+
+    Args:
+        filtered: Softly mutual-filtered map ``(B, hs, ws, ht, wt)``.
+        count: Candidates for each cell.
+
+    Returns:
+        Pairs of cells as ``p · Q + q``, ``(B, N)``, int64; what is among both is listed twice.
+    """
+    flat = filtered.flatten(3).flatten(1, 2)  # (B, P, Q)
+    sources, targets = flat.shape[1:]
+    q = flat.topk(min(count, targets), dim=2).indices  # (B, P, count)
+    p = flat.topk(min(count, sources), dim=1).indices  # (B, count, Q)
+    forward = q + torch.arange(sources, device=flat.device)[:, None] * targets
+    backward = p * targets + torch.arange(targets, device=flat.device)
+    return torch.cat([forward.flatten(1), backward.flatten(1)], dim=1)
+
+
+def best_pairs(scores: Tensor) -> Tensor:
+    """List the best correspondence of every source cell, then that of every target cell.
+
+    Args:
+        scores: ``(B, hs, ws, ht, wt)``; -inf where a pair was never scored.
+
+    Returns:
+        ``(B·(P+Q), 5)``, int64.
+    """
+    batch, hs, ws, ht, wt = scores.shape
+    flat = scores.reshape(batch, hs * ws, ht * wt)
+    forward, backward = flat.argmax(2), flat.argmax(1)  # (B, P), (B, Q)
+    p = torch.arange(hs * ws, device=scores.device).expand(batch, -1)
+    q = torch.arange(ht * wt, device=scores.device).expand(batch, -1)
+    source, target = torch.cat([p, backward], 1), torch.cat([forward, q], 1)  # (B, P+Q)
+    b = torch.arange(batch, device=scores.device)[:, None].expand_as(source)
+    return torch.stack([b, source // ws, source % ws, target // wt, target % wt], dim=2).flatten(0, 1)
+
+
+def exhaustive_search(maps: Tensor, scoring: ScoringFunction, dilation: int = 1, votes: Tensor | None = None) -> Tensor:
+    """Score every pair of cells: the oracle of the search, with the same kind of table."""
+    cells = cell_centres((maps.shape[2], maps.shape[3]), maps.device).flatten(0, 1)
+    tables = []
+    for one in maps:
+        parts = [
+            scoring.score_rows(sample_rows(one, part, scoring.radius, dilation), dilation)
+            for part in torch.split(cells, 64)
+        ]
+        tables.append(torch.cat(parts).reshape(one.shape[1:]))
+    return torch.stack(tables) if votes is None else torch.stack(tables) + votes
