@@ -95,7 +95,9 @@ def main() -> None:
     parser.add_argument("--rotations", type=int, default=1)
     parser.add_argument("--model", default="pmnc")
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--calibrate", action="store_true", help="print from which confidence on nine in ten are right")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="print from which confidence times visibility on nine in ten are right"
+    )
     arguments = parser.parse_args()
     categories: dict[str, list[Photo]] = {}
     for photo in load_photos(arguments.folder, arguments.photos):
@@ -124,13 +126,13 @@ def main() -> None:
 
 
 def calibrate(photos: Sequence[Photo], labels: Sequence[Annotation]) -> None:
-    """Print from which confidence on nine in ten labels are right, those for absent points counted as wrong."""
+    """Print from which confidence times visibility on nine in ten labels are right, those for absent points counted as wrong."""
     pairs = []
     for photo, annotation in zip(photos, labels, strict=True):
         for name, point in annotation.points.items():
             truth = photo.keypoints.get(name)
             right = bool(truth) and np.hypot(point.x - truth[0], point.y - truth[1]) <= 0.1 * max(photo.size)
-            pairs.append((point.confidence, right, bool(truth)))
+            pairs.append((point.confidence * point.visibility, right, bool(truth)))
     pairs.sort(reverse=True)
     confidence, right, there = np.array(pairs, dtype=float).T
     for name, keep in [("all points", np.ones(len(pairs), bool)), ("points that are there", there > 0)]:

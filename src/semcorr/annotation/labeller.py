@@ -110,7 +110,7 @@ class Labeller:
             if score < self.settings.min_confidence or seen < self.settings.min_visibility:
                 labels[name] = Point(0, 0, ABSENT, score, seen)
             else:
-                labels[name] = Point(x, y, SURE if score >= sure else UNSURE, score, seen)
+                labels[name] = Point(x, y, SURE if score * seen >= sure else UNSURE, score, seen)
         says = np.bincount(voted.winner, minlength=len(self.exemplars))
         return Annotation(
             loaded.target.picture,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -10,14 +9,16 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from semcorr.data.pairs import Box
 from semcorr.data.records import MAX_SIDE, Record, as_record, read_json, read_text
-from semcorr.errors import DataError, ImageError, need_extra
-from semcorr.image import RASTER_FORMATS, load_image
+from semcorr.errors import DataError, need_extra
+from semcorr.image import load_image
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+ENDINGS = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif"),
+    *(".tiff", ".ppm", ".pgm", ".jp2", ".avif", ".heic", ".heif"),
+)
 """Files of a folder that are taken for pictures, in small or capital letters."""
 
 Boxes = dict[str, list[Box]]
@@ -52,13 +53,7 @@ class Target:
             ImageError: If it cannot be read.
             FileNotFoundError: If it is gone.
         """
-        if isinstance(self.source, Path):
-            return load_image(self.source)
-        try:
-            with Image.open(io.BytesIO(self.source), formats=RASTER_FORMATS) as image:
-                return load_image(image)
-        except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise ImageError(f"{self.picture} holds no picture that can be read: {error}") from None
+        return load_image(self.source)
 
 
 @dataclass(frozen=True)

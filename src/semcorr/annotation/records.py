@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from semcorr.data.pairs import Box
-from semcorr.data.records import MissingPictureError, picture_size
 from semcorr.errors import DataError
 from semcorr.geometry import Size
+from semcorr.image import picture_size
 
 _SIDE = re.compile(r"(?i:left|right)|(?<![A-Za-z])[lrLR](?![A-Za-z])|(?<=[a-z])[LR]$|^[LR](?=[A-Z])")
 _SIDES = ("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("l", "r"), ("L", "R")
@@ -141,11 +141,13 @@ def find_picture(picture: str, beside: Path, images: Path | None = None) -> Path
 
 
 def with_size(annotation: Annotation, path: Path) -> Annotation:
-    """Return the annotation with the size that the picture at ``path`` has."""
-    try:
-        return replace(annotation, size=picture_size(path, annotation.picture))
-    except MissingPictureError:
-        raise DataError(f"picture {path} is missing") from None
+    """Return the annotation with the size that the picture at ``path`` has.
+
+    Raises:
+        ImageError: If it is no picture.
+        FileNotFoundError: If it is missing.
+    """
+    return replace(annotation, size=picture_size(path))
 
 
 def check_unique(annotations: Sequence[Annotation], title: str) -> None:

@@ -19,6 +19,8 @@ from semcorr.annotation.pictures import Pictures, Target, find_pictures
 from semcorr.annotation.records import Annotation, find_picture
 from semcorr.annotation.settings import Settings
 from semcorr.errors import DataError
+from semcorr.geometry import Size
+from semcorr.image import picture_size
 
 if TYPE_CHECKING:
     from semcorr.models.matcher import Matcher
@@ -119,10 +121,8 @@ def _named_alike(annotations: Sequence[Annotation], names: Sequence[str]) -> lis
     return renamed
 
 
-def _size(picture: str, files: dict[str, Path]) -> tuple[int, int] | None:
-    from semcorr.data.records import picture_size
-
-    return picture_size(files[picture], picture) if picture in files else None
+def _size(picture: str, files: dict[str, Path]) -> Size | None:
+    return picture_size(files[picture]) if picture in files else None
 
 
 def annotate(

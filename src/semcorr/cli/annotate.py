@@ -211,7 +211,7 @@ def _progress() -> Iterator[Callable[[int, int | None], None]]:
     """Show objects done, the rate, and the time left, on stderr, from the first one on."""
     from rich.progress import MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    from semcorr.cli.options import progress_bar
+    from semcorr.progress import progress_bar
 
     rate = TextColumn("{task.fields[rate]}")
     bars = progress_bar(MofNCompleteColumn(), rate, TimeRemainingColumn(elapsed_when_finished=True))

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+
 import typer
 
 from semcorr.errors import DataError
@@ -25,10 +26,10 @@ def evaluate_mp100(name: str, options: Options, shots: Sequence[int], out: Path 
         out: The folder for results.
     """
     import semcorr
-    from semcorr.cli.options import progress_bar
     from semcorr.data.formats.mp100 import load_mp100
     from semcorr.evaluation import mp100
     from semcorr.files import write_text
+    from semcorr.progress import progress_bar
 
     if options.root is None:
         raise DataError("--root is missing: the folder that holds mp-100")

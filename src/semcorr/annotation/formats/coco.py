@@ -44,7 +44,7 @@ def _annotation(record: Record, pictures: dict[str, Record], categories: dict[st
     points = {}
     for index, name in enumerate(names):
         x, y, v = record.numbers(f"keypoints[{name}]", values[3 * index : 3 * index + 3], 3)
-        v = record.whole(f"keypoints[{name}].v", int(v), ABSENT, SURE)
+        v = record.check_integer(f"keypoints[{name}].v", int(v), ABSENT, SURE)
         points[name] = Point(x, y, v) if v else Point(0, 0, ABSENT)
     size = picture.integer("height", 1, MAX_SIDE), picture.integer("width", 1, MAX_SIDE)
     annotation = Annotation(picture.text("file_name"), size, points, _box(record), category.text("name"))

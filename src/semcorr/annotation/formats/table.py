@@ -95,7 +95,7 @@ def _point(row: Record) -> Point:
     seen = 1.0 if math.isnan(visibility) else visibility
     if math.isnan(x) or math.isnan(y) or v == ABSENT:
         return Point(0, 0, ABSENT, score, seen)
-    return Point(x, y, SURE if math.isnan(v) else row.whole("v", int(v), ABSENT, SURE), score, seen)
+    return Point(x, y, SURE if math.isnan(v) else row.check_integer("v", int(v), ABSENT, SURE), score, seen)
 
 
 def _text(row: Record, name: str) -> str:

@@ -35,8 +35,8 @@ def read(path: Path, images: Path | None = None) -> list[Annotation]:
     path = path if path.is_dir() else path.parent
     header = as_record(_yaml(path / "data.yaml"), f"{path / 'data.yaml'}")
     shape = header.sequence("kpt_shape", 2)
-    count = header.whole("kpt_shape[0]", shape[0], 1, 10_000)
-    depth = header.whole("kpt_shape[1]", shape[1], 2, 3)
+    count = header.check_integer("kpt_shape[0]", shape[0], 1, 10_000)
+    depth = header.check_integer("kpt_shape[1]", shape[1], 2, 3)
     categories = _names(header, "names")
     files = sorted((path / "labels").rglob("*.txt"))
     if not files:
@@ -93,7 +93,7 @@ def _annotation(
     except ValueError:
         row.fail("values", "must be numbers")
     height, width = picture.size or (1, 1)
-    kind = row.whole("class", int(values[0]), 0, len(categories) - 1)
+    kind = row.check_integer("class", int(values[0]), 0, len(categories) - 1)
     names = [str(i) for i in range(1, count + 1)]
     if isinstance(listed := header.values.get("kpt_names"), dict) and isinstance(listed.get(kind), list):
         names = [str(name) for name in listed[kind]]
@@ -102,7 +102,7 @@ def _annotation(
     points = {}
     for i, name in enumerate(names):
         x, y, *rest = values[5 + i * depth : 5 + (i + 1) * depth]
-        v = row.whole("v", int(rest[0]), ABSENT, SURE) if rest else (SURE if x or y else ABSENT)
+        v = row.check_integer("v", int(rest[0]), ABSENT, SURE) if rest else (SURE if x or y else ABSENT)
         points[name] = Point(x * width, y * height, v) if v else Point(0, 0, ABSENT)
     cx, cy, w, h = values[1] * width, values[2] * height, values[3] * width, values[4] * height
     box = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
