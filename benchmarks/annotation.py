@@ -95,9 +95,7 @@ def main() -> None:
     parser.add_argument("--rotations", type=int, default=1)
     parser.add_argument("--model", default="pmnc")
     parser.add_argument("--weights", type=Path)
-    parser.add_argument(
-        "--calibrate", action="store_true", help="print from which confidence times visibility on nine in ten are right"
-    )
+    parser.add_argument("--calibrate", action="store_true", help="print the thresholds for `SURE_FROM`")
     arguments = parser.parse_args()
     categories: dict[str, list[Photo]] = {}
     for photo in load_photos(arguments.folder, arguments.photos):
@@ -126,7 +124,7 @@ def main() -> None:
 
 
 def calibrate(photos: Sequence[Photo], labels: Sequence[Annotation]) -> None:
-    """Print from which confidence times visibility on nine in ten labels are right, those for absent points counted as wrong."""
+    """Print from which confidence times visibility on nine in ten labels are right; those of absent points are wrong."""
     pairs = []
     for photo, annotation in zip(photos, labels, strict=True):
         for name, point in annotation.points.items():
