@@ -124,7 +124,7 @@ def main() -> None:
 
 
 def calibrate(photos: Sequence[Photo], labels: Sequence[Annotation]) -> None:
-    """Print from which confidence times visibility on nine in ten labels are right; those of absent points are wrong."""
+    """Print from which confidence times visibility on nine in ten labels are right, with absent points wrong."""
     pairs = []
     for photo, annotation in zip(photos, labels, strict=True):
         for name, point in annotation.points.items():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-POINTS = {"left_ear": (287.0, 25.0), "right_ear": (182.0, 54.0), "nose": (214.0, 157.0), "left_eye": (251.0, 110.0)}
+POINTS = {"left_eye": (316.0, 134.0), "right_eye": (173.0, 116.0), "nose": (265.0, 238.0), "left_ear": (355.0, 70.0)}
 """Landmarks of scikit-image's cat, in pixels."""
 
 

@@ -19,8 +19,8 @@ from semcorr.data.pairs import Photo
 from semcorr.errors import DataError
 from semcorr.evaluation import mp100
 
-NAMES = ("nose", "left_eye", "left_ear", "right_ear", "hidden")
-POINTS = np.array([(214, 157), (251, 110), (287, 25), (182, 54)], float)
+NAMES = ("nose", "left_eye", "left_ear", "right_eye", "hidden")
+POINTS = np.array([(265, 238), (316, 134), (355, 70), (173, 116)], float)
 
 
 def write_set(root: Path, cat: np.ndarray, count: int = 8) -> None:
@@ -121,7 +121,7 @@ def test_the_loader_names_what_is_wrong(cat: np.ndarray, tmp_path: Path) -> None
     write_set(tmp_path, cat, 3)
     assert [len(photos) for photos in load_mp100(tmp_path).values()] == [3]
     (photos,) = load_mp100(tmp_path).values()
-    assert list(photos[1].keypoints) == ["nose", "left_ear", "right_ear"]
+    assert list(photos[1].keypoints) == ["nose", "left_ear", "right_eye"]
     with pytest.raises(DataError, match="splits 1, 2, 3, 4, 5; got '6'"):
         load_mp100(tmp_path, "6")
     (tmp_path / "images" / "2.png").unlink()
