@@ -217,25 +217,21 @@ def test_nothing_is_written_over_without_being_asked(cats: Cats, tmp_path: Path)
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_file(make_cats, tmp_path: Path) -> None:
-    cats = make_cats(tmp_path, 40)
-    whole, parts = tmp_path / "whole.json", tmp_path / "parts.json"
-    begun = time.monotonic()
+    cats = make_cats(tmp_path, 3 * EVERY)
+    whole, parts, journal = (tmp_path / name for name in ("whole.json", "parts.json", "parts.json.progress"))
     assert start(cats.exemplar, cats.folder, "--out", whole).wait() == 0
-    took = time.monotonic() - begun
     draw = random.Random(0)
-    kept = 0
-    for _ in range(3):
+    for durable in (1, 1 + EVERY, 1 + 2 * EVERY):  # lines: nothing yet but the header, a third, two thirds
         process = start(cats.exemplar, cats.folder, "--out", parts)
-        time.sleep(took * draw.uniform(0.4, 0.9))
+        while not journal.exists() or journal.read_bytes().count(b"\n") < durable:
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.1))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        journal = tmp_path / "parts.json.progress"
-        lines = journal.read_bytes().count(b"\n") if journal.exists() else 0
-        assert lines >= kept  # nothing that was durable is lost
-        kept = lines
-        if parts.exists():
-            break
-    assert start(cats.exemplar, cats.folder, "--out", parts).wait() == 0 if not parts.exists() else True
+        assert not parts.exists()
+        assert journal.read_bytes().count(b"\n") >= durable
+    assert start(cats.exemplar, cats.folder, "--out", parts).wait() == 0
     assert parts.read_bytes() == whole.read_bytes()
     assert not journal.exists()
 

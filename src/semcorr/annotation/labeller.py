@@ -50,7 +50,7 @@ class Labeller:
     def __init__(self, model: Matcher, exemplars: Sequence[Exemplar], settings: Settings) -> None:
         self.model, self.exemplars, self.settings = model, exemplars, settings
         self.names = list(dict.fromkeys(name for one in exemplars for name in one.names))
-        self._encoded = [model.encode(one.image) for one in exemplars]
+        self._encoded = [self._encode(one.image) for one in exemplars]
         self._made_by = made_by(model.name)
 
     def label(self, targets: Iterable[Target]) -> Iterator[tuple[Target, Annotation]]:
@@ -68,17 +68,21 @@ class Labeller:
                 if loaded.image is not None:
                     yield loaded.image
 
-        for matches in self.model.match_all(self._encoded, images(), **self._options()):
+        for matches in self.model.match_all(self._encoded, images()):
             while waiting[0].image is None:
                 yield _failed(waiting.popleft())
             loaded = waiting.popleft()
             yield loaded.target, self._annotate(loaded, matches)
         yield from map(_failed, waiting)
 
-    def _options(self) -> dict[str, Any]:
-        if self.settings.rotations > 1 or self.settings.mirrored:
-            raise SemcorrError("this version's models do not try rotations; turn the pictures first")
-        return {}
+    def _encode(self, image: NDArray[np.uint8]) -> Any:
+        rotations, mirror = self.settings.rotations, self.settings.mirror
+        if rotations == 1 and not mirror:
+            return self.model.encode(image)
+        encode_turns = getattr(self.model, "encode_turns", None)
+        if encode_turns is None:
+            raise SemcorrError("this model does not try rotations; leave --rotations and --mirror out")
+        return encode_turns(image, rotations, mirror)
 
     def _load(self, target: Target) -> _Loaded:
         try:

@@ -25,7 +25,7 @@ class Settings:
         min_visibility: Below this probability that a point is in the picture, it gets no label.
         margin: By how much a box is enlarged before it is cropped, as a share of its sides.
         rotations: How many directions the exemplars are tried in; 1 for upright alone.
-        mirrored: Whether their mirror images are tried, too.
+        mirror: Whether their mirror images are tried, too.
         most_exemplars: With more exemplars than this, that many are used: the first, then confirmed ones evenly.
 
     Raises:
@@ -37,7 +37,7 @@ class Settings:
     min_visibility: float = 0.0
     margin: float = 0.25
     rotations: int = 1
-    mirrored: bool = False
+    mirror: bool = False
     most_exemplars: int = 8
 
     def __post_init__(self) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semcorr.cli.options import Device, ModelName, WeightsFile
+from semcorr.annotation.settings import Settings
+from semcorr.cli.options import Device, ModelName, WeightsFile, with_options
 from semcorr.errors import DataError, SemcorrError, need_extra
 
 if TYPE_CHECKING:
@@ -18,12 +19,28 @@ if TYPE_CHECKING:
     from semcorr.annotation.pictures import Target
     from semcorr.annotation.records import Annotation
     from semcorr.annotation.run import Engine
-    from semcorr.annotation.settings import Settings
 
 _LISTED = 20
 """Unreadable pictures that are named on the screen; the output has all of them."""
 
 
+OPTIONS: dict[str, Any] = {
+    "sure": typer.Option(
+        help="From this confidence times visibility on, v = 2. Default: so that nine in ten of these are right."
+    ),
+    "min_confidence": typer.Option(help="Below this confidence, a point gets no label."),
+    "min_visibility": typer.Option(
+        help="Below this probability that the point is in the picture, it gets no label.",
+    ),
+    "margin": typer.Option(help="By how much a box is enlarged before it is cropped, as a share of its sides."),
+    "rotations": typer.Option(help="How many directions to try the exemplars in; 12 for objects that lie anyhow."),
+    "mirror": typer.Option("--mirror", help="Try their mirror images, too."),
+    "most_exemplars": typer.Option("--exemplars", help="Use at most this many exemplars."),
+}
+"""How each field of `semcorr.annotation.settings.Settings` is offered on the command line."""
+
+
+@with_options(Settings, OPTIONS)
 def annotate(
     inputs: Annotated[
         list[Path],
@@ -79,27 +96,18 @@ def annotate(
     report: Annotated[
         Path | None, typer.Option(help="Write a page of all pictures, the least certain first (.html).")
     ] = None,
-    sure: Annotated[
-        float | None, typer.Option(help="From this confidence on, v = 2. By default nine in ten of these are right.")
-    ] = None,
-    min_confidence: Annotated[float, typer.Option(help="Below it, a point gets no label.")] = 0.3,
-    min_visibility: Annotated[
-        float, typer.Option(help="Below this probability that the point is in the picture, it gets no label.")
-    ] = 0.0,
-    margin: Annotated[float, typer.Option(help="By how much a box is enlarged, as a share of its sides.")] = 0.25,
-    rotations: Annotated[int, typer.Option(help="How many directions to try the exemplars in.")] = 1,
-    mirrored: Annotated[bool, typer.Option("--mirrored", help="Try their mirror images, too.")] = False,
-    exemplars: Annotated[int, typer.Option(help="Use at most this many exemplars.")] = 8,
     model: ModelName = None,
     weights: WeightsFile = None,
     device: Device = "cpu",
     engine: Annotated[
-        str, typer.Option(help="What distributes the work; ray needs pip install 'semcorr[ray]'.", metavar="local|ray")
+        str,
+        typer.Option(help="What distributes the work; ray needs pip install 'semcorr\\[ray]'.", metavar="local|ray"),
     ] = "local",
     workers: Annotated[int | None, typer.Option(help="With --engine ray: how many workers.")] = None,
     address: Annotated[str | None, typer.Option(help="With --engine ray: the cluster's address; else local.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, ignoring an interrupted run.")] = False,
+    options: Settings = Settings(),
 ) -> None:
     """Label many pictures like a few labelled ones: the same points, the same names.
 
@@ -109,11 +117,9 @@ def annotate(
     from semcorr.annotation.pictures import find_pictures
     from semcorr.annotation.report import write_report
     from semcorr.annotation.run import plan, read_confirmed, run
-    from semcorr.annotation.settings import Settings
 
     if report is not None:
         _check_report(report, overwrite)
-    settings = Settings(sure, min_confidence, min_visibility, margin, rotations, mirrored, exemplars)
     formats = output_format or []
     if len(formats) > len(out):
         raise SemcorrError(f"--format is given {len(formats)} times, --out {len(out)} times; give one for each")
@@ -121,7 +127,7 @@ def annotate(
     sources = _exemplars(inputs[:-1], exemplar, point or [], images, category)
     pictures = find_pictures(inputs[-1], pattern or [], None, boxes)
     known = [] if confirmed is None else read_confirmed(confirmed, pictures.root, predicted)
-    job = plan(sources, pictures, settings, known)
+    job = plan(sources, pictures, options, known)
     read = [path for path in (*inputs, exemplar, confirmed, predicted, boxes) if path is not None]
     with _progress() as tell:
         annotations = run(
