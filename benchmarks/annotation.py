@@ -6,6 +6,7 @@ would choose them. A label is right within a tenth of the photograph's longer si
 lacks is wrong.
 
     python benchmarks/annotation.py FOLDER --photos test --exemplars 1,3,5 --draws 3
+    python benchmarks/annotation.py FOLDER --photos test --exemplars 1 --correct 10
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import semcorr
-from semcorr.annotation.exemplars import prepare
+from semcorr.annotation.exemplars import choose, prepare
 from semcorr.annotation.labeller import Labeller
 from semcorr.annotation.pictures import Target
 from semcorr.annotation.records import Annotation, Point
@@ -96,6 +97,7 @@ def main() -> None:
     parser.add_argument("--model", default="pmnc")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--calibrate", action="store_true", help="print the thresholds for `SURE_FROM`")
+    parser.add_argument("--correct", type=int, help="correct so many of the least certain, and label the others again")
     arguments = parser.parse_args()
     categories: dict[str, list[Photo]] = {}
     for photo in load_photos(arguments.folder, arguments.photos):
@@ -105,6 +107,9 @@ def main() -> None:
     counts = [int(count) for count in arguments.exemplars.split(",")]
     free = Settings(min_confidence=0) if arguments.calibrate else Settings()
     free = Settings(**{**free.__dict__, "rotations": arguments.rotations})
+    if arguments.correct:
+        correct(model, categories, counts[0], arguments.correct, free)
+        return
     for count in counts:
         rows, photos, labels, begun = [], [], [], time.perf_counter()
         for draw in range(arguments.draws):
@@ -121,6 +126,27 @@ def main() -> None:
         print(f"| {count} | " + " | ".join(f"{value:.4g}" for value in rows[0].values()) + " |", flush=True)
         if arguments.calibrate:
             calibrate(photos, labels)
+
+
+def correct(
+    model: semcorr.Matcher, categories: dict[str, list[Photo]], count: int, most: int, settings: Settings
+) -> None:
+    """Label, correct the least certain photographs of each category, and label all others again."""
+    before, after, rest = [], [], []
+    for members in categories.values():
+        chosen = draw_exemplars(members, count, seed=0)
+        first = label(model, members, chosen, settings)
+        others = sorted((i for i in range(len(members)) if i not in chosen), key=lambda i: first[i].score)
+        worst = choose(count + most, count, settings.most_exemplars)
+        second = label(model, members, [[*chosen, *others[:most]][i] for i in worst], settings)
+        kept = others[most:]
+        rest += [members[i] for i in kept]
+        before += [first[i] for i in kept]
+        after += [second[i] for i in kept]
+    rows = {"before": measure(rest, before), f"{most} corrected": measure(rest, after)}
+    print("| | " + " | ".join(rows["before"]) + " |\n|---|" + "---|" * len(rows["before"]))
+    for name, row in rows.items():
+        print(f"| {name} | " + " | ".join(f"{value:.4g}" for value in row.values()) + " |")
 
 
 def calibrate(photos: Sequence[Photo], labels: Sequence[Annotation]) -> None:

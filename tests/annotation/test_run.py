@@ -56,7 +56,8 @@ def check(annotations: list[Annotation], cats: Cats) -> None:
 def test_points_go_where_they_are(cats: Cats, model: semcorr.Matcher) -> None:
     annotations = list(semcorr.annotate(cats.exemplar, cats.folder, model=model))
     assert [one.picture for one in annotations] == ["broken.jpg", *cats.truth]
-    assert "holds no picture" in annotations[0].error
+    assert "broken.jpg" in annotations[0].error
+    assert str(cats.folder) not in annotations[0].error
     check(annotations[1:], cats)
     assert all(one.size == (280, 380) and one.exemplar == "exemplar.png" for one in annotations[1:])
     assert np.mean([point.v == SURE for one in annotations[1:] for point in one.points.values()]) > 0.5
@@ -64,7 +65,7 @@ def test_points_go_where_they_are(cats: Cats, model: semcorr.Matcher) -> None:
 
 def test_several_exemplars_answer_together(cats: Cats, model: semcorr.Matcher) -> None:
     """An exemplar whose points are all wrong is outvoted by two."""
-    wrong = {name: (x + 60, y + 90) for name, (x, y) in cats.truth["cat00.png"].items()}
+    wrong = {name: (x - 50, y - 50) for name, (x, y) in cats.truth["cat00.png"].items()}
     files = [cats.exemplar]
     for i, points in enumerate([wrong, cats.truth["cat01.png"]]):
         files.append(cats.folder / f"exemplar{i}.json")
@@ -102,6 +103,20 @@ def test_the_command_writes_what_python_yields(cats: Cats, model: semcorr.Matche
         assert read_labels(tmp_path / file) == expected
     assert "broken.jpg" in json.loads((tmp_path / "a.json").read_text())["info"]["unreadable"]
     assert not list(tmp_path.glob("*.progress*"))
+
+
+def test_what_a_format_cannot_hold_is_said_before_the_work(cats: Cats, tmp_path: Path) -> None:
+    (cats.folder / "a" / "b").mkdir(parents=True)
+    (cats.folder / "cat00.png").rename(cats.folder / "a" / "b" / "cat00.png")
+    code, said = command(cats.exemplar, cats.folder, "--out", tmp_path / "CollectedData_me.csv")
+    assert code != 0
+    assert "one folder per video" in said
+    detections = tmp_path / "boxes.json"
+    detections.write_text(json.dumps([{"file_name": "cat01.png", "bbox": [1, 2, 50 + i, 60]} for i in range(2)]))
+    code, said = command(cats.exemplar, cats.folder, "--out", tmp_path / "out.tps", "--boxes", detections)
+    assert code != 0
+    assert "TPS holds one object per picture" in said
+    assert not list(tmp_path.glob("*.progress"))
 
 
 def test_an_exemplar_among_the_pictures_keeps_its_labels(cats: Cats, model: semcorr.Matcher) -> None:
@@ -142,7 +157,7 @@ def test_corrections_in_a_format_without_marks(cats: Cats, tmp_path: Path) -> No
     assert code == 0, said
     confirmed = [one for one in read_labels(out) if one.confirmed]
     assert [one.picture for one in confirmed] == [row[0]]
-    assert (confirmed[0].points["left_ear"].x, confirmed[0].points["left_ear"].y) == (33.25, 44.5)
+    assert (confirmed[0].points["left_eye"].x, confirmed[0].points["left_eye"].y) == (33.25, 44.5)
 
 
 def test_boxes_are_labelled_one_by_one(cats: Cats, tmp_path: Path, model: semcorr.Matcher) -> None:
@@ -191,7 +206,7 @@ def test_lists_patterns_and_coco_files_name_pictures(cats: Cats, tmp_path: Path)
     file.write_text(coco("cat02.png", (280, 380), POINTS))
     (target,) = find_pictures(file, images=cats.folder)
     assert (target.picture, target.source) == ("cat02.png", cats.folder / "cat02.png")
-    assert target.box == (182.0, 25.0, 287.0, 157.0)
+    assert target.box == (173.0, 70.0, 355.0, 238.0)
     with pytest.raises(DataError, match="matches nothing"):
         find_pictures(cats.folder, ["nothing"])
 

@@ -93,7 +93,7 @@ def test_points_are_paired_by_name_and_measured_by_the_box() -> None:
     crop = mp100.Crop(np.zeros((256, 256, 3), np.uint8), (-12.5, -37.5), 2.048)
 
     def answer(points: list[tuple[float, float]]) -> Evidence:
-        placed = ([*np.array(points), 12.5, 37.5]) * 2.048
+        placed = (np.array(points) - crop.corner) * crop.scale
         return Evidence(placed, np.ones(len(points)), np.ones(len(points)), 1.0)
 
     answers = {(0, 2): answer([(0, 0), (50, 30), (80, 30)]), (1, 2): answer([(80, 30), (50, 30)])}

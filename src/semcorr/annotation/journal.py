@@ -10,7 +10,7 @@ import errno
 import json
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -114,21 +114,17 @@ class Journal:
                 self._file.close()
 
 
-class _explained:
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     """Turn a disk's errors into one line that says what to do."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, OSError):
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            reason = "the disk is full" if full else error.strerror or str(error)
-            raise SemcorrError(
-                f"{self.path} cannot be written: {reason}; make room and repeat the command to go on where it stopped"
-            ) from error
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        reason = "the disk is full" if full else error.strerror or str(error)
+        raise SemcorrError(
+            f"{path} cannot be written: {reason}; make room and repeat the command to go on where it stopped"
+        ) from error
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semcorr.annotation.formats import FORMATS, find_format, format_for_writing
-from semcorr.annotation.records import Annotation
+from semcorr.annotation.records import Annotation, Point
 from semcorr.errors import DataError
 from semcorr.files import write_bytes
 
@@ -64,6 +64,23 @@ def check_outputs(outputs: Sequence[Output], inputs: Sequence[Path], overwrite: 
         folder = output.path.parent
         if not folder.is_dir():
             raise DataError(f"{folder} is no folder; create it, or choose another --out")
+
+
+def check_formats(outputs: Sequence[Output], pictures: Sequence[str], images: Path | None) -> None:
+    """Refuse what a format cannot hold, such as two objects of a picture, before any work is done.
+
+    Args:
+        outputs: What will be written.
+        pictures: The picture of each target.
+        images: The folder of the pictures.
+
+    Raises:
+        DataError: If so.
+        SemcorrError: If a package is missing that a format is written with.
+    """
+    likely = [Annotation(picture, (1, 1), {"point": Point(0.5, 0.5)}) for picture in pictures]
+    for output in outputs:
+        FORMATS[output.name].render(likely, output.path, images)
 
 
 def write_outputs(

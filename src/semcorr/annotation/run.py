@@ -14,7 +14,7 @@ from semcorr.annotation.exemplars import Exemplar, choose, prepare, read_exempla
 from semcorr.annotation.formats import read_labels
 from semcorr.annotation.journal import Journal
 from semcorr.annotation.labeller import Labeller
-from semcorr.annotation.outputs import Output, check_outputs, write_outputs
+from semcorr.annotation.outputs import Output, check_formats, check_outputs, write_outputs
 from semcorr.annotation.pictures import Pictures, Target, find_pictures
 from semcorr.annotation.records import Annotation, find_picture
 from semcorr.annotation.settings import Settings
@@ -233,6 +233,7 @@ def run(
     path = outputs[0].path.with_name(f"{outputs[0].path.name}.progress")
     sources = [*inputs, *(file for _, file in job.pictures.files)]
     check_outputs(outputs, sources, overwrite, goes_on=path.exists() and not fresh)
+    check_formats(outputs, [] if job.pictures.shards else [one.picture for one in job.pictures], job.pictures.root)
     order: dict[str, str] = {}  # key of each target to its picture
 
     def unfinished() -> Iterator[Target]:

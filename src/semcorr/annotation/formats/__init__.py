@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from semcorr.annotation.records import Annotation
 from semcorr.data.records import read_text
-from semcorr.errors import DataError, did_you_mean
+from semcorr.errors import DataError, did_you_mean, need_extra
 
 
 class Format(NamedTuple):
@@ -24,11 +24,13 @@ class Format(NamedTuple):
         title: What people call it.
         module: Its module in this package.
         ending: What its files end in; empty for a folder.
+        needs: Packages of the extra ``annotate`` that it is written or read with.
     """
 
     title: str
     module: str
     ending: str
+    needs: tuple[str, ...] = ()
 
     @property
     def read(self) -> Callable[[Path, Path | None], list[Annotation]]:
@@ -43,17 +45,18 @@ class Format(NamedTuple):
         return function
 
     def _load(self, name: str) -> Any:
+        need_extra("annotate", *self.needs)
         return getattr(import_module(f"{__name__}.{self.module}"), name)
 
 
 FORMATS = {
     "coco": Format("COCO keypoints", "coco", ".json"),
     "csv": Format("table, one row per point", "table", ".csv"),
-    "parquet": Format("the same table as Parquet", "parquet", ".parquet"),
-    "deeplabcut": Format("DeepLabCut, CSV and HDF5", "deeplabcut", ".csv"),
+    "parquet": Format("the same table as Parquet", "parquet", ".parquet", ("pyarrow",)),
+    "deeplabcut": Format("DeepLabCut, CSV and HDF5", "deeplabcut", ".csv", ("pandas", "tables")),
     "lightning-pose": Format("Lightning Pose CSV", "lightning_pose", ".csv"),
     "tps": Format("TPS of tpsDig", "tps", ".tps"),
-    "yolo": Format("Ultralytics YOLO pose", "yolo", ""),
+    "yolo": Format("Ultralytics YOLO pose", "yolo", "", ("yaml",)),
     "labelme": Format("Labelme and X-AnyLabeling", "labelme", ""),
     "label-studio": Format("Label Studio tasks", "label_studio", ".json"),
     "json": Format("semcorr's photographs with named keypoints", "plain", ".json"),

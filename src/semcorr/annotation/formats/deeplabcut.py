@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from semcorr.annotation.records import ABSENT, SURE, UNSURE, Annotation, Point, check_unique, names_of
 from semcorr.data.records import read_text
-from semcorr.errors import DataError, need_extra
+from semcorr.errors import DataError
 
 _LIMIT = 1e6
 """No coordinate is larger, in pixels."""
@@ -133,7 +133,6 @@ def _index(picture: str, path: Path, images: Path | None) -> tuple[str, str, str
 
 
 def _hdf(indices: list[tuple[str, str, str]], values: list[list[float]], names: list[str], scorer: str) -> bytes:
-    need_extra("annotate", "pandas", "tables")
     import pandas as pd
 
     columns = pd.MultiIndex.from_product([[scorer], names, ["x", "y"]], names=["scorer", "bodyparts", "coords"])

@@ -10,7 +10,7 @@ from typing import Any
 from semcorr.annotation.formats.table import COLUMNS, NUMBERS, from_rows, to_rows
 from semcorr.annotation.records import Annotation
 from semcorr.data.records import Record, shorten
-from semcorr.errors import DataError, need_extra
+from semcorr.errors import DataError
 
 _MOST_ROWS = 20_000_000
 
@@ -45,7 +45,6 @@ def render(annotations: Sequence[Annotation], path: Path, images: Path | None = 
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    need_extra("annotate", "pyarrow")
     import pyarrow
     import pyarrow.parquet
 

@@ -24,7 +24,7 @@ from semcorr.annotation.records import (
 )
 from semcorr.data.pairs import Box
 from semcorr.data.records import Record, as_record, read_text, shorten
-from semcorr.errors import DataError, need_extra
+from semcorr.errors import DataError
 from semcorr.geometry import Size
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -53,7 +53,6 @@ def read(path: Path, images: Path | None = None) -> list[Annotation]:
 
 
 def _yaml(path: Path) -> object:
-    need_extra("annotate", "yaml")
     import yaml
 
     text = read_text(path)
