@@ -22,10 +22,8 @@ def search_plainly(
     """Return the table ``(B, hs, ws, ht, wt)`` of maps ``(B, 2, hs, ws, ht, wt)``."""
     rows = range(len(maps))
     begins, added = ([None] * len(maps) if each is None else each.numpy() for each in (initial, votes))
-    found = [
-        search(maps[row].numpy(), function.arrays(), options or SearchOptions(), dilation, begins[row], added[row])
-        for row in rows
-    ]
+    parameters, options = function.arrays(), options or SearchOptions()
+    found = [search(maps[row].numpy(), parameters, options, dilation, begins[row], added[row]) for row in rows]
     return torch.stack([torch.from_numpy(one.table()) for one in found])
 
 

@@ -1,5 +1,6 @@
-"""The documentation names only what exists: modules, files, links, commands and their options."""
+"""Documentation and scripts name only what exists: modules, files, links, commands and their options."""
 
+import ast
 import re
 import shlex
 from importlib import import_module
@@ -14,8 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks/README.md", ROOT / "NOTICE"])
 FOLDERS = "src|tests|docs|configs|scripts|benchmarks|examples"
 PLACEHOLDERS = ("yours",)  # in CONTRIBUTING, for a file that is to be written
+SCRIPTS = sorted(path for folder in ("benchmarks", "scripts", "examples") for path in (ROOT / folder).glob("*.py"))
 
-pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def resolves(name: str) -> bool:
@@ -68,17 +70,20 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@every_page
 def test_modules_and_names(page):
     names = set(re.findall(r"\bsemcorr(?:\.[A-Za-z_]\w*)+", page.read_text(encoding="utf-8")))
     assert [name for name in sorted(names) if not resolves(name)] == []
 
 
+@every_page
 def test_files(page):
     named = re.findall(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./-]*\w", page.read_text(encoding="utf-8"))
     wanted = {name for name in named if not any(word in name for word in PLACEHOLDERS)}
     assert [name for name in sorted(wanted) if not (ROOT / name).exists()] == []
 
 
+@every_page
 def test_links(page):
     broken = []
     for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
@@ -91,12 +96,14 @@ def test_links(page):
     assert broken == []
 
 
+@every_page
 def test_commands_parse(page):
     for words in shell_lines(page.read_text(encoding="utf-8"), "semcorr"):
         command, rest = find_command(words[1:])
         command.make_context(" ".join(words), list(rest))  # raises UsageError for what it does not take
 
 
+@every_page
 def test_options_of_commands_in_the_text_exist(page):
     for code in inline(page.read_text(encoding="utf-8")):
         if not code.startswith("semcorr "):
@@ -109,6 +116,7 @@ def test_options_of_commands_in_the_text_exist(page):
         assert not hasattr(command, "commands") or not rest or rest[0].startswith("-"), code
 
 
+@every_page
 def test_options_of_scripts_exist(page):
     text = page.read_text(encoding="utf-8")
     for words in [*shell_lines(text, "python"), *(code.split() for code in inline(text) if code.startswith("python "))]:
@@ -118,6 +126,15 @@ def test_options_of_scripts_exist(page):
         assert [word for word in words if word.startswith("--") and f'"{word}"' not in source] == [], " ".join(words)
 
 
+@every_page
 def test_python_examples_compile(page):
     for block in blocks(page.read_text(encoding="utf-8"), "python"):
         compile(block, str(page), "exec")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.relative_to(ROOT)))
+def test_scripts_import_what_exists(script):
+    tree = ast.walk(ast.parse(script.read_text(encoding="utf-8")))
+    froms = [node for node in tree if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("semcorr")]
+    names = [f"{node.module}.{alias.name}" for node in froms for alias in node.names]
+    assert [name for name in names if not resolves(name)] == []

@@ -62,7 +62,7 @@ def need_extra(extra: str, *modules: str) -> None:
     Called before work begins, so that nothing is computed in vain.
 
     Args:
-        extra: The extra of this package that brings them, such as ``"data"``.
+        extra: The extra of this package that brings them, such as ``"data"``; empty for this package's own needs.
         modules: Names under which the packages are imported.
 
     Raises:
@@ -71,9 +71,8 @@ def need_extra(extra: str, *modules: str) -> None:
     missing = [name for name in modules if not _is_installed(name)]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
-        raise SemcorrError(
-            f"this needs {' and '.join(missing)}, which {verb} not installed: pip install 'semcorr[{extra}]'"
-        )
+        package = f"semcorr[{extra}]" if extra else "semcorr"
+        raise SemcorrError(f"this needs {' and '.join(missing)}, which {verb} not installed: pip install '{package}'")
 
 
 def _is_installed(module: str) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a single letter would be a Windows drive
 
 
 @contextmanager
@@ -38,8 +41,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically; see `replacing`."""
-    write_bytes(path, text.encode())
+    """Write a UTF-8 text file atomically; see `replacing`. What UTF-8 cannot hold is written as an escape."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def sha256_of(path: Path) -> str:
@@ -58,3 +61,39 @@ def one_line(error: BaseException, limit: int = 200) -> str:
     ('first', 'KeyError')
     """
     return (str(error).strip() or type(error).__name__).splitlines()[0][:limit]
+
+
+def local_path(path: Path | str) -> Path:
+    """Return a path in which ``~`` is the home folder.
+
+    Raises:
+        ValueError: If it is an address, such as ``https://…`` or ``s3://…``: those are not read.
+    """
+    text = os.fspath(path)
+    if _ADDRESS.match(text) and not os.path.lexists(text):
+        address = text if "://" in text else text.replace(":/", "://", 1)  # `Path` joins slashes
+        raise ValueError(f"{address} is an address, not a local path: download the file first")
+    if text.startswith("~") and not os.path.lexists(text):
+        with suppress(RuntimeError):  # nobody of that name
+            return Path(text).expanduser()
+    return Path(text)
+
+
+def check_not_input(output: Path, *inputs: Path | str | None) -> None:
+    """Refuse to write over an input.
+
+    Raises:
+        ValueError: If ``output`` is the same file as one of the inputs, by whatever path or link.
+    """
+    for path in inputs:
+        if path is not None and output.exists() and Path(path).exists() and output.samefile(path):
+            raise ValueError(f"{output} is an input and would be overwritten: choose another output file")
+
+
+def unused_path(path: Path) -> Path:
+    """Return a path where nothing exists: this one, or with ``-2``, ``-3`` … before the suffix."""
+    number, free = 1, path
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_stem(f"{path.stem}-{number}")
+    return free

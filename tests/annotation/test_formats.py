@@ -164,6 +164,14 @@ def test_deeplabcut_of_one_and_of_three_index_columns_and_of_several_animals(tmp
     assert [back.points for back in read_labels(many)] == [{"nose": Point(1, 2)}, {"nose": Point(3, 4)}]
 
 
+def test_a_table_of_a_spreadsheet_with_decimal_commas(tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text("picture;point;x;y;v\na.png;nose;12,25;30,5;1\na.png;tail;;;0\n", encoding="utf-8-sig")
+    (one,) = read_labels(file)
+    assert one.points == {"nose": Point(12.25, 30.5, UNSURE), "tail": Point(0, 0, ABSENT)}
+    assert one.confirmed
+
+
 def test_hdf5_is_never_opened(tmp_path: Path) -> None:
     (tmp_path / "CollectedData_me.h5").write_bytes(b"a pickle may be in here")
     with pytest.raises(DataError, match="may run programs"):

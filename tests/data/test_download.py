@@ -442,7 +442,7 @@ class TestFullDisk:
     def test_while_downloading(self, server, tmp_path):
         said = self.run(500_000, tmp_path, server, "data.bin", CONTENT)
         assert said.startswith("StorageError not enough space for ")
-        assert "it goes on after 500000 bytes" in said
+        assert "the download resumes after 500000 bytes" in said
         assert said.count("\n") == 1
         assert not (tmp_path / "data.bin").exists()
         server.asked.clear()

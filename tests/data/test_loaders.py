@@ -247,7 +247,7 @@ MALFORMED = [
     ("pf-pascal", PASCAL, lambda rows: rows[1].update(XA="", YA="", XB="", YB=""), "field 'XA'"),
     ("pf-pascal", PASCAL, lambda rows: rows[1].update({"class": "21"}), "field 'class'"),
     ("pf-pascal", PASCAL, lambda rows: rows[1].update({"class": "cat"}), "field 'class'"),
-    ("ap-10k", AP10K, lambda c: c["annotations"][1].pop("keypoints"), "field 'keypoints' is missing"),
+    ("ap-10k", AP10K, lambda c: c["annotations"][1].update(keypoints="none"), "field 'keypoints' must be a list"),
     ("ap-10k", AP10K, lambda c: c["annotations"][1]["keypoints"].pop(), "field 'keypoints' must have 12 entries"),
     ("ap-10k", AP10K, lambda c: c["annotations"][1]["keypoints"].__setitem__(0, None), "field 'keypoints[left_eye]'"),
     ("ap-10k", AP10K, lambda c: c["annotations"][1].update(category_id=99), "field 'category_id'"),

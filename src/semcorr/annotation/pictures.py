@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from semcorr.data.pairs import Box
 from semcorr.data.records import MAX_SIDE, Record, as_record, read_json, read_text
 from semcorr.errors import DataError, need_extra
+from semcorr.geometry import Size
 from semcorr.image import load_image
 
 ENDINGS = (
@@ -139,26 +140,21 @@ def _from_coco(path: Path) -> tuple[list[str], dict[str, str], Boxes]:
     root = as_record(content, f"{path}")
     pictures = [as_record(value, f"{path} images[{i}]") for i, value in enumerate(root.sequence("images"))]
     ids = {repr(picture.value("id")): PurePosixPath(picture.text("file_name")).as_posix() for picture in pictures}
-    sizes = {
-        repr(picture.value("id")): (picture.integer("height", 1, MAX_SIDE), picture.integer("width", 1, MAX_SIDE))
-        for picture in pictures
-        if "height" in picture.values
-    }
+    sizes = {repr(picture.value("id")): picture.size() for picture in pictures}
     boxes: Boxes = {}
     for i, value in enumerate(root.sequence("annotations") if "annotations" in root.values else []):
         record = as_record(value, f"{path} annotations[{i}]")
         key = repr(record.value("image_id"))
         if key not in ids:
             record.fail("image_id", "refers to an image that does not exist")
-        if record.values.get("bbox") is not None and not record.values.get("iscrowd"):
-            boxes.setdefault(ids[key], []).append(_box(record, sizes.get(key)))
+        box = _box(record, sizes.get(key))
+        if box is not None and not record.values.get("iscrowd"):
+            boxes.setdefault(ids[key], []).append(box)
     return list(ids.values()), ids, boxes
 
 
-def _box(record: Record, size: tuple[int, int] | None) -> Box:
-    left, top, width, height = record.numbers("bbox", record.value("bbox"), 4)
-    corners = [left, top, left + width, top + height]
-    return record.box("bbox", corners, size or (MAX_SIDE, MAX_SIDE))
+def _box(record: Record, size: Size | None) -> Box | None:
+    return record.box("bbox", size or (MAX_SIDE, MAX_SIDE), as_width_and_height=True)
 
 
 def _detections(path: Path, ids: dict[str, str]) -> Boxes:
@@ -175,7 +171,8 @@ def _detections(path: Path, ids: dict[str, str]) -> Boxes:
             name = ids.get(key, "")
             if not name:
                 record.fail("image_id", "is of no image; give the COCO file as pictures, or entries with file_name")
-        boxes.setdefault(name, []).append(_box(record, None))
+        if (box := _box(record, None)) is not None:
+            boxes.setdefault(name, []).append(box)
     return boxes
 
 

@@ -185,7 +185,10 @@ def exemplar_from_points(path: Path, texts: Sequence[str]) -> tuple[Annotation, 
             raise DataError(f"point {text!r}: give a name and a place, as in nose:120,85")
         if name.strip() in points:
             raise DataError(f"point {name.strip()!r} is given twice")
-        points[name.strip()] = Point(*parse_point(place))
+        xy = parse_point(place).xy
+        if xy is None:
+            raise DataError(f"point {text!r}: give a place, as in nose:120,85")
+        points[name.strip()] = Point(*xy)
     if not points:
         raise DataError("give the exemplar's points, as in --point nose:120,85")
     return Annotation(path.name, None, points, confirmed=True), path

@@ -10,6 +10,7 @@ import typer
 
 from semcorr.cli.options import with_options
 from semcorr.errors import SemcorrError, one_of
+from semcorr.files import write_text
 
 if TYPE_CHECKING:
     from semcorr.profiling.case import Case
@@ -66,7 +67,10 @@ def benchmark(options: Options) -> None:
     Each measurement runs in a separate process. Windows of another radius than the model's own are cropped, or padded
     with zeros: they tell what a window costs, not how well it matches.
     """
+    import torch
+
     from semcorr.profiling.case import Settings
+    from semcorr.profiling.machine import command_line
     from semcorr.profiling.plan import FIGURES, Benchmark, plan
     from semcorr.profiling.table import plot, to_markdown
 
@@ -89,8 +93,10 @@ def benchmark(options: Options) -> None:
     out = options.out
     run = Benchmark(out / "benchmark.json", settings, options.limit, lambda line: typer.echo(line, err=True))
     rows = run.run(cases, figures, options.fresh)
-    text = to_markdown(rows, run.about(), replace(cases[0], method="pmnc", radius=2))
-    (out / "benchmark.md").write_text(text, encoding="utf-8")
+    command = command_line("semcorr benchmark", options, ("out", "fresh"))
+    about = f"{run.about()} torch {torch.__version__}; `{command}`"
+    text = to_markdown(rows, about, replace(cases[0], method="pmnc", radius=2))
+    write_text(out / "benchmark.md", text)
     plot(rows, out / "benchmark.svg")
     typer.echo(text, nl=False)
     typer.echo(f"wrote {out / 'benchmark.md'}, {run.path}, {out / 'benchmark.svg'}", err=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from semcorr.cli import mp100
-from semcorr.cli.options import ModelName, with_options
+from semcorr.cli.options import LOADING, ModelName, with_options
 from semcorr.errors import DataError, need_extra
 from semcorr.evaluation.options import Options
 
@@ -42,17 +42,11 @@ OPTIONS: dict[str, Any] = {
         help="Measure distances in native pixels, or after squashing both pictures to a square. Default: as is usual.",
     ),
     "alphas": typer.Option("--alpha", help="A threshold α; may be repeated. Default: 0.1, 0.05, 0.03, 0.01."),
-    "backbone": typer.Option(help="A timm backbone to use instead of the model's own."),
-    "backbone_weights": typer.Option(
-        help="A safetensors file for the backbone; without it, timm downloads the weights."
-    ),
-    "weights": typer.Option(help="A safetensors file that `semcorr train` wrote, to use instead of the model's own."),
-    "grid": typer.Option(help="Cells along each side of the feature grid of a square picture."),
+    **LOADING,
     "decoding": typer.Option(
         metavar="soft-argmax|argmax",
         help="Interpolate between cells, or take the best cell's centre as the authors of NC-Net and ANC-Net do.",
     ),
-    "device": typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps …"),
     "batch": typer.Option(help="How many pairs to match at a time.", min=1),
     "workers": typer.Option(help="How many threads read pictures ahead.", min=1),
     "fresh": typer.Option("--fresh", help="Match and measure again, ignoring the results of an earlier run."),

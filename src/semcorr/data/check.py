@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from semcorr.data.formats.keypoints import load_photos
 from semcorr.data.pairs import PairSet, Photo
 from semcorr.data.pictures import BrokenPictureError, MissingPictureError, check_picture
-from semcorr.data.registry import find_dataset, load_dataset, splits_at
+from semcorr.data.registry import DATASETS, find_dataset, load_dataset, splits_at
 from semcorr.errors import DataError
 
 
@@ -35,6 +37,7 @@ class Report:
         broken: Pictures that cannot be read, or have another size than annotated, with the reason.
         outside: Keypoints outside their picture, as ``"file: name at (x, y) in width×height"``.
         malformed: Annotations that cannot be used, each with its file, field and reason.
+        left_out: What is left out although it is not broken: description to number.
     """
 
     name: str
@@ -43,7 +46,8 @@ class Report:
     missing: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
-    malformed: tuple[str, ...] = field(default=())
+    malformed: tuple[str, ...] = ()
+    left_out: dict[str, int] = field(default_factory=dict)
 
     @property
     def sound(self) -> bool:
@@ -58,6 +62,7 @@ class Report:
             lines.append(f"{split}: {counts}")
             lines.append(f"  categories: {_counts(report.categories)}")
             lines += [f"  {nuisance}: {_counts(values)}" for nuisance, values in report.nuisances.items()]
+        lines += [f"left out: {count} {what}" for what, count in self.left_out.items()]
         problems = {
             "missing pictures": self.missing,
             "broken pictures": self.broken,
@@ -81,6 +86,7 @@ def check_dataset(
     root: Path | str,
     splits: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> Report:
     """Load every split of a data set, read every picture, and report the contents and the problems.
 
@@ -89,17 +95,15 @@ def check_dataset(
         root: The data set's folder.
         splits: Which splits to check; by default all that the folder holds.
         progress: Called with the number of pictures read so far and in total.
+        **options: Options of the data set's loader, such as ``annotations`` and ``images`` of a COCO file.
 
     Raises:
         DataError: If a list or a whole annotation file is missing or cannot be read.
     """
-    chosen = splits_at(name, root) if splits is None else tuple(splits)
-    if not chosen:
-        expected = " or ".join(find_dataset(name).markers)
-        raise DataError(f"{root} does not hold {find_dataset(name).title}: expected {expected}")
-    sets = {split: load_dataset(name, root, split, skip_broken=True) for split in chosen}
-    photos = [photo for pairs in sets.values() for pair in pairs for photo in (pair.source, pair.target)]
+    sets = _load(name, root, splits, options)
     errors = [error for pairs in sets.values() for error in pairs.skipped]
+    training = _training_photos(name, root, errors) if splits is None else []
+    photos = [photo for pairs in sets.values() for pair in pairs for photo in (pair.source, pair.target)] + training
     errors += _unreadable({photo.path for photo in photos}, progress)
     pictures: dict[type, dict[Path, str]] = {MissingPictureError: {}, BrokenPictureError: {}}
     malformed = []
@@ -111,12 +115,30 @@ def check_dataset(
     return Report(
         name=name,
         root=Path(root),
-        splits={split: _count(pairs) for split, pairs in sets.items()},
+        left_out=dict(sum((Counter(pairs.left_out) for pairs in sets.values()), Counter[str]())),
+        splits={split: _count(pairs) for split, pairs in sets.items()}
+        | ({"train": _count_photos(training)} if training else {}),
         missing=tuple(pictures[MissingPictureError].values()),
         broken=tuple(pictures[BrokenPictureError].values()),
         outside=tuple(dict.fromkeys(line for photo in photos for line in _outside(photo))),
         malformed=tuple(malformed),
     )
+
+
+def _load(name: str, root: Path | str, splits: Sequence[str] | None, options: dict[str, Any]) -> dict[str, PairSet]:
+    """Load the splits of a data set: all that are in the folder, or the one that a given annotation file is for."""
+    dataset = find_dataset(name)
+    chosen = tuple(splits or (dataset.splits[-1:] if options else splits_at(name, root)))
+    if not chosen:
+        raise DataError(f"{root} does not hold {dataset.title}: expected {' or '.join(dataset.markers)}")
+    return {split: load_dataset(name, root, split, skip_broken=True, **options) for split in chosen}
+
+
+def _training_photos(name: str, root: Path | str, errors: list[DataError]) -> list[Photo]:
+    """Load the photographs of a split for training, which has no list of pairs."""
+    if find_dataset(name) is not DATASETS["keypoints"] or not Path(root, "train.json").is_file():
+        return []
+    return load_photos(root, "train", errors)
 
 
 def _unreadable(paths: Iterable[Path], progress: Callable[[int, int], None] | None) -> list[DataError]:
@@ -139,6 +161,10 @@ def _outside(photo: Photo) -> list[str]:
         for name, (x, y) in photo.keypoints.items()
         if not (0 <= x <= width and 0 <= y <= height)
     ]
+
+
+def _count_photos(photos: list[Photo]) -> SplitReport:
+    return SplitReport(0, len(photos), dict(sorted(Counter(photo.category for photo in photos).items())), {})
 
 
 def _count(pairs: PairSet) -> SplitReport:

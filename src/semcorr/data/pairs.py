@@ -100,11 +100,14 @@ class PairSet(Sequence[Pair]):
         pairs: The pairs, in the order of the data set's list.
         skipped: The entries left out by ``skip_broken``, as errors whose messages name the file, the field and the
             reason.
+        left_out: What was left out although it is not broken, such as objects without keypoints: description to
+            number.
     """
 
     name: str
     pairs: list[Pair]
     skipped: list[DataError] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -12,6 +12,7 @@ from typing import NoReturn
 from semcorr.data.pairs import Box
 from semcorr.data.pictures import BrokenPictureError, Sizes
 from semcorr.errors import DataError
+from semcorr.geometry import Size
 
 MAX_SIDE = 100_000
 """Largest width or height of a picture, in pixels: a larger number is a broken annotation."""
@@ -63,6 +64,8 @@ class Record:
 
     def check_integer(self, field: str, value: object, low: int, high: int) -> int:
         """Check an integer from ``low`` to ``high``; ``field`` names it in errors."""
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             self.fail(field, f"must be an integer from {low} to {high}, got {shorten(value)}")
         return value
@@ -90,7 +93,7 @@ class Record:
             self.fail(field, f"must be a finite number of a reasonable size, got {shorten(value)}")
         return float(value)
 
-    def point(self, field: str, value: object, size: tuple[int, int]) -> tuple[float, float]:
+    def point(self, field: str, value: object, size: Size) -> tuple[float, float]:
         """Check a point of a picture. Annotators click slightly outside, too: up to one picture size is accepted."""
         x, y = self.numbers(field, value, 2)
         height, width = size
@@ -98,17 +101,34 @@ class Record:
             self.fail(field, f"is far outside its picture of {width}×{height}: ({x:g}, {y:g})")
         return x, y
 
-    def box(self, field: str, value: object, size: tuple[int, int]) -> Box:
-        """Check a box ``(left, top, right, bottom)`` of positive area."""
+    def size(self) -> Size | None:
+        """Return height and width from the fields of these names, or None if both are missing."""
+        if self.values.get("height") is None and self.values.get("width") is None:
+            return None
+        return self.integer("height", 1, MAX_SIDE), self.integer("width", 1, MAX_SIDE)
+
+    def box(self, field: str, size: Size, as_width_and_height: bool = False) -> Box | None:
+        """Return a box, or None if it is missing, empty or has no area.
+
+        Args:
+            field: The field, which holds left, top, right and bottom.
+            size: Height and width of the picture.
+            as_width_and_height: The field holds left, top, width and height.
+        """
+        value = self.values.get(field)
+        if value is None or value == [] or (isinstance(value, list) and len(value) == 4 and value.count(None) == 4):
+            return None
         left, top, right, bottom = self.numbers(field, value, 4)
+        if as_width_and_height:
+            right, bottom = left + right, top + bottom
         self.point(field, [left, top], size)
         self.point(field, [right, bottom], size)
-        if not (left < right and top < bottom):
+        if right < left or bottom < top:
             corners = f"({left:g}, {top:g}, {right:g}, {bottom:g})"
-            self.fail(field, f"must be (left, top, right, bottom) with a positive area, got {corners}")
-        return left, top, right, bottom
+            self.fail(field, f"must be left, top, right and bottom, got {corners}")
+        return (left, top, right, bottom) if left < right and top < bottom else None
 
-    def picture(self, field: str, folder: Path, size: tuple[int, int] | None, sizes: Sizes) -> Path:
+    def picture(self, field: str, folder: Path, size: Size | None, sizes: Sizes) -> Path:
         """Return the path of the picture that ``field`` names; it must exist and have the annotated size, if any."""
         path = folder / self.inside(field)
         height, width = sizes(path, self.where)
@@ -119,8 +139,9 @@ class Record:
 
     def inside(self, field: str) -> PurePosixPath:
         """Return the relative path that ``field`` holds; it must not lead out of its folder."""
-        name = PurePosixPath(self.text(field))
-        if name.is_absolute() or ".." in name.parts or "\0" in str(name) or not name.parts:
+        name = PurePosixPath(self.text(field).replace("\\", "/"))  # Windows writes backslashes
+        hostile = name.is_absolute() or ".." in name.parts or "\0" in str(name) or ":" in str(name)[1:2]
+        if hostile or not name.parts:
             self.fail(field, f"must name a file inside the data set, got {shorten(str(name))}")
         return name
 
@@ -143,10 +164,19 @@ def read_json(path: Path) -> object:
     """Return the content of a JSON file."""
     text = read_text(path)
     try:
-        content: object = json.loads(text)
+        content: object = json.loads(text, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {shorten(str(error), 120)}") from error
     return content
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object; a key that stands twice would silently lose a value."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{shorten(next(key for key in keys if keys.count(key) > 1))} stands twice in one object")
+    return entries
 
 
 def read_record(path: Path) -> Record:
@@ -182,6 +212,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[Record]:
     except csv.Error as error:
         raise DataError(f"{path} is not a CSV file: {error}") from error
     header = [name.strip() for name in rows[0]] if rows else []
+    if twice := [name for name in header if name and header.count(name) > 1]:
+        raise DataError(f"{path}: column '{twice[0]}' stands twice")
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(f"{path}: column '{missing[0]}' is missing; the header is {shorten(','.join(header))}")

@@ -6,10 +6,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, get_args
 
 import semcorr
-from semcorr.data.pairs import PairSet, spread
+from semcorr.data.pairs import Pair, PairSet, gather, spread
 from semcorr.data.registry import DATASETS, find_dataset, load_dataset, recognise
 from semcorr.errors import DataError, ModelError, one_of
 from semcorr.evaluation.options import Options
@@ -17,11 +18,12 @@ from semcorr.evaluation.report import write
 from semcorr.evaluation.results import Difference, Evaluation
 from semcorr.evaluation.run import Features, RunOptions, fingerprint, predict
 from semcorr.evaluation.score import differences, evaluate
-from semcorr.files import sha256_of
+from semcorr.files import check_not_input, local_path, sha256_of
 from semcorr.matchers.dense.decode import Decoding
 from semcorr.metrics import ALPHAS, Space, Threshold, reference_length
 from semcorr.models.loading import check_name
 from semcorr.profiling.cost import measure
+from semcorr.profiling.machine import command_line, origin
 from semcorr.weights import BACKBONES, MODELS
 
 
@@ -96,9 +98,16 @@ def compare(
     split = options.split or DATASETS[name].splits[-1]
     protocol = _protocol(name, root, split, options)
     suffix = f"-{options.limit}-pairs" if options.limit else ""
-    folder = Path(out or Path("runs", "evaluate", f"{name}-{split}{suffix}"))
+    folder = local_path(out or Path("runs", "evaluate", f"{name}-{split}{suffix}"))
+    for written in (folder / file for file in write.FILES):
+        check_not_input(written, options.annotations, options.weights, options.backbone_weights)
+    command = f"semcorr {'compare' if len(names) > 1 else 'evaluate'} {quote(str(dataset))}"
+    command += f" --{'models' if len(names) > 1 else 'model'} {','.join(names)}"
+    made_by = origin(command_line(command, options, ("fresh", "workers"), {"alphas": "--alpha"}), options.device)
     features: Features = OrderedDict()
-    evaluations = [_evaluate(model, protocol, options, folder / model, features) for model in names]
+    evaluations = [
+        replace(_evaluate(model, protocol, options, folder / model, features), origin=made_by) for model in names
+    ]
     gains = [gain for other in evaluations[1:] for gain in differences(other, evaluations[0])]
     return Comparison(evaluations, gains, folder)
 
@@ -119,8 +128,9 @@ def _find(dataset: str, options: Options) -> tuple[str, Path]:
     """Return a data set's name and folder, from its name and the root, or from the folder alone."""
     root = options.root
     files = {key: value for key in ("annotations", "images") if (value := getattr(options, key)) is not None}
-    if root is None and Path(dataset).is_dir():
-        name, root = recognise(dataset), Path(dataset)
+    if root is None and local_path(dataset).is_dir():
+        root = local_path(dataset)
+        name = recognise(root)
     elif root is None and len(Path(dataset).parts) > 1:
         raise DataError(f"{dataset} is not a folder: give the data set's name and --root, or its folder")
     else:
@@ -130,7 +140,7 @@ def _find(dataset: str, options: Options) -> tuple[str, Path]:
         raise DataError(f"--{next(iter(files))} is for the data set coco; got {dataset!r}")
     if root is None and len(files) < 2:
         raise DataError(f"--root is missing: give the folder that holds {name}")
-    return name, root or Path()
+    return name, local_path(root or Path())
 
 
 def _protocol(name: str, root: Path, split: str, options: Options) -> _Protocol:
@@ -145,9 +155,16 @@ def _protocol(name: str, root: Path, split: str, options: Options) -> _Protocol:
     pairs = load_dataset(name, root, split, skip_broken=options.skip_broken, **files)
     if options.limit is not None:
         pairs = replace(pairs, pairs=spread(pairs.pairs, options.limit))
-    for pair in pairs:
-        reference_length(pair, threshold, space)
-    return _Protocol(pairs, threshold, space, alphas)
+    skipped: list[DataError] | None = [] if options.skip_broken else None
+    scorable = gather(pairs, lambda pair: _scorable(pair, threshold, space), skipped)
+    return _Protocol(
+        replace(pairs, pairs=scorable, skipped=[*pairs.skipped, *(skipped or [])]), threshold, space, alphas
+    )
+
+
+def _scorable(pair: Pair, threshold: Threshold, space: Space) -> Pair:
+    reference_length(pair, threshold, space)  # raises where, for example, a box is missing
+    return pair
 
 
 def _evaluate(name: str, protocol: _Protocol, options: Options, folder: Path, features: Features) -> Evaluation:
@@ -169,14 +186,14 @@ def _evaluate(name: str, protocol: _Protocol, options: Options, folder: Path, fe
         cost=measure(arguments, pairs, fingerprint(settings, listed), folder, options.fresh) if options.cost else None,
         settings=settings,
         skipped=[*(str(error) for error in protocol.pairs.skipped), *answers.broken.values()],
+        left_out=protocol.pairs.left_out,
     )
 
 
 def _version(name: str, weights: Path | None) -> dict[str, Any]:
     """Return what besides the settings decides a model's predictions: this version, and checksums of weights."""
-    used = [*BACKBONES.values(), *(embedded for model, embedded in MODELS.items() if model == name)]
-    version: dict[str, Any] = {
-        "semcorr": semcorr.__version__,
-        "weights": sorted(embedded.sha256 for embedded in used),
-    }
-    return version if weights is None else version | {"trained": sha256_of(weights)}
+    used = [*BACKBONES.values(), *(embedded for model, embedded in MODELS.items() if model == name and not weights)]
+    checksums = {embedded.file: embedded.sha256 for embedded in used}
+    if weights is not None:
+        checksums["trained"] = sha256_of(weights)
+    return {"semcorr": semcorr.__version__, "weights": checksums}

@@ -39,6 +39,8 @@ class Evaluation:
         cost: Time and memory of a pair; None if they were not measured.
         settings: The model's settings, as plain JSON values.
         skipped: Entries of the data set that were broken and left out, each with the reason.
+        left_out: What was left out although it is not broken: description to number.
+        origin: Where the figures come from: version, command, machine …, from `semcorr.profiling.machine.origin`.
     """
 
     model: str
@@ -53,6 +55,8 @@ class Evaluation:
     cost: Cost | None = None
     settings: dict[str, object] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+    origin: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

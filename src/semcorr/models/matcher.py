@@ -1,4 +1,4 @@
-"""Two pictures in, one `Match` out: the only file that sees every stage."""
+"""Two images in, one `Match` out: the only file that calls every stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from semcorr.features import FeatureExtractor, FeatureMap
 from semcorr.geometry import cells_to_pixels
 from semcorr.image import ImageLike, is_blank, load_image
-from semcorr.match.refine import Refinement, refine
+from semcorr.match.correct import Correction, correct_match
 from semcorr.match.result import Match
 from semcorr.match.types import Field
 from semcorr.matchers.dense.confidence import rescale
@@ -27,11 +27,11 @@ from semcorr.models.memory import bytes_per_pair, check_memory, within_memory
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """A picture with its features: what `Matcher.match` needs of it, to be used as often as wanted.
+    """An image and its features, computed once to be matched many times.
 
     Attributes:
         image: ``(H, W, 3)`` uint8 RGB.
-        features: Its feature map, with ``B = 1``.
+        features: Its feature map, with a batch size of one.
     """
 
     image: NDArray[np.uint8]
@@ -39,16 +39,16 @@ class Encoded:
 
 
 class Matcher:
-    """A model: features, a matcher, and the decoding of its scores.
+    """A model: a feature extractor, a matcher, and the decoding of its scores.
 
     Args:
         name: The model's name.
-        features: Turns pictures into feature maps.
-        score: Turns two feature maps into a table of scores.
-        decode_radius: Radius in cells of the scores that a match is decoded from; 0 gives whole cells.
-        device: Where it computes.
-        plain_interpolation: Points go through plain bilinear interpolation of the matches; see `Match`.
-        rescaling: Coefficients that make the confidence honest; see `semcorr.matchers.dense.confidence.rescale`.
+        features: Computes feature maps from images.
+        score: Scores the pairs of cells of two feature maps.
+        decode_radius: Radius, in cells, of the window of scores that a match is decoded from; 0 gives cell centres.
+        device: Device to compute on.
+        plain_interpolation: Whether points are transferred by plain bilinear interpolation of the matches; see `Match`.
+        rescaling: Coefficients that calibrate the confidence; see `semcorr.matchers.dense.confidence.rescale`.
     """
 
     def __init__(
@@ -70,24 +70,24 @@ class Matcher:
         return f"Matcher({self.name!r}, {self.features.options}, device={str(self.device)!r})"
 
     def encode(self, image: ImageLike) -> Encoded:
-        """Read a picture and compute its features once, for matching it with many others.
+        """Load an image and compute its features once, to match it with many others.
 
         Args:
-            image: A path, PIL picture, ``(H, W, 3)`` uint8 array or ``(3, H, W)`` tensor.
+            image: A path, PIL image, ``(H, W, 3)`` uint8 array or ``(3, H, W)`` tensor.
 
         Raises:
-            ImageError: If it cannot be used; the message says why.
-            FileNotFoundError: If there is no such file.
-            SemcorrError: If the grid is too large to match it in the memory of the device.
+            ImageError: If the image cannot be used; the message says why.
+            FileNotFoundError: If the file does not exist.
+            SemcorrError: If the grid is too large to be matched in the memory of the device.
         """
         return self.encode_many([image])[0]
 
     def encode_many(self, images: Sequence[ImageLike]) -> list[Encoded]:
-        """Do as `encode`, with pictures of the same network size and grid together in one batch."""
+        """Encode several images; those of the same network input size and grid share a batch. See `encode`."""
         arrays = [load_image(image) for image in images]
         encoded: dict[int, Encoded] = {}
         sizes = [array.shape[:2] for array in arrays]
-        for size in sizes:  # not even its features fit, if a match with a picture like it does not
+        for size in sizes:  # before any features are computed: fail early if a match of this size cannot fit
             grid = self.features.grid(size)
             check_memory(math.prod(grid) ** 2, self.device, bytes_per_pair(self.score, grid, grid, self.device))
         for indices in _groups([(self.features.input_size(size), self.features.grid(size)) for size in sizes]):
@@ -97,37 +97,39 @@ class Matcher:
         return [encoded[index] for index in range(len(arrays))]
 
     def match(self, source: ImageLike | Encoded, target: ImageLike | Encoded) -> Match:
-        """Find for every point of the source the point of the target that means the same, and the reverse.
+        """Find the corresponding target point of every source point, and the reverse.
 
         Args:
-            source: A picture as for `encode`, or what `encode` returned.
+            source: An image as for `encode`, or a result of `encode`.
             target: Likewise.
 
         Returns:
-            The match; its arrays are on the CPU. With a picture of a single colour, every confidence is zero.
+            The match, as NumPy arrays. If either image has a single colour, every confidence is zero.
 
         Raises:
-            ImageError: If a picture cannot be used; the message says why.
-            FileNotFoundError: If there is no such file.
+            ImageError: If an image cannot be used; the message says why.
+            FileNotFoundError: If a file does not exist.
+            SemcorrError: If the match needs more memory than the device has.
         """
         return self.match_many([(source, target)])[0]
 
     def match_each(self, source: ImageLike | Encoded, targets: Iterable[ImageLike | Encoded]) -> Iterator[Match]:
-        """Match one picture with each of many; few of them are in memory at a time.
+        """Match one image with each of many, holding only a few of them in memory.
 
-        On a CPU as many targets are read and matched at once as torch has threads, each by one thread: more of them in
-        a second than with all threads on one target after the other.
+        On a CPU, torch's threads each match a target of their own: this gives a higher throughput than all threads
+        working on one target after another.
 
         Args:
-            source: A picture as for `encode`, or what `encode` returned; its features are computed once.
-            targets: Likewise, as many as wanted; taken as they are needed.
+            source: An image as for `encode`, or a result of `encode`; its features are computed once.
+            targets: Likewise, any number; read as they are needed.
 
         Yields:
             The matches, in the order of the targets.
 
         Raises:
-            ImageError: If a picture cannot be used; the message says why. The targets behind it are not matched.
-            FileNotFoundError: If there is no such file.
+            ImageError: If an image cannot be used; the message says why. Later targets are not matched.
+            FileNotFoundError: If a file does not exist.
+            SemcorrError: If a match needs more memory than the device has.
         """
         for matches in self.match_all([source], targets):
             yield matches[0]
@@ -135,18 +137,19 @@ class Matcher:
     def match_all(
         self, sources: Sequence[ImageLike | Encoded], targets: Iterable[ImageLike | Encoded]
     ) -> Iterator[list[Match]]:
-        """Match several pictures with each of many, as `match_each` does; the features of a target are computed once.
+        """Match several images with each of many, as `match_each` does; the features of a target are computed once.
 
         Args:
-            sources: Pictures as for `encode`, or what `encode` returned.
+            sources: Images as for `encode`, or what `encode` returned.
             targets: Likewise, as many as wanted; taken as they are needed.
 
         Yields:
             For each target, in their order, its matches with all sources, in theirs.
 
         Raises:
-            ImageError: If a picture cannot be used; the message says why. The targets behind it are not matched.
-            FileNotFoundError: If there is no such file.
+            ImageError: If an image cannot be used; the message says why. Later targets are not matched.
+            FileNotFoundError: If a file does not exist.
+            SemcorrError: If a match needs more memory than the device has.
         """
         encoded = [source if isinstance(source, Encoded) else self.encode(source) for source in sources]
 
@@ -155,27 +158,29 @@ class Matcher:
             return [self.match(source, target) for source in encoded]
 
         workers = torch.get_num_threads() if self.device.type == "cpu" else 1
-        waiting: deque[Future[list[Match]]] = deque()
+        pending: deque[Future[list[Match]]] = deque()
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             for target in targets:
-                waiting.append(pool.submit(match, target))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(match, target))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
 
     @torch.inference_mode()
     def match_many(self, pairs: Sequence[tuple[ImageLike | Encoded, ImageLike | Encoded]]) -> list[Match]:
-        """Match several pairs; those whose grids are alike are computed together in one batch.
+        """Match several pairs; those with the same grids are computed in one batch.
 
         Args:
-            pairs: Sources and targets as for `match`. All of them are in memory at once.
+            pairs: Sources and targets as for `match`; all are held in memory at once.
 
         Returns:
-            One match for each pair, in their order.
+            One match per pair, in the order of the pairs.
 
         Raises:
-            SemcorrError: If they need more memory than the device has.
+            ImageError: If an image cannot be used; the message says why.
+            FileNotFoundError: If a file does not exist.
+            SemcorrError: If a batch needs more memory than the device has.
         """
         images = [image for pair in pairs for image in pair]
         new = iter(self.encode_many([image for image in images if not isinstance(image, Encoded)]))
@@ -195,7 +200,7 @@ class Matcher:
         scores = self.score(_stack(sources), _stack(targets))
         forward, backward = (self._finish(matches) for matches in decode(scores, self.decode_radius))
         return [
-            self._refined(
+            self._corrected(
                 Match(
                     source.image,
                     target.image,
@@ -211,12 +216,11 @@ class Matcher:
             for blank in (is_blank(source.image) or is_blank(target.image),)
         ]
 
-    def _refined(self, match: Match, source: Tensor | None, target: Tensor | None) -> Match:
+    def _corrected(self, match: Match, source: Tensor | None, target: Tensor | None) -> Match:
         if self.features.fine is None or source is None or target is None:
             return match
-        return refine(
-            match, source[0].cpu().numpy(), target[0].cpu().numpy(), Refinement(*self.features.fine.comparison())
-        )
+        correction = Correction(*self.features.fine.comparison())
+        return correct_match(match, source[0].cpu().numpy(), target[0].cpu().numpy(), correction)
 
     def _finish(self, matches: CellMatches) -> CellMatches:
         confidence = matches.confidence.cpu()
@@ -226,7 +230,7 @@ class Matcher:
 
 
 def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
-    """List the indices of equal keys together, in the order of their first."""
+    """Group the indices of equal keys; the groups are in order of first occurrence."""
     groups: dict[Hashable, list[int]] = {}
     for index, key in enumerate(keys):
         groups.setdefault(key, []).append(index)
@@ -234,14 +238,14 @@ def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
 
 
 def _stack(encoded: list[Encoded]) -> FeatureMap:
-    tensor = torch.cat([one.features.tensor for one in encoded])
-    return FeatureMap(tensor, tuple(one.features.image_sizes[0] for one in encoded))
+    features = [image.features for image in encoded]
+    return FeatureMap(torch.cat([each.tensor for each in features]), tuple(each.image_sizes[0] for each in features))
 
 
 def _field(matches: CellMatches, row: int, other: FeatureMap, blank: bool) -> Field:
-    """Convert one pair's matches from cells to pixels of the other picture, inside it; none is sure if one is blank."""
+    """Convert one pair's matches from cells to pixels inside the other image; a blank image has confidence zero."""
     height, width = other.image_sizes[0]
     points = cells_to_pixels(matches.cells[row], (height, width), other.grid)
-    inside = points.clamp(torch.zeros(2), torch.tensor([width, height], dtype=points.dtype))
+    clipped = points.clamp(torch.zeros(2), torch.tensor([width, height], dtype=points.dtype))
     confidence = matches.confidence[row]
-    return Field(inside.numpy(), (torch.zeros_like(confidence) if blank else confidence).numpy())
+    return Field(clipped.numpy(), (torch.zeros_like(confidence) if blank else confidence).numpy())

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +38,13 @@ class Cost:
         matching: Seconds from both pictures' features to the match: search, consensus, decoding.
         total: Seconds in all, including reading both pictures and computing their features.
         megabytes: Peak memory of the matching stage, beyond the model and the features; None if unknown.
+        machine: What it was measured on.
     """
 
     matching: float
     total: float
     megabytes: float | None
+    machine: str = ""
 
 
 def measure(arguments: dict[str, Any], pairs: Sequence[Pair], fingerprint: str, out: Path, fresh: bool = False) -> Cost:
@@ -128,12 +130,17 @@ def _status(key: str) -> float:
 
 def main() -> None:
     """Run one measurement: read the request from stdin, write the result to stdout."""
+    import torch
+
     import semcorr
+    from semcorr.profiling.machine import processor
 
     request = json.load(sys.stdin)
     model = semcorr.load(**request["arguments"])
     cost = cost_of(model, [(Path(source), Path(target)) for source, target in request["pairs"]])
-    json.dump(vars(cost), sys.stdout)
+    threads = torch.get_num_threads()
+    machine = f"{threads} thread{'s' if threads > 1 else ''} of {processor()}"
+    json.dump(vars(replace(cost, machine=machine)), sys.stdout)
 
 
 if __name__ == "__main__":

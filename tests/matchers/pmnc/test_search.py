@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from plain_search import search_plainly
 
+from semcorr.matchers import correlation
 from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
-from semcorr.matchers.pmnc import correlation
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.matchers.pmnc.gpu.search import exhaustive_search
 from semcorr.matchers.pmnc.search import PROTOTYPE, SearchOptions, best_pairs, initial_pairs, propagate, refine

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 
 from semcorr.features import FeatureMap
 from semcorr.geometry import cell_centres
+from semcorr.matchers import correlation
 from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation, soft_mutual_filter
 from semcorr.matchers.dense.scores import ScoredPairs
-from semcorr.matchers.pmnc import correlation, voting
+from semcorr.matchers.pmnc import voting
 from semcorr.matchers.pmnc.cpu.maps import correlate
 from semcorr.matchers.pmnc.cpu.votes import votes_of, votes_of_tiles
 from semcorr.matchers.pmnc.gpu.matcher import PMNC, votes_of_cells

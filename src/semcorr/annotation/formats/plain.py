@@ -22,7 +22,7 @@ def read(path: Path, images: Path | None = None) -> list[Annotation]:
 
 def _annotation(record: Record) -> Annotation:
     size = record.integer("height", 1, MAX_SIDE), record.integer("width", 1, MAX_SIDE)
-    box = None if record.values.get("bbox") is None else record.box("bbox", record.value("bbox"), size)
+    box = record.box("bbox", size)
     unsure = record.sequence("unsure") if "unsure" in record.values else []
     points = {}
     for name, value in as_record(record.value("keypoints"), f"{record.where}: field 'keypoints'").values.items():

@@ -10,12 +10,13 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from semcorr.annotation.records import ABSENT, SURE, Annotation, Point
-from semcorr.data.records import MAX_SIDE, Record, read_table
+from semcorr.data.records import MAX_SIDE, Record, read_text, shorten
 from semcorr.errors import DataError
 
 COLUMNS = (
@@ -27,11 +28,26 @@ NUMBERS = frozenset(
     ("object", "width", "height", "left", "top", "right", "bottom", "x", "y", "v", "confidence", "visibility")
 ) | {"similarity"}
 _NEEDED = ("picture", "point", "x", "y")
+_NUMBER = re.compile(r"^(-?\d*),(\d+)$")
 
 
 def read(path: Path, images: Path | None = None) -> list[Annotation]:
     """Read a table that has at least the columns picture, point, x and y."""
-    return from_rows(read_table(path, _NEEDED))
+    text = read_text(path)
+    header = text.split("\n", 1)[0]
+    separator = max(",;\t", key=header.count)  # spreadsheets of some countries write semicolons and decimal commas
+    try:
+        lines = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if any(row)]
+    except csv.Error as error:
+        raise DataError(f"{path} is not a CSV file: {error}") from None
+    names = [name.strip() for name in lines[0]] if lines else []
+    missing = [name for name in _NEEDED if name not in names]
+    if missing:
+        raise DataError(f"{path}: column {missing[0]!r} is missing; the header is {shorten(header)}")
+    if separator != ",":
+        lines = [[_NUMBER.sub(r"\1.\2", cell) for cell in row] for row in lines]
+    rows = enumerate(lines[1:], 2)
+    return from_rows([Record(dict(zip(names, row, strict=False)), f"{path} line {line}") for line, row in rows])
 
 
 def render(annotations: Sequence[Annotation], path: Path, images: Path | None = None) -> dict[Path, bytes]:

@@ -4,7 +4,8 @@ Layout of the folder::
 
     images/*.jpg
     {train,val,test}.json        list of {file, category, width, height, bbox [x0, y0, x1, y1],
-                                 keypoints {name: [x, y]}}, one object per photograph
+                                 keypoints {name: [x, y]}}, one object per photograph;
+                                 width, height and bbox may be missing
     {val,test}_pairs.json        list of [source file, target file]
 
 Coordinates are native pixels of the files in ``images``.
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from semcorr.data.pairs import Pair, PairSet, Photo, gather, make_pair
 from semcorr.data.pictures import Sizes
-from semcorr.data.records import MAX_SIDE, Record, as_record, read_list, shorten
+from semcorr.data.records import Record, as_record, read_list, shorten
 from semcorr.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -53,14 +54,13 @@ def _named_photos(root: Path, split: str, skipped: list[DataError] | None) -> di
 
 
 def _photo(record: Record, images: Path, sizes: Sizes) -> Photo:
-    size = record.integer("height", 1, MAX_SIDE), record.integer("width", 1, MAX_SIDE)
-    path = record.picture("file", images, size, sizes)
+    path = record.picture("file", images, record.size(), sizes)
+    size = sizes(path, record.where)
     points = record.value("keypoints")
     if not isinstance(points, dict) or not points:
         record.fail("keypoints", f"must be an object with at least one named point, got {shorten(points)}")
     keypoints = {name: record.point(f"keypoints.{name}", point, size) for name, point in points.items()}
-    bbox = None if record.values.get("bbox") is None else record.box("bbox", record.value("bbox"), size)
-    return Photo(path, size, keypoints, bbox, record.text("category"))
+    return Photo(path, size, keypoints, record.box("bbox", size), record.text("category"))
 
 
 def load_pairs(root: Path | str, split: str = "test", skip_broken: bool = False) -> PairSet:

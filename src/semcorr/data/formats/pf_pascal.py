@@ -124,7 +124,7 @@ def _annotation_path(root: Path, category: str, picture: Path) -> Path:
     return root / "PF-dataset-PASCAL" / "Annotations" / category / f"{picture.stem}.mat"
 
 
-def _read_annotation(path: Path, size: tuple[int, int]) -> tuple[dict[str, tuple[float, float]], Box]:
+def _read_annotation(path: Path, size: tuple[int, int]) -> tuple[dict[str, tuple[float, float]], Box | None]:
     """Return the keypoints of a photograph, named by their row, and its box."""
     record = Record(_read_mat(path), str(path))
     keypoints = {}
@@ -136,7 +136,7 @@ def _read_annotation(path: Path, size: tuple[int, int]) -> tuple[dict[str, tuple
         record.fail("kps", "has no annotated point")
     corners = record.sequence("bbox")
     box = corners[0] if len(corners) == 1 else corners
-    return keypoints, record.box("bbox", box, size)
+    return keypoints, Record({"bbox": box}, record.where).box("bbox", size)
 
 
 def _read_mat(path: Path) -> dict[str, object]:

@@ -88,5 +88,6 @@ def _photo(record: Record, side: str, ids: list[str], root: Path, sizes: Sizes) 
         name: record.point(f"{side}_kps[{index}]", point, size)
         for index, (name, point) in enumerate(zip(ids, points, strict=True))
     }
-    bbox = record.box(f"{side}_bndbox", record.value(f"{side}_bndbox"), size)
+    record.sequence(f"{side}_bndbox", 4)
+    bbox = record.box(f"{side}_bndbox", size)
     return Photo(path, size, keypoints, bbox, category)

@@ -7,7 +7,7 @@ from typing import Any
 
 from semcorr.evaluation.report import figures, tables
 from semcorr.evaluation.report.examples import examples
-from semcorr.evaluation.report.wording import calibration_line, protocol
+from semcorr.evaluation.report.wording import calibration_line, left_out_lines, origin_lines, protocol
 from semcorr.evaluation.results import Difference, Evaluation
 
 EXAMPLES = 6
@@ -35,7 +35,8 @@ def to_html(evaluations: Sequence[Evaluation], differences: Sequence[Difference]
         calibration=figures.calibration(evaluations),
         calibration_lines=[calibration_line(evaluation) for evaluation in evaluations],
         galleries=galleries,
-        skipped=list(dict.fromkeys(reason for evaluation in evaluations for reason in evaluation.skipped)),
+        left_out=left_out_lines(evaluations),
+        origin=origin_lines(evaluations),
         alpha=f"{alpha:g}",
         models=[evaluation.model for evaluation in evaluations],
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from semcorr.evaluation.report.tables import counted
 from semcorr.evaluation.results import Evaluation
 
@@ -42,3 +44,27 @@ def calibration_line(evaluation: Evaluation) -> str:
         f"α = {alpha:g}. The mean confidence is {100 * confidence:.1f} %, and {100 * accuracy:.1f} % of the points are "
         "correct."
     )
+
+
+def left_out_lines(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return a line for everything that was not evaluated: broken entries, and what cannot be scored."""
+    counts = [f"{count} {what}" for what, count in evaluations[0].left_out.items()]
+    return [*counts, *dict.fromkeys(reason for evaluation in evaluations for reason in evaluation.skipped)]
+
+
+def origin_lines(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return lines that tell how to get the figures again: version, command, machine, weights."""
+    source = evaluations[0].origin
+    lines = []
+    if source:
+        versions = f"semcorr {source['semcorr']}, torch {source['torch']}, Python {source['python']}"
+        threads = counted(int(source["threads"]), "thread")
+        lines = [versions, source["command"], f"{source['machine']}; {source['device']}, {threads}"]
+    for evaluation in evaluations:
+        checksums = evaluation.settings.get("weights")
+        if isinstance(checksums, dict) and checksums:
+            files = ", ".join(f"{file} {str(checksum)[:12]}" for file, checksum in checksums.items())
+            lines.append(f"{evaluation.model}: weights (SHA-256) {files}")
+        if evaluation.cost is not None and evaluation.cost.machine:
+            lines.append(f"{evaluation.model}: time and memory measured with {evaluation.cost.machine}")
+    return lines

@@ -12,10 +12,13 @@ from semcorr.errors import DataError
 from semcorr.evaluation.report import tables
 from semcorr.evaluation.report.examples import most_different
 from semcorr.evaluation.report.tables import AVERAGES
-from semcorr.evaluation.report.wording import calibration_line, protocol
+from semcorr.evaluation.report.wording import calibration_line, left_out_lines, origin_lines, protocol
 from semcorr.evaluation.results import Difference, Evaluation
 from semcorr.files import write_bytes
 from semcorr.metrics.pck import CURVE, Scores
+
+FILES = ("report.md", "report.json", "report.html", "figure.png")
+"""What `write_report` may write."""
 
 FIGURE_ROWS = 5
 """How many pairs the figure shows."""
@@ -49,7 +52,7 @@ def write_report(
         "json": json.dumps(to_json(evaluations, differences), indent=1, allow_nan=False) + "\n",
         "html": to_html(evaluations, differences),
     }
-    files = {kind: (f"report.{kind}", content.encode()) for kind, content in contents.items()}
+    files = {kind: (f"report.{kind}", content.encode(errors="backslashreplace")) for kind, content in contents.items()}
     if len(evaluations) > 1:
         alpha = max(evaluations[0].scores.per_image)
         files["png"] = "figure.png", side_by_side(evaluations, most_different(evaluations, alpha, FIGURE_ROWS), alpha)
@@ -94,9 +97,10 @@ def to_markdown(evaluations: Sequence[Evaluation], differences: Sequence[Differe
         table = tables.to_markdown(tables.group_table(evaluations, kind))
         parts += [f"By {tables.quoted(kind)}, mean over pairs:", table]
     parts.append("\n".join(f"- {tables.quoted(calibration_line(evaluation))}" for evaluation in evaluations))
-    skipped = list(dict.fromkeys(reason for evaluation in evaluations for reason in evaluation.skipped))
-    if skipped:
-        parts += ["Left out:", "\n".join(f"- {tables.quoted(reason)}" for reason in skipped)]
+    if left_out := left_out_lines(evaluations):
+        parts += ["Left out:", "\n".join(f"- {tables.quoted(line)}" for line in left_out)]
+    if sources := origin_lines(evaluations):
+        parts += ["Origin:", "\n".join(f"- {tables.quoted(line)}" for line in sources)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -113,6 +117,8 @@ def to_json(evaluations: Sequence[Evaluation], differences: Sequence[Difference]
         "pairs": first.scores.pairs,
         "points": first.scores.points,
         "curve_alphas": list(CURVE),
+        "origin": first.origin,
+        "left_out": first.left_out,
         "methods": [_method_json(evaluation) for evaluation in evaluations],
         "differences": [
             {**vars(difference), "significant": tables.is_significant(difference)} for difference in differences

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from semcorr.features.fine import FineDescriptors
 from semcorr.geometry import Size, cells_to_sampling, regrid
-from semcorr.match.refine import POWER, RADIUS
+from semcorr.match.correct import POWER, RADIUS
 from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
 from semcorr.matchers.dense.decode import soft_argmax
 from semcorr.models.configs import FINE
@@ -94,7 +94,7 @@ class RefineModel(nn.Module):
 def score_around(
     fine: FineDescriptors, source: Tensor, target: Tensor, points: Tensor, matches: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Score the fine cells around matches, as `semcorr.match.refine.refine` does, with gradients.
+    """Score the fine cells around matches, as `semcorr.match.correct.correct_match` does, with gradients.
 
     Args:
         fine: The descriptors.

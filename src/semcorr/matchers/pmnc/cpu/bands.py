@@ -12,9 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from semcorr.matchers.pmnc.coarse import Plan
+from semcorr.matchers.pmnc.coarse import Plan, means_of_tiles
 from semcorr.matchers.pmnc.cpu.layers import layers_of
-from semcorr.matchers.pmnc.cpu.maps import filter_weight
+from semcorr.matchers.pmnc.cpu.maps import correlate, filter_weight
 from semcorr.matchers.pmnc.cpu.search import improve
 from semcorr.matchers.pmnc.scoring import Scoring
 from semcorr.matchers.pmnc.search import SearchOptions
@@ -22,7 +22,6 @@ from semcorr.matchers.scored import Scored
 from semcorr.native import functions
 from semcorr.native.arrays import LANES, SLACK, Booleans, Floats, Integers
 from semcorr.native.functions import Bands, TilePairs
-from semcorr.native.structures import Maps
 from semcorr.threads import in_parallel
 
 _ROWS = 6  # cells of a source tile that are multiplied at once
@@ -79,33 +78,25 @@ def correlate_bands(source: Floats, target: Floats, near: Booleans, factor: int,
         radius: Of the scoring window, in cells.
         threads: How many may compute.
     """
-    phases, grid = factor**2, (near.shape[0], near.shape[1], near.shape[2], near.shape[3])
-    sources, targets = grid[0] * grid[1], grid[2] * grid[3]
-    one, other = _by_tile(source, factor, _ROWS), _by_tile(target, factor, LANES)  # (P, K, C), (Q, K, C)
-    means = _mean(one, phases) @ _mean(other, phases).T  # (P, Q)
+    maps = correlate(means_of_tiles(source, factor), means_of_tiles(target, factor), radius, 1, threads)
+    phases, sources, targets = factor**2, maps.sources, maps.targets
     flat = near.reshape(sources, targets)
     p, q = np.divmod(np.flatnonzero(flat), targets)  # (N,)
     pairs = TilePairs(q, np.concatenate([[0], flat.sum(axis=1).cumsum()]))
     values, highest = np.empty((phases**2, len(p)), np.float32), np.zeros((sources, phases), np.float32)
-    lanes = np.ascontiguousarray(other.swapaxes(1, 2))
+    one, other = _by_tile(source, factor, _ROWS), _by_tile(target, factor, LANES)  # (P, K, C), (Q, K, C)
+    other = np.ascontiguousarray(other.swapaxes(1, 2))
     cuts = np.linspace(0, sources, threads + 1).astype(np.int64)
     parts = [part for part in pairwise(cuts.tolist()) if part[0] < part[1]]
-    in_parallel(lambda part: functions.correlate_tiles(part, one, lanes, pairs, values, highest), parts, threads)
+    in_parallel(lambda part: functions.correlate_tiles(part, one, other, pairs, values, highest), parts, threads)
+    means = np.take(maps.correlation[:-SLACK].reshape(sources, -1), maps.centres, axis=1)
     far = np.where(flat, np.float32(0), means)
     of_source = np.maximum(highest.T, far.max(axis=1))  # (K, P)
     of_target = _highest_of_targets(values, q, far.max(axis=0), phases)  # (K, Q)
-    rows, wide = grid[2] + 2 * radius, grid[3] + 2 * radius
-    places = np.arange(rows * wide).reshape(rows, wide)
-    centres = places[radius : rows - radius, radius : wide - radius].ravel()
-    memory, weights = (
-        np.zeros(sources * places.size + SLACK, np.float32),
-        np.zeros((phases, places.size + SLACK), np.float32),
-    )
-    memory[:-SLACK].reshape(sources, -1)[:, centres] = means
-    weights[:, centres] = filter_weight(of_target)
-    begins = places[: grid[2], : grid[3]].ravel()
-    maps = Maps(memory, filter_weight(of_source).ravel(), weights.ravel(), begins, centres, wide, 1, grid)
-    return Bands(maps, p * places.size + centres[q], values, phases)
+    weights = np.zeros((phases, maps.places + SLACK), np.float32)
+    weights[:, maps.centres] = filter_weight(of_target)
+    maps = maps._replace(of_source=filter_weight(of_source).ravel(), of_target=weights.ravel())
+    return Bands(maps, p * maps.places + maps.centres[q], values, phases)
 
 
 def _by_tile(features: Floats, factor: int, multiple: int) -> Floats:
@@ -115,11 +106,6 @@ def _by_tile(features: Floats, factor: int, multiple: int) -> Floats:
     padded = np.zeros((rows * columns, -(-(factor**2) // multiple) * multiple, channels), np.float32)
     padded[:, : factor**2] = tiles.reshape(rows * columns, factor**2, channels)
     return padded
-
-
-def _mean(by_tile: Floats, phases: int) -> Floats:
-    mean: Floats = by_tile.sum(axis=1) / np.float32(phases)
-    return mean
 
 
 def _highest_of_targets(values: Floats, q: Integers, far: Floats, phases: int) -> Floats:

@@ -1,7 +1,6 @@
-"""The command as a user runs it: a process of its own, its exit code, stdout and stderr."""
+"""The command ``match`` as a user runs it: exit code, stdout, stderr and files."""
 
 import json
-import re
 import struct
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import pytest
 from PIL import Image
 
 from semcorr.cli.app import main
-from semcorr.weights import MODELS
 
 
 @pytest.fixture
@@ -72,6 +70,7 @@ def test_points_from_files_and_options_in_order(run, pictures, tmp_path):
         assert code == 0
         answers.append(json.loads(out)["points"])
         assert [p["source"] for p in answers[-1]] == [[10, 20], [265, 243], [170, 115]]
+    assert [point.pop("name", None) for point in answers[0]] == [None, "nose", "eye"]
     assert answers[0] == answers[1] == answers[2]
 
 
@@ -93,18 +92,6 @@ def test_json_and_picture_together(run, pictures, tmp_path):
     code, out, _ = run("match", *pictures, "--json", "--point", "5,5", "--out", tmp_path / "new.png")
     assert (code, len(json.loads(out)["points"])) == (0, 1)
     assert (tmp_path / "new.png").exists()
-
-
-def test_models_and_version_and_help(run):
-    listed = run("models")[1]
-    for name, embedded in MODELS.items():
-        line = rf"^{name} .*\n +trained: .*seed \d.*; validation PCK@0.1 \d\d\.\d$"
-        assert re.search(line, listed, re.MULTILINE), name
-        assert embedded.load().trained() in listed
-    assert run("--version")[1].strip() == "0.1.0"
-    for command in ([], ["match"], ["train"], ["models"]):
-        code, out, _ = run(*command, "--help")
-        assert (code, "Usage" in out) == (0, True)
 
 
 def bomb(path):
@@ -154,14 +141,14 @@ def test_bad_pictures(run, pictures, tmp_path, kind, place):
         (["--point", "12"], "point '12': a point is two numbers x,y"),
         (["--point", "a,b"], "a point is two numbers"),
         (["--point", "nan,1"], "must be finite"),
-        (["--point", "1,1", "--point", "451.5,3"], "point 1 (451.5, 3) is outside the source picture"),
+        (["--point", "1,1", "--point", "451.5,3"], "point 1 (451.5, 3) is outside the source image"),
         (["--point", "-1,3"], "point 0 (-1, 3) is outside"),
         (["--points", "none.csv"], "none.csv"),
         (["--points", "."], "is a folder"),
         (["--model", "pmcn"], "did you mean pmnc"),
         (["--backbone", "resnet5O"], "did you mean"),
         (["--grid", "0"], "grid must be a whole number from 2 to 512"),
-        (["--device", "tpu9"], "device 'tpu9' cannot be used here"),
+        (["--device", "tpu9"], "device 'tpu9' is not available"),
         (["--out", "no/such/folder/m.png"], "no/such/folder"),
         (["--out", "match.xyz"], "xyz"),
         (["--out", "."], "."),
@@ -177,27 +164,65 @@ def test_mistakes_are_one_line_and_exit_code_2(run, pictures, tmp_path, argument
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("p.json", "[[1, 2], [3]]", "entry 1"),
-        ("p.json", "[[1, 2], [3, null]]", "entry 1"),
-        ("p.json", '{"x": 1}', "must hold a list"),
-        ("p.json", "[[1, 2", "is not JSON"),
-        ("p.json", "[" * 100_000, "is not JSON"),
-        ("p.csv", "x,y\n1,2\n3,b\n", "line 3"),
-        ("p.csv", "a,b,c\n1,2,3\n", "line 1"),
-        ("p.csv", "x,y\n1\n", "line 2"),
-        ("p.csv", b"\xff\xfe\x00", "is not text"),
-    ],
-)
-def test_bad_points_files(run, pictures, tmp_path, name, content, message):
-    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    code, out, err = run("match", *pictures, "--points", tmp_path / name)
-    assert (code, out) == (2, "")
-    assert message in err
-    assert name in err
-    assert len(err.strip().splitlines()) == 1
+def test_a_bad_points_file_is_one_line(run, pictures, tmp_path):
+    (tmp_path / "p.csv").write_text("x,y\n1,2\n3,b\n")
+    code, out, err = run("match", *pictures, "--points", tmp_path / "p.csv")
+    assert (code, out, len(err.strip().splitlines())) == (2, "", 1)
+    assert "p.csv, line 3: a point is two numbers" in err
+
+
+def test_names_and_missing_points_keep_their_place(run, pictures, tmp_path):
+    (tmp_path / "p.csv").write_text("name,x,y\nnose,265,243\ntail,,\neye,170,115\n")
+    code, out, _ = run("match", *pictures, "--points", tmp_path / "p.csv", "--json", "--out", tmp_path / "answers.csv")
+    answers = json.loads(out)["points"]
+    assert (code, [answer["name"] for answer in answers]) == (0, ["nose", "tail", "eye"])
+    assert answers[1] == {"name": "tail", "source": None, "target": None, "confidence": None}
+    assert [answers[0]["source"], answers[2]["source"]] == [[265, 243], [170, 115]]
+    rows = (tmp_path / "answers.csv").read_text().splitlines()
+    nose = answers[0]
+    assert rows[1] == f"nose,265.0,243.0,{nose['target'][0]},{nose['target'][1]},{nose['confidence']}"
+    assert rows[2] == "tail,,,,,"
+    code, out, _ = run("match", *pictures, "--points", tmp_path / "p.csv")
+    lines = out.splitlines()
+    assert (lines[0].split(" -> ")[0], lines[1]) == ("nose  265,243", "tail  no point given")
+
+
+def test_inputs_are_never_written_over(run, pictures, tmp_path):
+    (tmp_path / "match.png").write_bytes(pictures[1].read_bytes())
+    (tmp_path / "link.png").symlink_to(tmp_path / "match.png")
+    (tmp_path / "p.csv").write_text("5,5\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    pair = (tmp_path / "match.png", pictures[0])
+    for out in ("match.png", "link.png", pictures[0], "./match.png"):
+        code, _, err = run("match", *pair, "--out", out, "--model", "nearest", "--grid", "8")
+        assert (code, "is an input and would be overwritten" in err, len(err.splitlines())) == (2, True, 1)
+    code, _, err = run("match", *pair, "--points", "p.csv", "--out", "p.csv", "--model", "nearest", "--grid", "8")
+    assert (code, "is an input and would be overwritten" in err) == (2, True)
+    for expected in ("match-2.png", "match-3.png"):  # the default name steps aside
+        code, _, err = run("match", *pair, "--model", "nearest", "--grid", "8")
+        assert (code, f"wrote {expected}" in err) == (0, True)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_table_needs_points(run, pictures, tmp_path):
+    code, _, err = run("match", *pictures, "--out", "a.csv")
+    assert (code, "give some with --point" in err, (tmp_path / "a.csv").exists()) == (2, True, False)
+
+
+@pytest.mark.parametrize("missing", ["torch", "matplotlib"])
+def test_missing_packages_are_named(run, pictures, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)  # Python takes it for not installed
+    code, out, err = run("match", *pictures)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert f"this needs {missing}, which is not installed: pip install 'semcorr'" in err
+
+
+def test_addresses_and_the_home_folder(run, pictures, monkeypatch, tmp_path):
+    code, _, err = run("match", "https://example.org/a.jpg", pictures[0])
+    assert (code, "https://example.org/a.jpg is an address, not a local path" in err) == (2, True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, _, err = run("match", "~/a.jpg", "~/b.png", "--out", "~/home.png", "--model", "nearest", "--grid", "8")
+    assert (code, (tmp_path / "home.png").exists()) == (0, True), err
 
 
 def test_empty_points_file_gives_no_points(run, pictures, tmp_path):

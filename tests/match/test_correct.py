@@ -1,4 +1,4 @@
-"""Fine descriptors, and matches corrected by them: NumPy against the definition that is trained."""
+"""Correction of matches by fine descriptors: NumPy against the differentiable definition used in training."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from semcorr.features.fine import FineDescriptors
 from semcorr.geometry import cells_to_pixels, pixels_to_cells
 from semcorr.match.blend import blend
-from semcorr.match.refine import POWER, Refinement, correct, correct_plain, refine
+from semcorr.match.correct import POWER, Correction, correct_cells, correct_cells_plain, correct_match
 from semcorr.match.result import Match
 from semcorr.match.types import Field
 from semcorr.training.objectives.fine import score_around
@@ -37,54 +37,54 @@ def random_descriptors(seed, width=8):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_same_as_the_definition_with_gradients(seed):
+def test_equals_the_differentiable_definition(seed):
     match, descriptors = random_match(seed), random_descriptors(seed)
     fine = FineDescriptors(3, 5, 8)
-    refined = refine(match, *(one.numpy() for one in descriptors), Refinement(*fine.comparison()))
-    for coarse, found, (source, target) in (
-        (match, refined, descriptors),
-        (match.inverse(), refined.inverse(), descriptors[::-1]),
+    corrected = correct_match(match, *(image.numpy() for image in descriptors), Correction(*fine.comparison()))
+    for coarse, fine_match, (source, target) in (
+        (match, corrected, descriptors),
+        (match.inverse(), corrected.inverse(), descriptors[::-1]),
     ):
-        grid, there = source.shape[1:], target.shape[1:]
+        grid, target_grid = source.shape[1:], target.shape[1:]
         y, x = np.indices(grid)
         centres = cells_to_pixels(np.stack([x, y], 2).reshape(-1, 2), coarse.source_size, grid)
-        begin, _ = blend(coarse.direction, centres.astype(np.float32))
+        start, _ = blend(coarse.direction, centres.astype(np.float32))
         points = pixels_to_cells(torch.tensor(centres, dtype=torch.float32), coarse.source_size, grid)
-        matches = pixels_to_cells(torch.tensor(begin.points), coarse.target_size, there)
+        matches = pixels_to_cells(torch.tensor(start.points), coarse.target_size, target_grid)
         logits, cells = score_around(fine, source, target, points, matches)
         expected = ((POWER * logits).softmax(1)[..., None] * cells).sum(1).detach().numpy()
-        expected = np.clip(cells_to_pixels(expected, coarse.target_size, there), 0, coarse.target_size[::-1])
-        assert found.forward.points.reshape(-1, 2) == pytest.approx(expected, abs=1e-2)
-        assert found.forward.confidence.reshape(-1) == pytest.approx(begin.confidence, abs=1e-5)
+        expected = np.clip(cells_to_pixels(expected, coarse.target_size, target_grid), 0, coarse.target_size[::-1])
+        assert fine_match.forward.points.reshape(-1, 2) == pytest.approx(expected, abs=1e-2)
+        assert fine_match.forward.confidence.reshape(-1) == pytest.approx(start.confidence, abs=1e-5)
 
 
 @pytest.mark.parametrize(("height", "width"), [(12, 9), (3, 2), (1, 30)])
-def test_native_as_in_numpy(height, width, level):
+def test_native_equals_numpy(height, width, level):
     rng = np.random.default_rng(height)
     descriptors, target = (
         rng.standard_normal((*shape, 8)).astype(np.float32) / 3 for shape in ((70,), (height, width))
     )
-    begin = rng.uniform(-0.5, [width - 0.5, height - 0.5], (70, 2)).astype(np.float32)
-    begin[:5] = np.floor(begin[:5]) + np.float32(0.5)  # halfway between cells
-    refinement = Refinement(9.0, 1.4)
-    expected = correct_plain(descriptors, target, begin, refinement)
-    assert correct(descriptors, target, begin, refinement) == pytest.approx(expected, abs=1e-4)
+    start = rng.uniform(-0.5, [width - 0.5, height - 0.5], (70, 2)).astype(np.float32)
+    start[:5] = np.floor(start[:5]) + np.float32(0.5)  # halfway between cells
+    correction = Correction(9.0, 1.4)
+    expected = correct_cells_plain(descriptors, target, start, correction)
+    assert correct_cells(descriptors, target, start, correction) == pytest.approx(expected, abs=1e-4)
 
 
-def test_matches_go_to_where_the_descriptors_agree():
+def test_matches_move_to_where_the_descriptors_agree():
     rows, columns = FINE[0]
-    descriptors = torch.eye(rows * columns).reshape(-1, rows, columns).numpy()  # every cell is like itself alone
+    descriptors = torch.eye(rows * columns).reshape(-1, rows, columns).numpy()  # every cell resembles only itself
     picture = np.zeros((96, 128, 3), np.uint8)
     y, x = np.indices(COARSE[0])
     off = cells_to_pixels(np.stack([x, y], 2).astype(np.float32), (96, 128), COARSE[0]) + np.float32([9, -7])
     field = Field(np.clip(off, 0, [128, 96]).astype(np.float32), np.ones(COARSE[0], np.float32))
-    refined = refine(Match(picture, picture, field, field), descriptors, descriptors, Refinement(50.0, 3.0))
+    corrected = correct_match(Match(picture, picture, field, field), descriptors, descriptors, Correction(50.0, 3.0))
     y, x = np.indices(FINE[0])
-    own = cells_to_pixels(np.stack([x, y], 2), (96, 128), FINE[0])
-    assert refined.forward.points == pytest.approx(own, abs=0.1)
+    centres_of_cells = cells_to_pixels(np.stack([x, y], 2), (96, 128), FINE[0])
+    assert corrected.forward.points == pytest.approx(centres_of_cells, abs=0.1)
 
 
-def test_descriptors_have_unit_length_and_read_both():
+def test_descriptors_have_unit_norm_and_depend_on_both_inputs():
     generator = torch.Generator().manual_seed(0)
     early, deep = torch.randn(2, 6, 11, 14, generator=generator), torch.randn(2, 9, 5, 7, generator=generator)
     fine = FineDescriptors(6, 9, 8)
