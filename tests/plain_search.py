@@ -1,4 +1,4 @@
-"""The page of NumPy, asked in torch: what the other searches are compared with."""
+"""The NumPy search called with torch tensors, as the reference for the other searches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def search_plainly(
 
 
 def score_everything(maps: Tensor, function: ScoringFunction, dilation: int = 1) -> Tensor:
-    """Return the table of all pairs, each window read by itself."""
+    """Return the table of scores of all pairs, each window read separately."""
     parameters, tables = function.arrays(), []
     for one in maps.numpy():
         windows = windows_of(one, function.radius, dilation)

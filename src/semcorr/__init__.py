@@ -1,4 +1,4 @@
-"""Semantic correspondence: for every point of one photograph, the point that means the same in another.
+"""Semantic correspondence: for every point of one image, the corresponding point of another.
 
 >>> import semcorr
 >>> model = semcorr.load("pmnc")
@@ -30,7 +30,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the names of this module only when they are used, so that ``import semcorr`` is quick."""
+    """Import the names of this module on first use, so that ``import semcorr`` is fast."""
     if name in _HOMES:
         return getattr(import_module(f"semcorr.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'semcorr' has no attribute {name!r}")

@@ -18,11 +18,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """Write a file atomically: if writing fails, the old file is kept.
 
     Args:
-        path: The file. Its folder is made. Where it is a link, what it points to is replaced.
+        path: The file. Missing folders are created. If it is a symbolic link, the file that it points to is replaced.
 
     Yields:
-        A path beside it, with the same suffix, to be written. It takes the place of ``path`` when the block ends
-        without an error, and is removed otherwise.
+        The path of a temporary file in the same folder, with the same suffix, to write to. It replaces ``path`` if the
+        block ends without an error, and is removed otherwise.
     """
     final = Path(os.path.realpath(path))
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def sha256_of(path: Path) -> str:
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """Return the first line of an error's message, or its type where it has none.
+    """Return the first line of an error's message, cut to ``limit`` characters, or its type if it has none.
 
     >>> one_line(ValueError("first\\nsecond")), one_line(KeyError())
     ('first', 'KeyError')

@@ -1,9 +1,9 @@
-"""Threads: one setting for all that a match computes, and one pool for all matches of the process.
+"""Threads: one setting for everything that a match computes, and one thread pool for all matches of the process.
 
-The number is that of the argument ``threads`` where there is one, else that of the environment variable
-SEMCORR_NUM_THREADS, else as many as there are processors; and never more than the processors that this process may use.
-Work is taken part by part by the thread that asks for it and by helpers from the pool, as far as they are free: several
-matches at once share the helpers, and none of them waits for any. Threads that have nothing to do sleep.
+The number of threads is the argument ``threads`` if given, otherwise the environment variable SEMCORR_NUM_THREADS, and
+by default the number of processors; it is limited to the processors that this process may use. Work is divided into
+parts, which the calling thread and any free threads of the pool take one after another. Concurrent matches share the
+pool, and none of them waits for a thread of it. Idle threads sleep.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 @cache
 def processors() -> int:
-    """Return how many processors this process may use: by its affinity and by the limit of its control group."""
+    """Return the number of processors that this process may use, given its affinity and its control group's limit."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(count, _quota())))
 
@@ -43,13 +43,13 @@ def _quota() -> float:
 
 
 def thread_count(threads: int | None = None) -> int:
-    """Return how many threads to use.
+    """Return the number of threads to use.
 
     Args:
-        threads: What the caller asks for; None asks SEMCORR_NUM_THREADS.
+        threads: Requested number; None reads SEMCORR_NUM_THREADS.
 
     Raises:
-        ValueError: If either is no whole number, 1 or more.
+        ValueError: If the number is not a whole number of 1 or more.
     """
     given, source = (threads, "threads") if threads is not None else (os.environ.get(VARIABLE) or None, VARIABLE)
     if given is None:
@@ -64,15 +64,15 @@ def thread_count(threads: int | None = None) -> int:
 
 
 def in_parallel(function: Callable[[Part], Result], parts: Iterable[Part], threads: int) -> list[Result]:
-    """Call a function for every part, in up to ``threads`` threads, this one among them.
+    """Call a function for every part, in up to ``threads`` threads including the calling one.
 
     Args:
-        function: Releases the interpreter's lock for most of its time, as the native core does.
-        parts: What it is called with; taken in their order.
-        threads: From `thread_count`.
+        function: A function that releases the GIL most of the time, as the native core does.
+        parts: Arguments of the calls; started in this order.
+        threads: Number of threads, from `thread_count`.
 
     Returns:
-        The results in the order of the parts. An error of a part is raised when all that were begun have ended.
+        The results in the order of the parts. If a call fails, its error is raised once all started calls have ended.
     """
     parts = list(parts)
     results: dict[int, Result] = {}
@@ -92,7 +92,7 @@ def in_parallel(function: Callable[[Part], Result], parts: Iterable[Part], threa
     finally:
         for helper in helpers:
             if not helper.cancel():
-                helper.exception()  # waits
+                helper.exception()  # waits for it to end
     for helper in helpers:
         if not helper.cancelled():
             helper.result()
@@ -100,7 +100,7 @@ def in_parallel(function: Callable[[Part], Result], parts: Iterable[Part], threa
 
 
 def later(function: Callable[[], Result]) -> Future[Result]:
-    """Begin a function in a helper as soon as one is free; what is not begun yet can be cancelled, and then be done."""
+    """Submit a function to the pool; until it starts, it can be cancelled and run by the caller instead."""
     return _pool().submit(function)
 
 

@@ -56,7 +56,7 @@ def check(annotations: list[Annotation], cats: Cats) -> None:
 def test_points_go_where_they_are(cats: Cats, model: semcorr.Matcher) -> None:
     annotations = list(semcorr.annotate(cats.exemplar, cats.folder, model=model))
     assert [one.picture for one in annotations] == ["broken.jpg", *cats.truth]
-    assert "broken.jpg" in annotations[0].error
+    assert annotations[0].error
     assert str(cats.folder) not in annotations[0].error
     check(annotations[1:], cats)
     assert all(one.size == (280, 380) and one.exemplar == "exemplar.png" for one in annotations[1:])
@@ -97,7 +97,7 @@ def test_thresholds_decide_between_sure_unsure_and_none(cats: Cats, model: semco
 def test_the_command_writes_what_python_yields(cats: Cats, model: semcorr.Matcher, tmp_path: Path) -> None:
     code, said = command(cats.exemplar, cats.folder, "--out", tmp_path / "a.json", "--out", tmp_path / "a.csv")
     assert code == 0, said
-    assert "not labelled: broken.jpg" in said
+    assert "not labelled: broken.jpg: " in said
     expected = [one for one in semcorr.annotate(cats.exemplar, cats.folder, model=model) if not one.error]
     for file in ("a.json", "a.csv"):
         assert read_labels(tmp_path / file) == expected

@@ -93,7 +93,7 @@ class Labeller:
                 image, corner = crop(image, target.box, self.settings.margin)
         except (ImageError, DataError, OSError) as error:
             said = str(error).replace(repr(str(target.source)), target.picture)  # the same text from every folder
-            return _Loaded(target, error=" ".join(said.split()))
+            return _Loaded(target, error=" ".join(said.removeprefix(target.picture).split()))
         return _Loaded(target, image, size, corner)
 
     def _annotate(self, loaded: _Loaded, matches: Sequence[Match]) -> Annotation:

@@ -34,7 +34,7 @@ class Settings:
 
     sure: float | None = None
     min_confidence: float = 0.3
-    min_visibility: float = 0.0
+    min_visibility: float = 0.5
     margin: float = 0.25
     rotations: int = 1
     mirror: bool = False

@@ -16,14 +16,14 @@ def cosine_correlation(source: Floats, target: Floats) -> Floats:
     """Correlate every source cell with every target cell.
 
     Args:
-        source: L2-normalised features ``(C, hs, ws)``.
-        target: L2-normalised features ``(C, ht, wt)``.
+        source: L2-normalised features ``(C, hs, ws)``, float32.
+        target: L2-normalised features ``(C, ht, wt)``, float32.
 
     Returns:
         Cosines ``(hs, ws, ht, wt)`` in -1…1.
 
     Raises:
-        ValueError: If the shapes do not fit each other.
+        ValueError: If the shapes do not match.
     """
     if source.ndim != 3 or target.ndim != 3 or len(source) != len(target):
         raise ValueError(f"features must be (C, h, w) with the same C; got {source.shape} and {target.shape}")
@@ -33,7 +33,7 @@ def cosine_correlation(source: Floats, target: Floats) -> Floats:
 
 
 def soft_mutual_filter(correlation: Floats) -> Floats:
-    """Weaken every correlation that is not the best of its source cell and of its target cell.
+    """Weaken correlations that are not the highest of both their source cell and their target cell.
 
     M(p, q) = C(p, q) · C(p, q) / max over p of C · C(p, q) / max over q of C, with negative correlations set to
     zero first (Rocco et al., NeurIPS 2018, section 3.2).
@@ -42,7 +42,7 @@ def soft_mutual_filter(correlation: Floats) -> Floats:
         correlation: ``(hs, ws, ht, wt)``.
 
     Returns:
-        The filtered map, the same shape, never negative.
+        The filtered map, of the same shape, never negative.
     """
     positive = np.maximum(correlation, 0)
     of_target = positive.max(axis=(0, 1), keepdims=True) + np.float32(EPS)
@@ -52,5 +52,5 @@ def soft_mutual_filter(correlation: Floats) -> Floats:
 
 
 def correlation_channels(correlation: Floats) -> Floats:
-    """Stack what the scoring function sees, the correlation map and its filtered form: ``(2, hs, ws, ht, wt)``."""
+    """Stack the inputs of the scoring function, the correlation map and its filtered form: ``(2, hs, ws, ht, wt)``."""
     return np.stack([correlation, soft_mutual_filter(correlation)])

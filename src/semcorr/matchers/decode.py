@@ -1,4 +1,4 @@
-"""From scored pairs to sub-cell matches and their confidence, in both directions at once."""
+"""Decode scored pairs into sub-cell matches and their confidence, in both directions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from semcorr.native import core, points
 
 
 class CellMatches(NamedTuple):
-    """Where each cell of one picture went in the other.
+    """The match of each cell of one image in the other.
 
     Attributes:
-        cells: ``(h, w, 2)`` (x, y) in cell coordinates of the other picture's grid, float32.
+        cells: ``(h, w, 2)`` (x, y) in cell coordinates of the other image's grid, float32.
         confidence: ``(h, w)``, 0…1, float32.
     """
 
@@ -29,53 +29,54 @@ def decode(scored: Scored, radius: int = 2, agreement: float = 1.0) -> tuple[Cel
 
     The position is the soft-argmax over the scored cells within ``radius`` of the best one. The confidence is the
     share of the probability (softmax over all scored cells) that lies in that window — how peaked the score is —
-    times exp(-d²/2) for a round trip, there and back, that ends d · ``agreement`` cells from where it began.
+    times exp(-d²/2) for a round trip that ends d · ``agreement`` cells from where it started.
 
     Args:
-        scored: Every cell of both pictures in it at least once.
-        radius: Radius of the decoded window in cells; 0 takes the centre of the best cell.
-        agreement: Round trips of this many cells lower the confidence by exp(-½).
+        scored: The scored pairs, in which every cell of both images occurs at least once.
+        radius: Radius of the decoded window in cells; 0 returns the centre of the best cell.
+        agreement: Round-trip error in cells that multiplies the confidence by exp(-½).
 
     Returns:
         The matches of the source cells and those of the target cells.
     """
     hs, ws, ht, wt = scored.grid
     p, q = np.divmod(scored.pairs, ht * wt)
-    there, back = (
-        _peaks(soft_argmax(*arguments, radius), here)
-        for arguments, here in (
+    forward, backward = (
+        _peaks(soft_argmax(*arguments, radius), grid)
+        for arguments, grid in (
             ((p, q, scored.scores, hs * ws, (ht, wt)), (hs, ws)),
             ((q, p, scored.scores, ht * wt, (hs, ws)), (ht, wt)),
         )
     )
-    certain = scored.certainty or (np.float32(1), np.float32(1))
-    forward = there.confidence * certain[0] * _agreement(there.cells, back.cells, agreement)
-    backward = back.confidence * certain[1] * _agreement(back.cells, there.cells, agreement)
-    return CellMatches(there.cells, forward), CellMatches(back.cells, backward)
+    certainty = scored.certainty or (np.float32(1), np.float32(1))
+    of_source = forward.confidence * certainty[0] * _agreement(forward.cells, backward.cells, agreement)
+    of_target = backward.confidence * certainty[1] * _agreement(backward.cells, forward.cells, agreement)
+    return CellMatches(forward.cells, of_source), CellMatches(backward.cells, of_target)
 
 
 def soft_argmax(
     cell: Integers, other: Integers, scores: Floats, cells: int, grid: Size, radius: int
 ) -> tuple[Floats, Floats]:
-    """Decode the matches of the cells of one picture from a list of scored pairs; a cell without pairs gets NaN.
+    """Decode the matches of the cells of one image from a list of scored pairs.
 
     Args:
-        cell: Of each pair, the cell that is decoded, ``(N,)``.
-        other: The cell of the other picture.
-        scores: Log-probabilities up to a constant.
-        cells: How many are decoded.
-        grid: Rows and columns of the other picture.
-        radius: Radius in cells of the window around the best one.
+        cell: The cell of each pair in this image, ``(N,)`` int64.
+        other: The cell of each pair in the other image, ``(N,)`` int64.
+        scores: Log-probabilities up to a constant, ``(N,)``.
+        cells: Number of cells of this image.
+        grid: Rows and columns of the other image.
+        radius: Radius, in cells, of the window around the best cell.
 
     Returns:
-        Positions ``(cells, 2)`` (x, y) in cells of the other picture, and the share of all probability in the window.
+        Positions ``(cells, 2)`` (x, y) in cells of the other image, NaN for a cell without pairs, and the share of the
+        probability that lies in the window, ``(cells,)``.
     """
     if core() is None:
-        return soft_argmax_plainly(cell, other, scores, cells, grid, radius)
+        return soft_argmax_plain(cell, other, scores, cells, grid, radius)
     return points.soft_argmax(cell, other, scores, (cells, grid), radius)
 
 
-def soft_argmax_plainly(
+def soft_argmax_plain(
     cell: Integers, other: Integers, scores: Floats, cells: int, grid: Size, radius: int
 ) -> tuple[Floats, Floats]:
     """NumPy implementation of `soft_argmax`."""
@@ -88,29 +89,32 @@ def soft_argmax_plainly(
     near = (np.abs(x - best_x) <= radius) & (np.abs(y - best_y) <= radius)
     weights = np.exp((scores - highest[cell]).astype(np.float64))
     total = np.bincount(cell, weights, cells)
-    mass, along, down = (np.bincount(cell, weights * near * each, cells) for each in (1, x, y))
-    with np.errstate(invalid="ignore"):  # a cell without pairs gets NaN
-        places, share = np.stack([along, down], axis=1) / mass[:, None], mass / total
-    return places.astype(np.float32), share.astype(np.float32)
+    mass, sum_x, sum_y = (np.bincount(cell, weights * near * value, cells) for value in (1, x, y))
+    with np.errstate(invalid="ignore"):  # NaN for a cell without pairs
+        positions, share = np.stack([sum_x, sum_y], axis=1) / mass[:, None], mass / total
+    return positions.astype(np.float32), share.astype(np.float32)
 
 
 def _peaks(decoded: tuple[Floats, Floats], grid: Size) -> CellMatches:
     return CellMatches(decoded[0].reshape(*grid, 2), decoded[1].reshape(grid))
 
 
-def _agreement(there: Floats, back: Floats, sigma: float) -> Floats:
-    """Judge round trips: 1 where following ``there`` and then ``back`` ends where it began; outside, back is 0."""
-    rows, columns = back.shape[:2]
-    low = np.floor(there)
-    part, low = there - low, low.astype(np.int64)
-    returned: NDArray[np.float32] = np.zeros_like(there)
+def _agreement(forward: Floats, backward: Floats, sigma: float) -> Floats:
+    """Rate round trips: 1 where ``forward`` followed by ``backward`` ends where it started.
+
+    Outside its grid, ``backward`` counts as 0.
+    """
+    rows, columns = backward.shape[:2]
+    low = np.floor(forward)
+    part, low = forward - low, low.astype(np.int64)
+    returned: NDArray[np.float32] = np.zeros_like(forward)
     for dy in (0, 1):
         for dx in (0, 1):
             x, y = low[..., 0] + dx, low[..., 1] + dy
             weight = np.abs(1 - dx - part[..., 0]) * np.abs(1 - dy - part[..., 1])
             inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
-            value = back[np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1)]
+            value = backward[np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1)]
             returned += (weight * inside)[..., None] * value
-    away = ((returned - cell_centres_array((there.shape[0], there.shape[1]))) ** 2).sum(axis=2)
-    agreement: Floats = np.exp(-away / np.float32(2 * sigma**2)).astype(np.float32)
+    squared = ((returned - cell_centres_array((forward.shape[0], forward.shape[1]))) ** 2).sum(axis=2)
+    agreement: Floats = np.exp(-squared / np.float32(2 * sigma**2)).astype(np.float32)
     return agreement

@@ -1,4 +1,4 @@
-"""What a search returns: the pairs of cells that it scored, and their scores."""
+"""The result of a search: the pairs of cells that it scored, and their scores."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ Booleans = NDArray[np.bool_]
 
 
 class Scored(NamedTuple):
-    """Scores of a few of the pairs of cells of two pictures, without a table of them all.
+    """Scores of some of the pairs of cells of two images, as a list instead of a table.
 
     Attributes:
-        pairs: ``p · Q + q`` of each pair of cells that was scored, ``(N,)``, each once.
-        scores: ``(N,)``.
-        grid: Rows and columns of the source, rows and columns of the target.
-        certainty: Where the search looked only around matches of a coarser grid: how sure those were, for each source
-            cell ``(hs, ws)`` and each target cell ``(ht, wt)``.
+        pairs: ``p · Q + q`` of each scored pair of a source cell p and one of Q target cells q, ``(N,)`` int64, without
+            duplicates.
+        scores: Score of each pair, ``(N,)`` float32: log-probabilities up to a constant.
+        grid: Rows and columns of the source, then of the target.
+        certainty: After a search from coarse to fine, the confidence of the coarse match of each source cell
+            ``(hs, ws)`` and of each target cell ``(ht, wt)``; otherwise None.
     """
 
     pairs: Integers

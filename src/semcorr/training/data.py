@@ -13,7 +13,7 @@ from semcorr.data.formats.keypoints import load_pairs, load_photos
 from semcorr.data.pairs import Pair, Photo, spread
 from semcorr.errors import DataError
 from semcorr.files import sha256_of
-from semcorr.training.recipe import TrainingRecipe
+from semcorr.training.recipe import TrainingRecipe, check_categories
 from semcorr.weights import MODELS
 
 _NOT_IN_FINGERPRINT = ("data", "out", "photographs", "cache", "accelerator", "devices")
@@ -38,8 +38,9 @@ def load_data(recipe: TrainingRecipe) -> TrainingData:
     Raises:
         DataError: If photographs or pairs are missing or broken.
     """
-    photos = load_photos(recipe.data, "train")
-    pairs = [pair for pair in load_pairs(recipe.data, "val") if pair.source.category not in recipe.leave_out]
+    photos, listed = load_photos(recipe.data, "train"), load_pairs(recipe.data, "val")
+    check_categories(recipe, {photo.category for photo in (*photos, *(pair.source for pair in listed))})
+    pairs = [pair for pair in listed if pair.source.category not in recipe.leave_out]
     if not pairs:
         raise DataError(
             f"{recipe.data / 'val_pairs.json'} lists no pairs of the categories that are trained on; training needs at "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +11,7 @@ import yaml
 from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from semcorr.errors import DataError
+from semcorr.errors import DataError, did_you_mean
 from semcorr.features import FeatureOptions
 from semcorr.features.fine import EARLY_BLOCKS
 from semcorr.models.configs import ANCNetConfig, NCNetConfig, PMNCConfig
@@ -159,6 +161,23 @@ class TrainingRecipe:
         return self
 
 
+def check_categories(recipe: TrainingRecipe, categories: Collection[str]) -> None:
+    """Refuse a recipe that names categories which the data do not have: a misspelt one would be trained on.
+
+    Args:
+        recipe: The recipe, with ``leave_out`` and ``together``.
+        categories: The categories of the data.
+
+    Raises:
+        DataError: With the names nearest to the first unknown one.
+    """
+    for key, names in (("leave_out", recipe.leave_out), *(("together", group) for group in recipe.together)):
+        for name in names:
+            if name not in categories:
+                known = f"{did_you_mean(name, categories)}; the data have {', '.join(sorted(categories))}"
+                raise DataError(f"{key}: no photograph is of the category {name!r}{known}")
+
+
 def read_recipe(
     path: Path,
     data: Path | None = None,
@@ -180,8 +199,8 @@ def read_recipe(
         DataError: If it is not a valid recipe; the message names the key.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise DataError(f"{path} must contain keys and values, such as configs/pmnc.yaml")
@@ -192,4 +211,23 @@ def read_recipe(
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "recipe"
+        if first["type"] == "unexpected_keyword_argument":
+            raise DataError(f"{path}: unknown key {place}{did_you_mean(str(first['loc'][-1]), _KEYS)}") from None
         raise DataError(f"{path}, {place}: {first['msg'].lower()}") from None
+
+
+_KINDS = (TrainingRecipe, PMNCConfig, NCNetConfig, ANCNetConfig, FeatureOptions)
+_KEYS = {field.name for kind in _KINDS for field in fields(kind)}
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, without keys that stand twice: one of the values would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: the key {twice[0]!r} stands twice")
+        return super().construct_mapping(node, deep)
+
+
+_MERGE = "tag:yaml.org,2002:merge"

@@ -21,7 +21,7 @@ def features(rows, columns, seed, channels=16):
 
 
 def random_weights(module):
-    """Weights far from the start, so that no symmetry comes from there."""
+    """Perturb the weights, so that no symmetry comes from their initialisation."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -38,7 +38,7 @@ MATCHERS = {
 
 @pytest.mark.parametrize("name", MATCHERS)
 @torch.inference_mode()
-def test_exchanging_the_pictures_exchanges_the_map(name):
+def test_exchanging_the_images_exchanges_the_map(name):
     torch.manual_seed(0)
     matcher = random_weights(MATCHERS[name]())
     source, target = features(5, 7, 1), features(6, 4, 2)
@@ -54,7 +54,7 @@ def test_exchanging_the_pictures_exchanges_the_map(name):
 
 
 @torch.inference_mode()
-def test_ncnet_is_its_definition():
+def test_ncnet_equals_its_definition():
     torch.manual_seed(0)
     network = random_weights(NeighbourhoodConsensus((3, 5), (3, 1)))
     correlation = cosine_correlation(features(4, 5, 1).tensor, features(5, 4, 2).tensor)
@@ -89,15 +89,15 @@ def test_self_similarity_against_a_loop():
     assert SelfSimilarity()(tensor).shape == (1, 25 + 64 + 32, 4, 6)
 
 
-def test_descriptors_are_the_same_in_a_picture_of_other_colours():
-    """Self-similarity does not see the features themselves, only how they resemble their neighbours."""
+def test_descriptors_do_not_depend_on_the_features_themselves():
+    """Self-similarity depends only on how features resemble their neighbours, not on the features themselves."""
     tensor = features(5, 5, 1).tensor
     rotation = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(0)))[0]
     turned = torch.einsum("dc,bchw->bdhw", rotation, tensor)
     torch.testing.assert_close(self_similarity(tensor), self_similarity(turned), atol=1e-5, rtol=1e-5)
 
 
-def test_networks_are_alive_from_the_start():
+def test_untrained_networks_give_values_and_gradients():
     for seed in range(5):
         torch.manual_seed(seed)
         for build in MATCHERS.values():
@@ -123,7 +123,7 @@ def test_plain_interpolation_blends_the_four_matches_around_a_point():
     confidence = np.full((4, 4), 0.5, np.float32)
     match = Match(picture, picture, Field(points, confidence), Field(points, confidence), "", plain_interpolation=True)
     moved, sure = match.transfer([(12, 20), (15, 15), (0, 0), (40, 40)])
-    # cells of 10 pixels, centres at 5, 15, 25, 35: (12, 20) is 0.7 on the way from x 5 to 15, half way from y 15 to 25
+    # centres at 5, 15, 25, 35: (12, 20) is 0.7 of the way from x = 5 to 15, and half way from y = 15 to 25
     expected = 0.15 * (points[1, 0] + points[2, 0]) + 0.35 * (points[1, 1] + points[2, 1])
     np.testing.assert_allclose(moved, [expected, points[1, 1], points[0, 0], points[3, 3]], rtol=1e-5)
     np.testing.assert_allclose(sure, 0.5)

@@ -1,4 +1,4 @@
-"""The operator against the definition: eight nested loops in float64."""
+"""4-D convolution against its definition, eight nested loops in float64."""
 
 import itertools
 
@@ -43,7 +43,7 @@ CASES = [  # kernel, channels in and out, sizes, batch
 
 @pytest.mark.parametrize(("kernel", "channels", "out", "sizes", "batch"), CASES)
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_it_is_the_definition(kernel, channels, out, sizes, batch, with_bias, monkeypatch):
+def test_equals_the_definition(kernel, channels, out, sizes, batch, with_bias, monkeypatch):
     inputs = torch.randn(batch, channels, *sizes, dtype=torch.float64)
     weight = torch.randn(out, channels, *kernel, dtype=torch.float64)
     bias = torch.randn(out, dtype=torch.float64) if with_bias else None
@@ -79,7 +79,7 @@ def test_full_gradient_check_and_gradients_of_the_definition():
         torch.testing.assert_close(a, b)
 
 
-def test_all_three_folds_are_tried_above():
+def test_the_cases_above_use_all_three_folds():
     folds = {_choose_fold(torch.empty(out, channels, *kernel)) for kernel, channels, out, _, _ in CASES}
     sides = {(max(fold.inputs) > 1, max(fold.outputs) > 1) for fold in folds}
     assert sides == {(False, False), (True, False), (False, True), (True, True)}
@@ -91,7 +91,7 @@ def test_views_that_are_not_contiguous():
     torch.testing.assert_close(conv4d(inputs, weight), by_definition(inputs, weight))
 
 
-def test_half_precision_gradients_are_near_those_of_float32():
+def test_half_precision_gradients_are_close_to_float32():
     inputs, weight = torch.randn(1, 4, 6, 6, 6, 6), torch.randn(4, 4, 3, 3, 3, 3)
     gradients = []
     for dtype in (torch.float32, torch.bfloat16):
@@ -115,8 +115,8 @@ def test_autocast_computes_forward_and_backward_in_its_dtype():
     assert (gradient - layer.weight.grad).norm() < 0.02 * gradient.norm()
 
 
-def test_memory_follows_the_output_and_not_the_unfolded_input():
-    """A graph keeps the input alone: nothing of size kernel × input is saved for the gradient."""
+def test_backward_saves_only_the_input():
+    """Only the input is saved for the backward pass, nothing of size kernel × input."""
     saved = []
     inputs = torch.randn(1, 2, 6, 6, 6, 6, requires_grad=True)
     layer = Conv4d(2, 2, (3, 3, 3, 3))
@@ -131,15 +131,15 @@ def test_memory_follows_the_output_and_not_the_unfolded_input():
         ((1, 2, 3, 3, 3, 3), (1, 3, 3, 3, 3, 3), None, "same C"),
         ((2, 3, 3, 3, 3), (1, 3, 3, 3, 3, 3), None, "got"),
         ((1, 2, 3, 3, 3, 3), (1, 2, 3, 2, 3, 3), None, "odd"),
-        ((1, 2, 3, 3, 3, 3), (1, 2, 3, 3, 3, 3), (2,), r"bias must be \(1,\)"),
+        ((1, 2, 3, 3, 3, 3), (1, 2, 3, 3, 3, 3), (2,), r"bias must have shape \(1,\)"),
     ],
 )
-def test_wrong_shapes_are_named(inputs, weight, bias, message):
+def test_wrong_shapes_are_refused(inputs, weight, bias, message):
     with pytest.raises(ValueError, match=message):
         conv4d(torch.zeros(inputs), torch.zeros(weight), None if bias is None else torch.zeros(bias))
 
 
-def test_wrong_dtypes_and_layers_are_named():
+def test_wrong_dtypes_and_layers_are_refused():
     with pytest.raises(ValueError, match=r"torch\.float32"):
         conv4d(torch.zeros(1, 1, 2, 2, 2, 2), torch.zeros(1, 1, 1, 1, 1, 1, dtype=torch.float64))
     with pytest.raises(ValueError, match="odd"):

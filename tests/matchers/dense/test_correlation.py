@@ -28,7 +28,7 @@ def test_shapes_and_exchange(batch):
     torch.testing.assert_close(there, back.permute(0, 3, 4, 1, 2))
 
 
-def test_wrong_shapes_are_named():
+def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\(1, 8, 3, 4\) and \(1, 9, 3, 4\)"):
         cosine_correlation(torch.zeros(1, 8, 3, 4), torch.zeros(1, 9, 3, 4))
 
@@ -41,7 +41,7 @@ def test_mutual_filter_by_hand():
     torch.testing.assert_close(m, torch.tensor([[0.8, 0.2], [0.05, 0.0]]))
 
 
-def test_mutual_filter_of_nothing_is_nothing():
+def test_mutual_filter_of_zeros_is_zero():
     assert soft_mutual_filter(-torch.ones(1, 2, 2, 2, 2)).abs().max() == 0
 
 
@@ -58,7 +58,7 @@ def test_gradient():
     assert torch.autograd.gradcheck(lambda x, y: correlation_channels(cosine_correlation(x, y)), (a, b))
 
 
-def test_quick_products_in_several_threads_leave_the_setting_as_it_was():
+def test_quick_products_in_several_threads_restore_the_setting():
     settings = getattr(torch.backends.mkldnn, "matmul", None)
     if settings is None:
         pytest.skip("this version of torch has no such setting")

@@ -15,7 +15,7 @@ def test_soft_argmax_by_hand():
     assert mass.item() == pytest.approx(1.0, abs=1e-6)
 
 
-def test_radius_zero_takes_the_cell():
+def test_radius_zero_returns_the_cell_centre():
     scores = torch.zeros(1, 4, 6)
     scores[0, 3, 5] = 1.0
     cells, mass = soft_argmax(scores, radius=0)
@@ -23,7 +23,7 @@ def test_radius_zero_takes_the_cell():
     assert mass.item() == pytest.approx(math.e / (math.e + 23), abs=1e-6)
 
 
-def test_cells_without_score_and_cells_outside_count_for_nothing():
+def test_unscored_cells_and_cells_outside_are_ignored():
     scores = torch.full((1, 3, 3), -torch.inf)
     scores[0, 0, 0] = 1.0
     cells, mass = soft_argmax(scores, radius=2)
@@ -49,7 +49,7 @@ def test_confidence_falls_with_a_second_peak_and_with_disagreement():
     assert forward.confidence[0, 0, 6] < 1e-3
 
 
-def test_directions_are_exchanged_with_the_table():
+def test_transposing_the_table_exchanges_the_directions():
     scores = torch.randn(2, 3, 4, 5, 2, generator=torch.Generator().manual_seed(0))
     forward, backward = decode(scores)
     other_backward, other_forward = decode(scores.permute(0, 3, 4, 1, 2))
@@ -58,7 +58,7 @@ def test_directions_are_exchanged_with_the_table():
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2])
-def test_scored_pairs_are_decoded_as_their_table_is(radius, native):
+def test_scored_pairs_are_decoded_like_their_table(radius, native):
     generator = torch.Generator().manual_seed(5)
     scores, tried = torch.randn(2, 4, 5, 6, 3, generator=generator) * 3, torch.rand(2, 4, 5, 6, 3, generator=generator)
     scores[tried < 0.7] = -torch.inf

@@ -1,4 +1,4 @@
-"""From coarse to fine: the compiled search and the plain one are the same, and find what the whole search finds."""
+"""Coarse-to-fine search: native code equals NumPy, and the matches agree with those of the direct search."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def matcher(factor: int, grid: float, function: ScoringFunction | None = None, *
 
 
 def diagonal(rows: int, columns: int) -> Scored:
-    """Every tile matches the one at its own place."""
+    """Every tile matches the one at the same position."""
     cells = rows * columns
     pairs = np.arange(cells) * (cells + 1)
     return Scored(pairs, np.ones(cells, np.float32), (rows, columns, rows, columns))
@@ -51,17 +51,17 @@ def test_whole_tiles_repeat_the_last_cells():
     assert coarse.whole_tiles(cells, 1) is cells
 
 
-def test_the_plan_begins_where_the_tiles_went(native):
-    made = coarse.plan(diagonal(2, 3), factor=2)
-    begun = np.unique(made.initial)
-    assert len(begun) == 24
-    assert (begun // 24 == begun % 24).all()  # every cell to the same cell
-    assert made.certainty[0].shape == (4, 6)
-    made = coarse.plan(diagonal(1, 12), factor=2)
-    assert made.near[0, 0, 0].tolist() == [True] * 3 + [False] * 9
+def test_the_plan_starts_from_the_matches_of_the_tiles(native):
+    plan = coarse.make_plan(diagonal(2, 3), factor=2)
+    initial = np.unique(plan.initial)
+    assert len(initial) == 24
+    assert (initial // 24 == initial % 24).all()  # every cell to the same cell
+    assert plan.certainty[0].shape == (4, 6)
+    plan = coarse.make_plan(diagonal(1, 12), factor=2)
+    assert plan.near[0, 0, 0].tolist() == [True] * 3 + [False] * 9
 
 
-def test_the_band_holds_cells_and_all_else_the_mean_of_their_tiles():
+def test_the_band_has_correlations_of_cells_and_the_rest_means_of_tiles():
     a, b = features((4, 6), 1).tensor, features((4, 4), 2).tensor
     near = torch.zeros(1, 2, 3, 2, 2, dtype=torch.bool)
     near[0, 1, 2, 0, 1] = True
@@ -73,16 +73,16 @@ def test_the_band_holds_cells_and_all_else_the_mean_of_their_tiles():
     torch.testing.assert_close(torch.from_numpy(plain), banded[0], atol=1e-6, rtol=1e-5)
 
 
-def test_the_plan_of_torch_is_that_of_numpy():
+def test_torch_and_numpy_plan_the_same():
     a, b = features((7, 5), 3), features((6, 8), 4)
     found = PMNC(scoring(1, 4), 6)(a, b)
-    made, plain = (
-        in_torch.plan(found, 3),
-        coarse.plan(Scored(found.pairs[0].numpy(), found.scores[0].numpy(), found.shape), 3),
+    plan, plain = (
+        in_torch.make_plan(found, 3),
+        coarse.make_plan(Scored(found.pairs[0].numpy(), found.scores[0].numpy(), found.shape), 3),
     )
-    assert np.array_equal(made.near[0].numpy(), plain.near)
-    assert np.array_equal(made.initial[0].unique().numpy(), np.unique(plain.initial))
-    for one, other in zip(made.certainty, plain.certainty, strict=True):
+    assert np.array_equal(plan.near[0].numpy(), plain.near)
+    assert np.array_equal(plan.initial[0].unique().numpy(), np.unique(plain.initial))
+    for one, other in zip(plan.certainty, plain.certainty, strict=True):
         assert other == pytest.approx(one[0].numpy(), abs=1e-5)
 
 
@@ -91,7 +91,7 @@ def test_the_plan_of_torch_is_that_of_numpy():
     ("source", "target", "factor"),
     [((20, 22), (24, 18), 2), ((17, 20), (19, 23), 3), ((24, 20), (20, 24), 4), ((11, 26), (25, 13), 5)],
 )
-def test_native_and_plain_are_the_same(source, target, factor, radius, level):
+def test_native_equals_numpy(source, target, factor, radius, level):
     a, b = features(source, 1, 2), features(target, 2, 2)
     side = (source[0] * source[1] * target[0] * target[1]) ** 0.25
     fast, plain = (matcher(factor, side, scoring(radius), compiled=which)(a, b) for which in (True, False))
@@ -107,7 +107,7 @@ def test_native_and_plain_are_the_same(source, target, factor, radius, level):
         assert ((x.confidence - y.confidence).abs() <= 1e-2).float().mean() > 0.99
 
 
-def test_torch_from_coarse_to_fine_is_that_of_numpy(monkeypatch):
+def test_torch_equals_numpy(monkeypatch):
     monkeypatch.setattr(device_search, "NEW", 1000)  # all that is proposed
     a, b = features((12, 11), 1), features((10, 13), 2)
     score = matcher(2, 11, scoring(1, 4))
@@ -126,7 +126,7 @@ def test_threads_change_nothing():
     assert np.array_equal(*tables)
 
 
-def test_small_grids_are_searched_whole():
+def test_small_grids_are_searched_directly():
     a = features((12, 12), 1)
     matched = PMNC(scoring(1, 4), 4, SearchOptions(largest=12))(a, a)
     assert not isinstance(matched, ScoredPairs) or matched.certainty is None
@@ -142,13 +142,13 @@ def test_it_finds_a_shift():
     assert (found == -4).float().mean() > 0.95
 
 
-def test_a_list_of_a_table_is_that_table():
+def test_listing_a_table_keeps_its_scores():
     table = torch.tensor([1.0, -torch.inf, 2.0, 3.0]).view(1, 1, 2, 1, 2)
     assert torch.equal(list_scored(table).table(), table)
 
 
 @pytest.mark.slow
-def test_the_shipped_model_agrees_with_its_whole_search(cat):
+def test_the_model_in_the_package_agrees_with_the_direct_search(cat):
     model = semcorr.load("pmnc", grid=72)
     model.score.votes = 0.0  # tiles have votes and cells have none: with votes the two searches differ by design
     pictures = [model.encode(picture) for picture in (cat, cat[:, ::-1].copy())]

@@ -1,4 +1,4 @@
-"""The proxy, the exhaustive search and the PatchMatch search are one function."""
+"""The proxy, the exhaustive search and the PatchMatch search compute the same scores."""
 
 import itertools
 
@@ -31,7 +31,7 @@ def scoring(radius: int, hidden: int = 6, reach: int | None = None) -> ScoringFu
 
 
 def by_definition(function: ScoringFunction, maps: torch.Tensor, p: tuple[int, int], q: tuple[int, int], dilation: int):
-    """Read the window value by value, as the docstring of `semcorr.matchers.pmnc.scoring` states it."""
+    """Read the window value by value, following the formula in `semcorr.matchers.pmnc.scoring`."""
     r = function.radius
     steps = range(-r, r + 1)
     window = torch.zeros(1, function.channels, (2 * r + 1) ** 2, (2 * r + 1) ** 2)
@@ -51,7 +51,7 @@ def by_definition(function: ScoringFunction, maps: torch.Tensor, p: tuple[int, i
 @pytest.mark.parametrize("radius", [0, 1, 2])
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("reach", [None, 0, 1])
-def test_search_equals_definition_at_borders_too(radius, dilation, reach):
+def test_search_equals_the_definition_including_borders(radius, dilation, reach):
     function, maps = scoring(radius, reach=reach), maps_of()
     table = score_everything(maps, function, dilation)
     for p, q in itertools.product([(0, 0), (0, 4), (3, 4), (6, 8), (6, 0)], [(0, 0), (7, 5), (3, 3), (0, 2)]):
@@ -88,7 +88,7 @@ def test_rows_between_cells_are_interpolated():
     torch.testing.assert_close(rows[0, :, 0], 0.75 * maps[:, 3, 2] + 0.25 * maps[:, 3, 3], atol=1e-5, rtol=1e-5)
 
 
-def test_windows_are_cut_source_before_target():
+def test_windows_have_source_before_target_offsets():
     maps = maps_of()
     window = cut_windows(pad_maps(maps, 1), torch.tensor([[0, 3, 4, 5, 2]]), radius=1, dilation=1)
     offsets = window_offsets(1).tolist()
@@ -115,6 +115,6 @@ def test_gradient_values():
 
 
 @pytest.mark.parametrize("arguments", [(-1, 4), (2, 0), (2, 4, 0)])
-def test_senseless_sizes_are_refused(arguments):
+def test_invalid_sizes_are_refused(arguments):
     with pytest.raises(ValueError, match="radius must be 0 or more"):
         ScoringFunction(*arguments)

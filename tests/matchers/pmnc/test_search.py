@@ -1,4 +1,4 @@
-"""The page of NumPy does what the paper's steps say."""
+"""The NumPy search follows the steps of the paper."""
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ def maps_of(shift: int = 3) -> torch.Tensor:
     return correlation_channels(cosine_correlation(big[..., :16], big[..., shift:]))
 
 
-def test_correlation_and_filter_are_those_of_torch():
+def test_correlation_and_filter_equal_torch():
     a, b = smooth_features((5, 6), 1), smooth_features((4, 7), 2)
     expected = correlation_channels(cosine_correlation(a, b))[0]
     found = correlation.correlation_channels(correlation.cosine_correlation(a[0].numpy(), b[0].numpy()))
@@ -69,7 +69,7 @@ def test_search_finds_a_shift():
     assert torch.equal(column, torch.arange(1, 13).expand(16, -1))
 
 
-def test_search_holds_scores_of_the_exhaustive_one():
+def test_search_scores_equal_exhaustive_scores():
     torch.manual_seed(1)
     function = ScoringFunction(2, 8).requires_grad_(False)
     maps = maps_of()

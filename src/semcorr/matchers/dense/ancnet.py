@@ -10,15 +10,15 @@ from semcorr.features.feature_map import FeatureMap
 from semcorr.matchers.dense.correlation import cosine_correlation
 from semcorr.matchers.dense.ncnet import convolution_stack, filtered_consensus, symmetric, widest
 
-_NEVER = 1e-9  # what a pair of no support counts, so that every score is finite
+_NEVER = 1e-9  # added to every value, so that the score of a pair without support is finite
 
 
 class ANCNet(nn.Module):
-    """Average the consensus over the features' correlation and the one over the self-similarities' correlation.
+    """Average the consensus of the features' correlation map and that of the self-similarities' correlation map.
 
     Args:
-        consensus: Such as `semcorr.matchers.dense.ancnet.AdaptiveConsensus`; both correlations go through it.
-        describe: Such as `semcorr.matchers.dense.ancnet.SelfSimilarity`.
+        consensus: A network such as `AdaptiveConsensus`, applied to both correlation maps.
+        describe: A module such as `SelfSimilarity`.
     """
 
     def __init__(self, consensus: nn.Module, describe: nn.Module) -> None:
@@ -26,7 +26,7 @@ class ANCNet(nn.Module):
         self.consensus, self.describe = consensus, describe
 
     def bytes_per_pair(self, *_: object) -> float:
-        """Return the peak bytes for each pair of cells, as measured; see `semcorr.models.memory`."""
+        """Return the measured peak memory in bytes per pair of cells; see `semcorr.models.memory`."""
         return 32.0 * widest(self.consensus)
 
     def consensus_map(self, source: Tensor, target: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class ANCNet(nn.Module):
         return (of_features + of_descriptors) / 2
 
     def to_scores(self, values: Tensor) -> Tensor:
-        """Take the map's values, divided by their sum, as probabilities (section 3.4)."""
+        """Return log-probabilities up to a constant: values divided by their sum are probabilities (section 3.4)."""
         return (values + _NEVER).log()
 
     def forward(self, source: FeatureMap, target: FeatureMap) -> Tensor:
@@ -46,15 +46,15 @@ class ANCNet(nn.Module):
 
 
 class AdaptiveConsensus(nn.Module):
-    """Judge every correspondence by neighbourhoods of two shapes.
+    """Rate every correspondence by neighbourhoods of two shapes.
 
     Args:
-        small: Kernel size in the source of the first layer's non-isotropic half.
-        large: Every other kernel size.
-        channels: After the first layer, half of them from each shape, and after the second.
+        small: Kernel size, along the source axes, of the non-isotropic half of the first layer.
+        large: All other kernel sizes.
+        channels: Output channels of the first layer, half from each shape, and of the second.
 
     Raises:
-        ValueError: If ``channels`` is odd or a kernel size even.
+        ValueError: If ``channels`` is odd or a kernel size is even.
     """
 
     def __init__(self, small: int = 3, large: int = 5, channels: int = 16) -> None:
@@ -73,15 +73,15 @@ class AdaptiveConsensus(nn.Module):
 
 
 def self_similarity(features: Tensor, radius: int = 2) -> Tensor:
-    """Correlate every cell with its neighbours in the same picture.
+    """Correlate every cell with its neighbours in the same image.
 
     Args:
         features: L2-normalised features ``(B, C, h, w)``.
-        radius: Of the window, in cells.
+        radius: Radius of the window in cells.
 
     Returns:
-        Cosines ``(B, (2r+1)², h, w)``, zero beyond the border. Offsets run column by column, as in the authors' code,
-        so that their weights fit.
+        Cosines ``(B, (2r+1)², h, w)``, zero beyond the border. Offsets are ordered column by column, as in the authors'
+        code, so that their weights can be used.
     """
     rows, columns = features.shape[2:]
     padded = F.pad(features, (radius,) * 4)
@@ -91,13 +91,13 @@ def self_similarity(features: Tensor, radius: int = 2) -> Tensor:
 
 
 class SelfSimilarity(nn.Module):
-    """Describe cells by their self-similarity at growing scales: the window itself and two convolutions over it.
+    """Describe cells by their self-similarity at increasing scales: the window itself and two convolutions over it.
 
     Args:
-        radius: Of the window, in cells.
-        channels: Of the two 3×3 convolutions.
-        normalised: Give descriptors of norm 1, whose correlations are of the size of the features' and do not drown
-            them at the start of training; the authors' are as they come.
+        radius: Radius of the window in cells.
+        channels: Output channels of the two 3×3 convolutions.
+        normalised: L2-normalise descriptors, so that their correlations have the magnitude of the features' and do not
+            dominate at the start of training; the authors do not.
     """
 
     def __init__(self, radius: int = 2, channels: tuple[int, int] = (64, 32), normalised: bool = False) -> None:

@@ -1,15 +1,15 @@
-"""4-D convolution, folded into ordinary 2-D convolutions.
+"""4-D convolution, computed by 2-D convolutions.
 
-A 4-D kernel acts on the two source axes and the two target axes of a correlation map. The target axes are left to the
-library's `conv2d`, with the cells of the source grid as its batch. The offsets along the source axes become channels:
-those *folded into the input* are read from neighbouring source cells before the 2-D convolution; those *folded into the
-output* are computed as channels of their own and added to neighbouring source cells after it. Both give the same sum.
-How many axes go to which side decides how well the work fits the library and how much is copied. The fold with the
-fewest channels is chosen: both axes into the input for one input channel, both into the output for one output channel,
-one into each for many of both.
+A 4-D kernel acts on the two source axes and the two target axes of a correlation map. torch's `conv2d` handles the
+target axes, with the cells of the source grid as its batch. Offsets along the source axes become channels: those
+*folded into the input* are gathered from neighbouring source cells before the 2-D convolution; those *folded into the
+output* are computed as separate channels and added to neighbouring source cells after it. Both give the same sum. The
+split of the axes determines the shape of the 2-D convolution and how much is copied. The one with the fewest channels
+is chosen: both axes into the input for one input channel, both into the output for one output channel, and one into
+each for many of both.
 
-Source cells are taken a few rows at a time, or a part of a row, so that what is copied stays small beside input and
-output and, on the CPU, is given memory that the C library has at hand.
+Source cells are processed in blocks of a few rows, or part of a row. This keeps the copies small compared to input and
+output, and lets the C library reuse their memory on the CPU.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Kernel = tuple[int, int, int, int]
 Block = tuple[int, int, int, int]
 """Part of the source grid: first row, first column, rows, columns."""
 
-_BYTES = 9_000_000  # of one block's copies; a `conv2d` of 15 MB took twice the time a cell, waiting for memory pages
-_BYTES_ELSEWHERE = 256_000_000  # where a call costs more than memory does
+_BYTES = 9_000_000  # copies per block on a CPU; with 15 MB, `conv2d` took twice the time per cell, due to page faults
+_BYTES_ELSEWHERE = 256_000_000  # on other devices, where each call is expensive but memory is not
 
 
 class _Fold(NamedTuple):
-    """A kernel's sizes along the source axes that are folded into the input, and into the output; 1 where it is not."""
+    """Kernel sizes along the source axes that are folded into the input and into the output; 1 if not folded."""
 
     inputs: tuple[int, int]
     outputs: tuple[int, int]
@@ -53,7 +53,7 @@ def conv4d(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         ``(B, D, hs, ws, ht, wt)``, of the dtype and on the device of ``inputs``.
 
     Raises:
-        ValueError: If a shape or dtype does not fit.
+        ValueError: If a shape or dtype does not match, or a kernel size is even.
 
     >>> conv4d(torch.ones(1, 1, 3, 3, 3, 3), torch.ones(2, 1, 3, 3, 1, 3))[0, :, 1, 1, 1, 0]
     tensor([18., 18.])
@@ -66,23 +66,26 @@ def conv4d(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     if any(size % 2 == 0 for size in weight.shape[2:]):
         raise ValueError(f"kernel sizes must be odd; got {tuple(weight.shape[2:])}")
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias must be ({weight.shape[0]},); got {tuple(bias.shape)}")
+        raise ValueError(f"bias must have shape ({weight.shape[0]},); got {tuple(bias.shape)}")
     if torch.is_autocast_enabled(inputs.device.type):
         dtype = torch.get_autocast_dtype(inputs.device.type)
         inputs, weight, bias = inputs.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     if any(other.dtype != inputs.dtype for other in (weight, bias) if other is not None):
-        raise ValueError(f"weight and bias must be {inputs.dtype}, as the inputs are; got {weight.dtype}")
+        raise ValueError(f"weight and bias must have the dtype of the inputs, {inputs.dtype}; got {weight.dtype}")
     convolved: Tensor = _Conv4d.apply(inputs, weight, bias)
     return convolved
 
 
 class Conv4d(nn.Module):
-    """`conv4d` with parameters, initialised as torch's own convolutions are.
+    """Module for `conv4d`, initialised like torch's convolutions.
 
     Args:
-        in_channels: Channels that are read.
-        out_channels: Channels that are made.
+        in_channels: Input channels.
+        out_channels: Output channels.
         kernel: Sizes along the two source axes and the two target axes, all odd.
+
+    Raises:
+        ValueError: If a number is less than 1, or a kernel size is even.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: Kernel) -> None:
@@ -99,7 +102,7 @@ class Conv4d(nn.Module):
 
 
 class _Conv4d(torch.autograd.Function):
-    """Keeps the input for the gradient, and nothing that was unfolded from it."""
+    """Saves only the input for the backward pass, none of the copies gathered from it."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -118,7 +121,7 @@ class _Conv4d(torch.autograd.Function):
 
 
 def _choose_fold(weight: Tensor) -> _Fold:
-    """Fold as many source axes into the input as make the fewest channels on both sides together."""
+    """Choose the fold with the fewest channels in input and output together."""
     out_channels, in_channels, k0, k1 = weight.shape[:4]
     folds = (_Fold((1, 1), (k0, k1)), _Fold((k0, 1), (1, k1)), _Fold((k0, k1), (1, 1)))
     return min(folds, key=lambda fold: in_channels * prod(fold.inputs) + out_channels * prod(fold.outputs))
@@ -149,24 +152,24 @@ def _weight_gradient(inputs: Tensor, gradient: Tensor, weight: Tensor) -> Tensor
     padding = (k2 // 2, k3 // 2)
     total = inputs.new_zeros(folded, dtype=torch.promote_types(inputs.dtype, torch.float32))
     for block in _blocks(inputs, sum(folded[:2])):
-        gathered, wanted = _gather(inputs, block, fold.inputs), _gather(gradient, block, fold.outputs)
-        total += conv2d_weight(gathered, folded, wanted, padding=padding)  # type: ignore[no-untyped-call]
+        read, of_output = _gather(inputs, block, fold.inputs), _gather(gradient, block, fold.outputs)
+        total += conv2d_weight(read, folded, of_output, padding=padding)  # type: ignore[no-untyped-call]
     unfolded = total.view(*fold.outputs, out_channels, *fold.inputs, in_channels, k2, k3)
-    # an offset folded into the output reaches the other way than one folded into the input
+    # offsets folded into the output point in the opposite direction to those folded into the input
     sides = unfolded.flip(0, 1).permute(2, 5, 0, 3, 1, 4, 6, 7)  # (D, C, o0, i0, o1, i1, k2, k3)
     return sides.reshape(weight.shape).to(weight.dtype)
 
 
 def _fold_weight(weight: Tensor, fold: _Fold) -> Tensor:
-    """Return ``(o0·o1·D, i0·i1·C, k2, k3)``, offsets before channels."""
+    """Fold a kernel ``(D, C, k0, k1, k2, k3)`` into ``(o0·o1·D, i0·i1·C, k2, k3)``, offsets before channels."""
     out_channels, in_channels, _, _, k2, k3 = weight.shape
     (o0, o1), (i0, i1) = fold.outputs, fold.inputs
-    sides = weight.reshape(out_channels, in_channels, o0, i0, o1, i1, k2, k3)  # of o and i, one is 1 on each axis
+    sides = weight.reshape(out_channels, in_channels, o0, i0, o1, i1, k2, k3)  # along each axis, o or i is 1
     return sides.permute(2, 4, 0, 3, 5, 1, 6, 7).reshape(o0 * o1 * out_channels, i0 * i1 * in_channels, k2, k3)
 
 
 def _blocks(maps: Tensor, channels: int) -> Iterator[Block]:
-    """Divide the source grid of ``(B, C, hs, ws, ht, wt)`` into blocks of which so many channels fit the limit."""
+    """Divide the source grid of ``(B, C, hs, ws, ht, wt)`` into blocks; each, with ``channels``, fits the limit."""
     batch, _, hs, ws, ht, wt = maps.shape
     size = batch * channels * ht * wt * maps.element_size()
     cells = max(1, (_BYTES if maps.device.type == "cpu" else _BYTES_ELSEWHERE) // max(1, size))
@@ -176,14 +179,14 @@ def _blocks(maps: Tensor, channels: int) -> Iterator[Block]:
             yield y, x, min(high, hs - y), min(wide, ws - x)
 
 
-def _evenly(length: int, most: int) -> int:
-    """Return the size of equal parts of a length that are not longer than ``most``; 1 at least."""
-    parts = -(-length // max(1, most))
+def _evenly(length: int, limit: int) -> int:
+    """Return the size, at least 1, of the fewest equal parts of a length that do not exceed ``limit``."""
+    parts = -(-length // max(1, limit))
     return max(1, -(-length // max(1, parts)))
 
 
 def _gather(maps: Tensor, block: Block, reach: tuple[int, int]) -> Tensor:
-    """Stack the maps of the neighbours of every source cell of a block: ``(B·rows·columns, i0·i1·C, ht, wt)``."""
+    """Gather the maps of the neighbours of each source cell of a block: ``(B·rows·columns, i0·i1·C, ht, wt)``."""
     batch, channels, hs, ws, ht, wt = maps.shape
     near = maps.new_zeros(batch, *block[2:], *reach, channels, ht, wt)
     for a in range(reach[0]):
@@ -194,7 +197,7 @@ def _gather(maps: Tensor, block: Block, reach: tuple[int, int]) -> Tensor:
 
 
 def _overlap(block: Block, shift: tuple[int, int], grid: tuple[int, int]) -> tuple[list[slice], list[slice]]:
-    """Return rows and columns of a block's cells that, moved by ``shift``, are in the grid: in the block, and there."""
+    """Return the slices, in the block and in the grid, of the block's cells that lie in the grid after ``shift``."""
     inside, moved = [], []
     for begin, count, step, size in zip(block[:2], block[2:], shift, grid, strict=True):
         first = max(0, -begin - step)

@@ -24,7 +24,7 @@ def cosine_correlation(source: Tensor, target: Tensor) -> Tensor:
         Cosines ``(B, hs, ws, ht, wt)`` in -1…1.
 
     Raises:
-        ValueError: If the shapes do not fit each other.
+        ValueError: If the shapes do not match.
 
     >>> a = torch.nn.functional.normalize(torch.randn(1, 8, 3, 4), dim=1)
     >>> cosine_correlation(a, a).shape, bool(torch.allclose(cosine_correlation(a, a)[0, 1, 2, 1, 2], torch.ones(())))
@@ -39,21 +39,21 @@ def cosine_correlation(source: Tensor, target: Tensor) -> Tensor:
 
 
 _lock = Lock()
-_running: list[str] = []  # the setting before, once for everyone that multiplies quickly at the moment
+_running: list[str] = []  # the previous setting, once for each thread currently within `quick_products`
 
 
 @contextmanager
 def quick_products() -> Iterator[None]:
-    """Let oneDNN multiply float32 matrices on the CPU, and round factors to bfloat16 where that is quicker.
+    """Multiply float32 matrices on the CPU by oneDNN, rounding factors to bfloat16 where that is faster.
 
-    Sums and results stay float32. Processors with AMX round; on others this is the same arithmetic as ever, in a
-    library that is quicker there than the one that is asked by default.
+    Sums and results stay float32. Factors are rounded only on processors with AMX; on others the arithmetic is that of
+    torch's default library, but faster.
     """
     settings = getattr(torch.backends.mkldnn, "matmul", None)  # from torch 2.9 on
     if settings is None:
         yield
         return
-    with _lock:  # the setting is the process's, and matches may run in several threads
+    with _lock:  # the setting applies to the whole process, and matches may run in several threads
         _running.append(_running[0] if _running else settings.fp32_precision)
         settings.fp32_precision = "bf16"
     try:
@@ -69,25 +69,25 @@ EPS = 1e-5  # from the authors' code
 
 
 def filter_weight(highest: Tensor, eps: float = EPS) -> Tensor:
-    """Return 1 / (largest positive correlation + eps) of cells, from their largest correlation.
+    """Return 1 / (largest positive correlation + eps) of cells, given their largest correlation.
 
-    `soft_mutual_filter` multiplies the cube of a positive correlation by those of its source cell and its target cell.
+    `soft_mutual_filter` multiplies the cube of a positive correlation by the weights of its source and target cells.
     """
     return 1 / (highest.clamp(min=0) + eps)
 
 
 def soft_mutual_filter(correlation: Tensor, eps: float = EPS) -> Tensor:
-    """Weaken every correlation that is not the best of its source cell and of its target cell.
+    """Weaken correlations that are not the highest of both their source cell and their target cell.
 
     M(p, q) = C(p, q) · C(p, q) / max over p of C · C(p, q) / max over q of C, with negative correlations set to
     zero first (Rocco et al., NeurIPS 2018, section 3.2).
 
     Args:
         correlation: ``(B, hs, ws, ht, wt)``, floating point.
-        eps: Added to both maxima, so that a map of zeros stays a map of zeros.
+        eps: Added to both maxima, so that a map of zeros remains zero.
 
     Returns:
-        The filtered map, the same shape, never negative.
+        The filtered map, of the same shape, never negative.
     """
     positive = correlation.clamp(min=0)
     best_of_target = positive.amax(dim=(1, 2), keepdim=True)  # (B, 1, 1, ht, wt)
@@ -96,7 +96,7 @@ def soft_mutual_filter(correlation: Tensor, eps: float = EPS) -> Tensor:
 
 
 def correlation_channels(correlation: Tensor) -> Tensor:
-    """Stack what the scoring function sees: the correlation map and its softly mutual-filtered form.
+    """Stack the inputs of the scoring function: the correlation map and its soft-mutual-filtered form.
 
     Args:
         correlation: ``(B, hs, ws, ht, wt)``, floating point.

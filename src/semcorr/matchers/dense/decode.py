@@ -1,4 +1,4 @@
-"""From a table of scores to sub-cell matches and their confidence, in both directions at once."""
+"""Decode scores, in torch, into sub-cell matches and their confidence, in both directions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semcorr.matchers.dense.confidence import agreement_of
 from semcorr.matchers.dense.scores import CellMatches, ScoredPairs
 
 Decoding = Literal["soft-argmax", "argmax"]
-"""Between the cells around the best one; or the centre of the best one, as NC-Net and ANC-Net are evaluated."""
+"""Soft-argmax around the best cell; or the centre of the best cell, as NC-Net and ANC-Net are evaluated."""
 
 
 def decode(scores: Tensor | ScoredPairs, radius: int = 2, agreement: float = 1.0) -> tuple[CellMatches, CellMatches]:
@@ -21,13 +21,13 @@ def decode(scores: Tensor | ScoredPairs, radius: int = 2, agreement: float = 1.0
 
     The position is the soft-argmax over the scored cells within ``radius`` of the best one. The confidence is the
     share of the probability (softmax over all scored cells) that lies in that window — how peaked the score is —
-    times exp(-d²/2) for a round trip, there and back, that ends d · ``agreement`` cells from where it began.
+    times exp(-d²/2) for a round trip that ends d · ``agreement`` cells from where it started.
 
     Args:
-        scores: ``(B, hs, ws, ht, wt)``, log-probabilities up to a constant; -inf where a pair was not scored. Or only
-            those that were.
-        radius: Radius of the decoded window in cells; 0 takes the centre of the best cell.
-        agreement: Round trips of this many cells lower the confidence by exp(-½).
+        scores: A table ``(B, hs, ws, ht, wt)`` of log-probabilities up to a constant, -inf where a pair was not scored;
+            or a list of the scored pairs.
+        radius: Radius of the decoded window in cells; 0 returns the centre of the best cell.
+        agreement: Round-trip error in cells that multiplies the confidence by exp(-½).
 
     Returns:
         The matches of the source cells and those of the target cells.
@@ -46,11 +46,12 @@ def soft_argmax(scores: Tensor, radius: int = 2) -> tuple[Tensor, Tensor]:
     """Decode maps of scores around their highest cell.
 
     Args:
-        scores: ``(N, h, w)``, log-probabilities up to a constant; -inf counts for nothing.
+        scores: Log-probabilities up to a constant, ``(N, h, w)``; -inf has probability zero.
         radius: Radius of the decoded window in cells.
 
     Returns:
-        Positions ``(N, 2)`` (x, y) in cell coordinates, and ``(N,)`` the share of all probability in the window.
+        Positions ``(N, 2)`` (x, y) in cell coordinates, and the share of the probability that lies in the window
+        ``(N,)``.
     """
     height, width = scores.shape[-2:]
     flat = scores.flatten(1)
@@ -81,22 +82,23 @@ def _peaks_of_pairs(scored: ScoredPairs, radius: int) -> tuple[CellMatches, Cell
         p, q = pairs // (ht * wt), pairs % (ht * wt)
         forward.append(_peaks_of_lists(p, q, scores, (hs, ws), (ht, wt), radius))
         backward.append(_peaks_of_lists(q, p, scores, (ht, wt), (hs, ws), radius))
-    there, back = (
-        CellMatches(*(torch.stack(tensors) for tensors in zip(*each, strict=True))) for each in (forward, backward)
-    )
+    matches = [
+        CellMatches(*(torch.stack(tensors) for tensors in zip(*decoded, strict=True)))
+        for decoded in (forward, backward)
+    ]
     if scored.certainty is not None:
-        there, back = (
-            CellMatches(matches.cells, matches.confidence * certainty)
-            for matches, certainty in zip((there, back), scored.certainty, strict=True)
-        )
-    return there, back
+        matches = [
+            CellMatches(direction.cells, direction.confidence * certainty)
+            for direction, certainty in zip(matches, scored.certainty, strict=True)
+        ]
+    return matches[0], matches[1]
 
 
 def _peaks_of_lists(
-    cell: Tensor, other: Tensor, scores: Tensor, here: Size, there: Size, radius: int
+    cell: Tensor, other: Tensor, scores: Tensor, grid: Size, other_grid: Size, radius: int
 ) -> tuple[Tensor, Tensor]:
-    """Decode the cells of the grid ``here``; every entry (cell, other, score) is a scored pair."""
-    a, b, given = (tensor.detach().cpu().contiguous().numpy() for tensor in (cell, other, scores.float()))
-    places, share = soft_argmax_of_pairs(a, b, given, here[0] * here[1], there, radius)
-    decoded = torch.from_numpy(places).view(*here, 2), torch.from_numpy(share).view(here)
+    """Decode the cells of a grid from scored pairs, each an entry of ``cell``, ``other`` and ``scores``."""
+    p, q, values = (tensor.detach().cpu().contiguous().numpy() for tensor in (cell, other, scores.float()))
+    positions, share = soft_argmax_of_pairs(p, q, values, grid[0] * grid[1], other_grid, radius)
+    decoded = torch.from_numpy(positions).view(*grid, 2), torch.from_numpy(share).view(grid)
     return decoded[0].to(scores.device), decoded[1].to(scores.device)

@@ -26,7 +26,7 @@ def filtered_consensus(consensus: nn.Module, correlation: Tensor) -> Tensor:
 
 
 def widest(consensus: nn.Module) -> int:
-    """Return the largest number of channels of a network's 4-D convolutions; 1 if it has none."""
+    """Return the largest number of output channels of a network's 4-D convolutions; 1 if it has none."""
     return max((layer.weight.shape[0] for layer in consensus.modules() if isinstance(layer, Conv4d)), default=1)
 
 
@@ -34,7 +34,7 @@ class NCNet(nn.Module):
     """Correlate, filter, convolve in 4-D, and filter again.
 
     Args:
-        consensus: Such as `semcorr.matchers.dense.ncnet.NeighbourhoodConsensus`.
+        consensus: A network such as `NeighbourhoodConsensus`.
     """
 
     def __init__(self, consensus: nn.Module) -> None:
@@ -42,7 +42,7 @@ class NCNet(nn.Module):
         self.consensus = consensus
 
     def bytes_per_pair(self, *_: object) -> float:
-        """Return the peak bytes for each pair of cells, as measured; see `semcorr.models.memory`."""
+        """Return the measured peak memory in bytes per pair of cells; see `semcorr.models.memory`."""
         return 25.0 * widest(self.consensus)
 
     def consensus_map(self, source: Tensor, target: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class NCNet(nn.Module):
         return filtered_consensus(self.consensus, cosine_correlation(source, target))
 
     def to_scores(self, values: Tensor) -> Tensor:
-        """Take the map's values as log-probabilities up to a constant, as the softmax in the authors' code does."""
+        """Return the values of the map as log-probabilities up to a constant, as the authors' softmax uses them."""
         return values
 
     def forward(self, source: FeatureMap, target: FeatureMap) -> Tensor:
@@ -64,7 +64,7 @@ def exchange(maps: Tensor) -> Tensor:
 
 
 def symmetric(network: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
-    """Return f(x) + f(xᵀ)ᵀ: what is found does not depend on which picture is called the source.
+    """Return f(x) + f(xᵀ)ᵀ, which does not depend on which image is the source.
 
     Because of the ReLUs between the layers, this is more than one pass with symmetric kernels (section 3.1).
 
@@ -78,18 +78,20 @@ def symmetric(network: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
 def convolution_stack(channels: Sequence[int], kernels: Sequence[Kernel]) -> nn.Sequential:
     """Return 4-D convolutions with a ReLU after each.
 
-    The kernels begin by passing the middle cell on, with half of torch's own start added. From torch's start alone the
-    single last channel can be zero everywhere, and stays so.
+    Kernels are initialised to pass on the middle cell, plus half of torch's default initialisation. With the default
+    alone, the single last channel can be zero everywhere, and then it never learns.
 
     Args:
-        channels: Of the input and of every layer, one more than there are kernels.
-        kernels: One for each layer.
+        channels: Channels of the input and of every layer, one more than there are kernels.
+        kernels: Kernel sizes of each layer.
 
     Raises:
-        ValueError: If the numbers do not fit each other.
+        ValueError: If the numbers of channels and kernels do not match.
     """
     if not kernels or len(channels) != len(kernels) + 1:
-        raise ValueError(f"channels must be one more than kernels; got {len(channels)} and {len(kernels)}")
+        raise ValueError(
+            f"channels must have one entry more than kernels; got {len(channels)} and {len(kernels)} entries"
+        )
     layers: list[nn.Module] = []
     for inside, outside, kernel in zip(channels[:-1], channels[1:], kernels, strict=True):
         layer = Conv4d(inside, outside, kernel)
@@ -103,14 +105,14 @@ def convolution_stack(channels: Sequence[int], kernels: Sequence[Kernel]) -> nn.
 
 
 class NeighbourhoodConsensus(nn.Module):
-    """Judge every correspondence by those around it.
+    """Rate every correspondence by its neighbours with 4-D convolutions (section 3.1).
 
     Args:
-        kernels: Kernel size of each layer, the same along the four axes.
+        kernels: Kernel size of each layer, the same along all four axes; odd.
         channels: Output channels of each layer; the last is 1.
 
     Raises:
-        ValueError: If the numbers do not fit each other.
+        ValueError: If the numbers of channels and kernels differ, or the last layer has more than one channel.
     """
 
     def __init__(self, kernels: Sequence[int] = (5, 5, 5), channels: Sequence[int] = (16, 16, 1)) -> None:

@@ -1,4 +1,4 @@
-"""Nearest neighbours: a cell goes where its feature vector has the highest cosine."""
+"""Nearest neighbours: each cell matches the cell whose feature vector has the highest cosine with its own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 from semcorr.features.feature_map import FeatureMap
 from semcorr.matchers.dense.correlation import cosine_correlation
 
-TEMPERATURE = 0.05  # makes confidences of cosines comparable between pairs; the match itself does not depend on it
+TEMPERATURE = 0.05  # turns cosines into log-probabilities; affects the confidence but not which cell is best
 
 
 def nearest(source: FeatureMap, target: FeatureMap) -> Tensor:
-    """Score every pair of cells by its cosine."""
+    """Score every pair of cells by its cosine, divided by `TEMPERATURE`: ``(B, hs, ws, ht, wt)`` float32."""
     return cosine_correlation(source.tensor, target.tensor).float() / TEMPERATURE

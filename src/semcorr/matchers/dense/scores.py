@@ -1,4 +1,4 @@
-"""What a matcher returns: scores of pairs of cells, and the matches that are decoded from them."""
+"""The result of a matcher: scores of pairs of cells, and the matches decoded from them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from semcorr.matchers.scored import Scored
 
 
 class CellMatches(NamedTuple):
-    """Where each cell of one picture went in the other.
+    """The match of each cell of one image in the other.
 
     Attributes:
-        cells: ``(B, h, w, 2)`` (x, y) in cell coordinates of the other picture's grid, float32.
+        cells: ``(B, h, w, 2)`` (x, y) in cell coordinates of the other image's grid, float32.
         confidence: ``(B, h, w)``, 0…1, float32.
     """
 
@@ -27,14 +27,15 @@ class CellMatches(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoredPairs:
-    """Scores of a few of the pairs of cells, without a table of them all.
+    """Scores of some of the pairs of cells, as lists instead of a table.
 
     Attributes:
-        pairs: For each of B pairs of pictures, ``p · Q + q`` of each pair of cells that was scored, int64, each once.
+        pairs: For each of B image pairs, ``p · Q + q`` of each scored pair of a source cell p and one of Q target cells
+            q, int64, without duplicates.
         scores: Their scores, float32.
-        shape: Rows and columns of the source, rows and columns of the target.
-        certainty: Where the search looked only around matches of a coarser grid: how sure those were, for each source
-            cell ``(B, hs, ws)`` and each target cell ``(B, ht, wt)``.
+        shape: Rows and columns of the source, then of the target.
+        certainty: After a search from coarse to fine, the confidence of the coarse match of each source cell
+            ``(B, hs, ws)`` and of each target cell ``(B, ht, wt)``; otherwise None.
     """
 
     pairs: tuple[Tensor, ...]
@@ -43,13 +44,14 @@ class ScoredPairs:
     certainty: tuple[Tensor, Tensor] | None = None
 
     @classmethod
-    def of(cls, found: Sequence[Scored]) -> ScoredPairs:
-        """Put what was found in NumPy for several pairs of pictures, of the same grids, into one batch of tensors."""
-        pairs, scores = (tuple(map(torch.from_numpy, parts)) for parts in zip(*(one[:2] for one in found), strict=True))
-        certain = [one.certainty for one in found if one.certainty is not None]
-        there, back = ([torch.from_numpy(pair[index]) for pair in certain] for index in (0, 1))
-        certainty = (torch.stack(there), torch.stack(back)) if certain else None
-        return cls(pairs, scores, found[0].grid, certainty)
+    def of(cls, results: Sequence[Scored]) -> ScoredPairs:
+        """Combine the results of several image pairs with the same grids into one batch of tensors."""
+        pairs = tuple(torch.from_numpy(result.pairs) for result in results)
+        scores = tuple(torch.from_numpy(result.scores) for result in results)
+        certainties = [result.certainty for result in results if result.certainty is not None]
+        of_source, of_target = ([torch.from_numpy(pair[side]) for pair in certainties] for side in (0, 1))
+        certainty = (torch.stack(of_source), torch.stack(of_target)) if certainties else None
+        return cls(pairs, scores, results[0].grid, certainty)
 
     def table(self) -> Tensor:
         """Return the scores as a table ``(B, hs, ws, ht, wt)``, -inf where a pair was not scored."""
@@ -63,7 +65,7 @@ class ScoredPairs:
 def list_scored(table: Tensor) -> ScoredPairs:
     """List the pairs of a table ``(B, hs, ws, ht, wt)`` that were scored: those that are not -inf."""
     pairs = [row.flatten().isfinite().nonzero()[:, 0] for row in table]
-    scores = [row.flatten()[listed] for row, listed in zip(table, pairs, strict=True)]
+    scores = [row.flatten()[scored] for row, scored in zip(table, pairs, strict=True)]
     hs, ws, ht, wt = table.shape[1:]
     return ScoredPairs(tuple(pairs), tuple(scores), (hs, ws, ht, wt))
 
@@ -72,6 +74,6 @@ ScoreCells = Callable[[FeatureMap, FeatureMap], Tensor | ScoredPairs]
 """A matcher: any callable from two feature maps to scores.
 
 The scores are a table ``(B, hs, ws, ht, wt)``, float32, on the device of the features: log-probabilities up to a
-constant, -inf where a pair was not scored. A matcher that scores few pairs may return them alone, as `ScoredPairs`.
-`semcorr.matchers.dense.decode` turns either into sub-cell matches of both directions, whatever the matcher.
+constant, -inf where a pair was not scored. A matcher that scores few pairs may return only those, as `ScoredPairs`.
+`semcorr.matchers.dense.decode` decodes either into sub-cell matches of both directions.
 """

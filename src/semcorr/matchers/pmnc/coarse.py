@@ -1,9 +1,9 @@
-"""From coarse to fine: how large grids are searched.
+"""Search of large grids from coarse to fine.
 
-Cells are put together into tiles of ``factor × factor``, as many cells as the scoring window's cells are apart. The
-tiles are matched as cells are. Then the cells are searched from where their tiles went, in a *banded* map: between
-tiles that are near a match it holds the correlations of cells, and between all others the mean of those, which is the
-product of the tiles' mean features and costs next to nothing.
+Cells are grouped into tiles of ``factor × factor``, where ``factor`` is the spacing of the scoring window's cells.
+Tiles are matched like cells. The search of the cells then starts from the matches of their tiles, in a *banded* map:
+for pairs of tiles near a match, it contains the correlations of cells; for all others, the mean of these, which is the
+product of the tiles' mean features and costs almost nothing.
 """
 
 from __future__ import annotations
@@ -17,23 +17,22 @@ from semcorr.matchers.decode import decode, soft_argmax
 from semcorr.matchers.scored import Booleans, Floats, Integers, Scored
 
 BAND = 2
-"""Tiles around a tile's match between which cells are correlated."""
+"""Radius, in tiles, around a tile's match within which cells are correlated."""
 
 MODES = 3
-"""Matches of every tile from which its cells begin: the best, and the next best ones that are apart from it."""
+"""Number of matches of each tile that its cells start from: the best, and the next best ones apart from it."""
 
 DECODED = 2
-"""Tiles around the best-scored one that a tile's match is decoded from."""
+"""Radius, in tiles, of the window of scores that a tile's match is decoded from."""
 
 
 class Plan(NamedTuple):
-    """What the search of tiles leaves to be done.
+    """How to search the cells, given the matches of their tiles.
 
     Attributes:
-        near: Pairs of tiles whose cells are to be correlated, ``(Hs, Ws, Ht, Wt)``, bool.
-        initial: Pairs of cells to begin with, ``p · Q + q``, ``(N,)``; some are listed more than once.
-        certainty: Confidence of the match of each source cell's tile and of each target cell's, ``(hs, ws)`` and
-            ``(ht, wt)``.
+        near: Pairs of tiles whose cells are correlated, ``(Hs, Ws, Ht, Wt)``, bool.
+        initial: Pairs of cells to start from, ``p · Q + q``, ``(N,)``, possibly with duplicates.
+        certainty: Confidence of the tile match of each source cell ``(hs, ws)`` and of each target cell ``(ht, wt)``.
     """
 
     near: Booleans
@@ -53,17 +52,17 @@ def coarse_to_fine(
     Args:
         source: L2-normalised features ``(C, hs, ws)``.
         target: Likewise, ``(C, ht, wt)``.
-        factor: Cells to a side of a tile.
-        match_tiles: Scores pairs of tiles, from the features of both pictures' tiles.
-        match_cells: Scores pairs of cells, from the features of both pictures' cells, in whole tiles, and the plan.
+        factor: Cells along each side of a tile.
+        match_tiles: Scores pairs of tiles, given the tile features of both images.
+        match_cells: Scores pairs of cells, given the cell features of both images, padded to whole tiles, and the plan.
 
     Returns:
-        The pairs of cells that were scored.
+        The scored pairs of cells.
     """
-    made = plan(match_tiles(tiles_of(source, factor), tiles_of(target, factor)), factor)
-    found = match_cells(whole_tiles(source, factor), whole_tiles(target, factor), made)
+    plan = make_plan(match_tiles(tiles_of(source, factor), tiles_of(target, factor)), factor)
+    scored = match_cells(whole_tiles(source, factor), whole_tiles(target, factor), plan)
     (hs, ws), (ht, wt) = source.shape[1:], target.shape[1:]
-    return _crop(found, (hs, ws, ht, wt), made.certainty)
+    return _crop(scored, (hs, ws, ht, wt), plan.certainty)
 
 
 def whole_tiles(features: Floats, factor: int) -> Floats:
@@ -74,7 +73,7 @@ def whole_tiles(features: Floats, factor: int) -> Floats:
 
 def means_of_tiles(features: Floats, factor: int) -> Floats:
     """Return the mean features of whole tiles, ``(C, h / factor, w / factor)``."""
-    rows = np.add.reduce([features[:, y::factor] for y in range(factor)])  # by rows first: whole runs of memory
+    rows = np.add.reduce([features[:, y::factor] for y in range(factor)])  # rows first, which are contiguous in memory
     means: Floats = np.add.reduce([rows[:, :, x::factor] for x in range(factor)]) / np.float32(factor**2)
     return means
 
@@ -88,34 +87,34 @@ def tiles_of(features: Floats, factor: int) -> Floats:
     return tiles
 
 
-def plan(scored: Scored, factor: int) -> Plan:
-    """Decide from the scores of tiles where to search.
+def make_plan(scored: Scored, factor: int) -> Plan:
+    """Plan the search of the cells, given the scores of their tiles.
 
     Args:
         scored: The scored pairs of tiles.
-        factor: Cells to a side of a tile.
+        factor: Cells along each side of a tile.
     """
     forward, backward = decode(scored, radius=DECODED)
     hs, ws, ht, wt = scored.grid
     targets = ht * wt * factor**2
     near, initial = np.zeros(scored.grid, np.bool_), []
     swapped = scored.swapped()
-    for there, back in zip(_modes(scored), _modes(swapped), strict=True):
-        near |= _near(there, (ht, wt)) | _near(back, (hs, ws)).transpose(2, 3, 0, 1)
-        forth, home = _follow(there, (ht, wt), factor), _follow(back, (hs, ws), factor)  # (P,), (Q,)
-        initial += [np.arange(len(forth)) * targets + forth, home * targets + np.arange(len(home))]
+    for of_source, of_target in zip(_modes(scored), _modes(swapped), strict=True):
+        near |= _near(of_source, (ht, wt)) | _near(of_target, (hs, ws)).transpose(2, 3, 0, 1)
+        q, p = _follow(of_source, (ht, wt), factor), _follow(of_target, (hs, ws), factor)  # (P,), (Q,)
+        initial += [np.arange(len(q)) * targets + q, p * targets + np.arange(len(p))]
     certainty = _enlarge(forward.confidence, factor), _enlarge(backward.confidence, factor)
     return Plan(near, np.concatenate(initial), certainty)
 
 
 def banded_correlation(source: Floats, target: Floats, near: Booleans, factor: int) -> Floats:
-    """Correlate the cells of tiles that are near each other, and the means of all other tiles: the plain, dense way.
+    """Correlate the cells of tiles that are near a match, and the mean features of all other tiles.
 
     Args:
         source: L2-normalised features ``(C, hs, ws)`` of whole tiles.
         target: Likewise, ``(C, ht, wt)``.
         near: As in `Plan`.
-        factor: Cells to a side of a tile.
+        factor: Cells along each side of a tile.
 
     Returns:
         ``(hs, ws, ht, wt)``.
@@ -127,13 +126,13 @@ def banded_correlation(source: Floats, target: Floats, near: Booleans, factor: i
     return banded
 
 
-def _crop(found: Scored, grid: tuple[int, int, int, int], certainty: tuple[Floats, Floats]) -> Scored:
-    """Leave out the cells that `whole_tiles` added."""
+def _crop(scored: Scored, grid: tuple[int, int, int, int], certainty: tuple[Floats, Floats]) -> Scored:
+    """Remove the cells that `whole_tiles` added."""
     hs, ws, ht, wt = grid
-    pairs, scores = found.pairs, found.scores
-    if found.grid != grid:
-        p, q = np.divmod(pairs, found.grid[2] * found.grid[3])
-        (py, px), (qy, qx) = np.divmod(p, found.grid[1]), np.divmod(q, found.grid[3])
+    pairs, scores = scored.pairs, scored.scores
+    if scored.grid != grid:
+        p, q = np.divmod(pairs, scored.grid[2] * scored.grid[3])
+        (py, px), (qy, qx) = np.divmod(p, scored.grid[1]), np.divmod(q, scored.grid[3])
         inside = (py < hs) & (px < ws) & (qy < ht) & (qx < wt)
         pairs, scores = (((py * ws + px) * ht + qy) * wt + qx)[inside], scores[inside]
     return Scored(pairs, scores, grid, (certainty[0][:hs, :ws], certainty[1][:ht, :wt]))
@@ -144,39 +143,39 @@ def _modes(scored: Scored) -> list[Floats]:
     rows, columns, height, width = scored.grid
     cell, other = np.divmod(scored.pairs, height * width)
     scores = scored.scores
-    found: list[Floats] = []
+    modes: list[Floats] = []
     for _ in range(MODES):
-        places = soft_argmax(cell, other, scores, rows * columns, (height, width), DECODED)[0]
-        found.append(np.where(np.isfinite(places), places, found[0]) if found else places)
-        best = np.full(rows * columns, -np.inf, np.float32)
-        np.maximum.at(best, cell, scores)
-        at = np.full(rows * columns, height * width)
-        at_best = scores == best[cell]
-        np.minimum.at(at, cell[at_best], other[at_best])
-        (y, x), (best_y, best_x) = np.divmod(other, width), np.divmod(at[cell], width)
+        positions = soft_argmax(cell, other, scores, rows * columns, (height, width), DECODED)[0]
+        modes.append(np.where(np.isfinite(positions), positions, modes[0]) if modes else positions)
+        highest = np.full(rows * columns, -np.inf, np.float32)
+        np.maximum.at(highest, cell, scores)
+        best = np.full(rows * columns, height * width)
+        at_best = scores == highest[cell]
+        np.minimum.at(best, cell[at_best], other[at_best])
+        (y, x), (best_y, best_x) = np.divmod(other, width), np.divmod(best[cell], width)
         apart = (np.abs(y - best_y) > DECODED) | (np.abs(x - best_x) > DECODED)
         cell, other, scores = cell[apart], other[apart], scores[apart]
-    return [places.reshape(rows, columns, 2) for places in found]
+    return [positions.reshape(rows, columns, 2) for positions in modes]
 
 
 def _near(matches: Floats, grid: tuple[int, int]) -> Booleans:
-    """Mark the tiles of the other picture around each match: ``(h, w, 2)`` to ``(h, w, *grid)``."""
-    whole = np.rint(matches)
-    by_row = np.abs(np.arange(grid[0]) - whole[..., 1:]) <= BAND  # (h, w, rows)
-    by_column = np.abs(np.arange(grid[1]) - whole[..., :1]) <= BAND  # (h, w, columns)
+    """Mark the tiles of the other image around each match: ``(h, w, 2)`` to ``(h, w, *grid)``."""
+    rounded = np.rint(matches)
+    by_row = np.abs(np.arange(grid[0]) - rounded[..., 1:]) <= BAND  # (h, w, rows)
+    by_column = np.abs(np.arange(grid[1]) - rounded[..., :1]) <= BAND  # (h, w, columns)
     near: Booleans = by_row[..., None] & by_column[..., None, :]
     return near
 
 
 def _follow(matches: Floats, grid: tuple[int, int], factor: int) -> Integers:
-    """Send every cell where its tile went, to the place in the tile that it has itself: ``(cells,)``."""
-    begins = np.rint(matches * np.float32(factor)).astype(np.int64)  # (h, w, 2)
+    """Match every cell to the cell at the same position within the match of its tile: ``(cells,)``."""
+    corners = np.rint(matches * np.float32(factor)).astype(np.int64)  # (h, w, 2)
     steps, limits = np.arange(factor), (grid[0] * factor - 1, grid[1] * factor - 1)
-    y = np.clip(begins[..., 1, None] + steps, 0, limits[0])  # (rows, columns, factor)
-    x = np.clip(begins[..., 0, None] + steps, 0, limits[1])
+    y = np.clip(corners[..., 1, None] + steps, 0, limits[0])  # (rows, columns, factor)
+    x = np.clip(corners[..., 0, None] + steps, 0, limits[1])
     cells = y[..., None] * (limits[1] + 1) + x[..., None, :]  # (rows, columns, factor, factor)
-    followed: Integers = cells.swapaxes(1, 2).ravel()
-    return followed
+    matched: Integers = cells.swapaxes(1, 2).ravel()
+    return matched
 
 
 def _enlarge(values: Floats, factor: int) -> Floats:

@@ -20,28 +20,28 @@ from semcorr.threads import thread_count
 
 
 def dilation_of(source_grid: Size, target_grid: Size, trained_grid: int) -> int:
-    """Return the spacing that gives the window the extent, in the picture, that it was trained with."""
+    """Return the dilation that keeps the extent of the window, relative to the image, that it was trained with."""
     side = math.sqrt(math.sqrt(math.prod(source_grid) * math.prod(target_grid)))
     return max(1, round(side / trained_grid))
 
 
 def is_whole(source_grid: Size, target_grid: Size, trained_grid: int, options: SearchOptions) -> bool:
-    """Say whether grids of these sizes are searched whole; if not, it is from coarse to fine."""
+    """Return whether grids of these sizes are searched directly; larger ones are searched from coarse to fine."""
     side = math.prod(source_grid + target_grid) ** 0.25
     return side <= options.largest or dilation_of(source_grid, target_grid, trained_grid) == 1
 
 
 @dataclass(frozen=True, eq=False)
 class PatchMatcher:
-    """Correlate, filter, and search with PatchMatch for the best-scored correspondence of every cell.
+    """Correlate, filter, and search with PatchMatch for the correspondence of every cell with the highest score.
 
     Attributes:
-        scoring: The learned local 4-D scoring function, of two channels.
-        trained_grid: Cells to a side of the grid that it was trained on; finer grids dilate its window.
-        options: How to search.
-        votes: Weight of the votes of the whole picture beside the scoring function; 0 is without. On grids that are
-            searched from coarse to fine, tiles have votes and cells have none.
-        compiled: Search in native code where the core is there; with False, in NumPy.
+        scoring: The learned local 4-D scoring function, with two channels.
+        trained_grid: Cells along each side of the grid that it was trained on; its window is dilated on finer grids.
+        options: Options of the search.
+        votes: Weight of the global votes that are added to the score; 0 disables them. In a search from coarse to fine,
+            votes are added to the scores of tiles but not to those of cells.
+        compiled: Search in native code if it is available; False searches in NumPy.
     """
 
     scoring: Scoring
@@ -51,18 +51,18 @@ class PatchMatcher:
     compiled: bool = True
 
     def __call__(self, source: Floats, target: Floats, threads: int | None = None) -> Scored:
-        """Match two pictures.
+        """Match two images.
 
         Args:
             source: L2-normalised features ``(C, hs, ws)``, of any floating dtype.
             target: Likewise, ``(C, ht, wt)``.
-            threads: As for `semcorr.threads.thread_count`.
+            threads: Number of threads, as for `semcorr.threads.thread_count`.
 
         Returns:
-            The pairs that were scored.
+            The scored pairs.
 
         Raises:
-            ValueError: If the features do not fit each other, or have no cells.
+            ValueError: If the numbers of channels differ, or a grid is empty.
         """
         source, target = (np.ascontiguousarray(features, dtype=np.float32) for features in (source, target))
         if source.ndim != 3 or target.ndim != 3 or len(source) != len(target) or not source.size or not target.size:
@@ -72,13 +72,13 @@ class PatchMatcher:
         if is_whole(*grids, self.trained_grid, self.options):
             return self._match_whole(source, target, dilation, count)
 
-        def match_tiles(one: Floats, other: Floats) -> Scored:
-            return self._match_whole(one, other, 1, count)
+        def match_tiles(source: Floats, target: Floats) -> Scored:
+            return self._match_whole(source, target, 1, count)
 
-        def match_cells(one: Floats, other: Floats, made: Plan) -> Scored:
+        def match_cells(source: Floats, target: Floats, plan: Plan) -> Scored:
             if self._runs_compiled():
-                return cpu.search_banded(one, other, made, self.scoring, self.options, dilation, count)
-            return search_banded(one, other, made, self.scoring, self.options, dilation)
+                return cpu.search_banded(source, target, plan, self.scoring, self.options, dilation, count)
+            return search_banded(source, target, plan, self.scoring, self.options, dilation)
 
         return coarse_to_fine(source, target, dilation, match_tiles, match_cells)
 

@@ -1,4 +1,4 @@
-"""Windows of the scoring function: which correlations around a pair of cells are read, and how."""
+"""Windows of the scoring function: the correlations around a pair of cells."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def window_offsets(radius: int, dilation: int = 1) -> NDArray[np.int64]:
 
 
 def what_is_read(radius: int, reach: int | None) -> Booleans:
-    """Say of each source offset and target offset of a window whether their correlation is read: ``(S, S)``.
+    """Return which correlations of a window are read, by source offset and target offset: ``(S, S)`` bool.
 
     >>> float(what_is_read(2, None).mean()), int(what_is_read(2, 1).sum())
     (1.0, 169)
@@ -31,16 +31,16 @@ def what_is_read(radius: int, reach: int | None) -> Booleans:
 
 
 def windows_of(maps: Floats, radius: int, dilation: int) -> Floats:
-    """Return the windows around all pairs of cells, as a view of the maps with zeros around them.
+    """Return the windows around all pairs of cells, as a view of the zero-padded maps.
 
     Args:
-        maps: ``(channels, hs, ws, ht, wt)``.
-        radius: The window's radius in cells.
+        maps: Correlation channels ``(channels, hs, ws, ht, wt)``.
+        radius: Radius of the window in cells.
         dilation: Spacing of the window's cells.
 
     Returns:
-        ``(channels, hs, ws, ht, wt, side, side, side, side)``, rows and columns of the source's offset, then of the
-        target's.
+        ``(channels, hs, ws, ht, wt, side, side, side, side)``: the last axes are rows and columns of the source offset,
+        then of the target offset.
     """
     reach = radius * dilation
     padded = np.pad(maps, ((0, 0), *[(reach, reach)] * 4))
@@ -49,7 +49,7 @@ def windows_of(maps: Floats, radius: int, dilation: int) -> Floats:
 
 
 def cut_windows(windows: Floats, pairs: Integers) -> Floats:
-    """Cut the windows around pairs ``p · Q + q``, ``(N,)``, out of `windows_of`: ``(N, channels, S, S)``."""
+    """Copy the windows around pairs ``p · Q + q``, ``(N,)``, from those of `windows_of`: ``(N, channels, S, S)``."""
     channels, hs, ws, ht, wt, side = windows.shape[:6]
     py, px, qy, qx = np.unravel_index(pairs, (hs, ws, ht, wt))
     cut: Floats = windows[:, py, px, qy, qx].swapaxes(0, 1).reshape(-1, channels, side**2, side**2)

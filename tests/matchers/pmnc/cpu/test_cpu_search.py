@@ -1,4 +1,4 @@
-"""The search in native code and the plain one are the same search: the same pairs are tried, with the same scores."""
+"""The native search scores the same pairs as the NumPy search, with the same scores."""
 
 import os
 import subprocess
@@ -81,7 +81,7 @@ def test_every_reach(radius, reach, dilation):
     assert_same(features((9, 11), 1), features((10, 8), 2), function, SearchOptions(candidates=6), dilation)
 
 
-def test_what_is_not_read_is_not_laid_out():
+def test_weights_beyond_reach_are_not_stored():
     # along one axis, 13 of the 25 pairs of offsets from -2 to 2 are at most 1 apart
     assert layers_of(scoring(2, reach=1).arrays()).window.shape == (2 * 13**2, 32)
     assert layers_of(scoring(2, reach=0).arrays()).boxes.tolist()[7] == [1, 2, 1, 1]
@@ -98,7 +98,7 @@ def test_every_shape_also_smaller_than_the_window(source, target, level):
 
 
 @pytest.mark.parametrize("hidden", [1, 6, 16, 20, 32])
-def test_widths_that_are_no_whole_vectors(hidden, level):
+def test_widths_that_are_not_multiples_of_a_vector(hidden, level):
     assert_same(features((8, 8), 1), features((8, 8), 2), scoring(1, hidden))
 
 
@@ -152,7 +152,7 @@ def test_threads_change_nothing():
         assert torch.equal(*tables)
 
 
-def test_levels_with_fused_multiplication_give_the_same_bits(monkeypatch):
+def test_levels_with_fused_multiplication_agree_bitwise(monkeypatch):
     if levels()[-1] != "avx512":
         pytest.skip("this processor has but one such level")
     tables = []
@@ -164,7 +164,7 @@ def test_levels_with_fused_multiplication_give_the_same_bits(monkeypatch):
     assert torch.equal(*tables)
 
 
-def test_it_does_not_write_to_what_it_is_given():
+def test_inputs_are_not_modified():
     source, target, function = features((6, 6), 1), features((6, 6), 2), scoring(1)
     copies = source.clone(), target.clone(), [p.clone() for p in function.parameters()]
     search_natively(source, target, function)
@@ -180,7 +180,7 @@ def test_layers_are_padded_with_zeros():
     assert not layers.out[5:].any()
 
 
-def test_the_shipped_model_on_photographs(cat, cheetah_path):
+def test_the_model_in_the_package_on_photographs(cat, cheetah_path):
     model = semcorr.load("pmnc")
     source, target = (model.encode(picture).features for picture in (cat, cheetah_path))
     fast = model.score(source, target).table()
@@ -200,7 +200,7 @@ MATCH = (
 )
 
 
-def test_without_the_core_one_clear_line_says_so(tmp_path):
+def test_a_missing_core_is_reported_in_one_line(tmp_path):
     environment = os.environ | {"SEMCORR_LIBRARY": str(tmp_path / "none.so")}
     run = subprocess.run([sys.executable, "-c", MATCH], capture_output=True, text=True, check=True, env=environment)
     assert run.stdout
@@ -209,14 +209,14 @@ def test_without_the_core_one_clear_line_says_so(tmp_path):
     assert "in NumPy" in lines[0]
 
 
-def test_turned_off_it_says_nothing():
+def test_a_disabled_core_is_not_reported():
     environment = os.environ | {"SEMCORR_NATIVE": "off"}
     run = subprocess.run([sys.executable, "-c", MATCH], capture_output=True, text=True, check=True, env=environment)
     assert run.stdout
     assert "NumPy" not in run.stderr
 
 
-def test_a_search_leaves_random_numbers_alone():
+def test_a_search_does_not_change_the_random_state():
     source, target, function = features((5, 6), 1), features((6, 5), 2), scoring(1)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
     search_natively(source, target, function)

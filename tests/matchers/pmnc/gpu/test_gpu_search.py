@@ -1,4 +1,4 @@
-"""The search on a device is the plain one, and asks for nothing that the host would have to wait for."""
+"""The search on a device equals the NumPy search, and never makes the host wait for the device."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def inputs(radius, hidden, source=(5, 6), target=(6, 4)):
         (1, 1, {"candidates": 3, "iterations": 0}),
     ],
 )
-def test_same_pairs_and_scores_as_the_plain_search(radius, dilation, options, votes, given, monkeypatch):
+def test_same_pairs_and_scores_as_the_numpy_search(radius, dilation, options, votes, given, monkeypatch):
     monkeypatch.setattr(device_search, "NEW", 30)  # all that is proposed
     maps, function = inputs(radius, 8)
     added = torch.randn_like(maps[:, 0]) if votes else None
@@ -45,7 +45,7 @@ def test_same_pairs_and_scores_as_the_plain_search(radius, dilation, options, vo
     torch.testing.assert_close(table, plain, atol=1e-4, rtol=1e-5)
 
 
-def test_what_does_not_fit_into_a_round_is_scored_in_the_next(monkeypatch):
+def test_pairs_beyond_the_limit_are_scored_in_the_next_round(monkeypatch):
     maps, function = inputs(1, 8)
     plain = search_plainly(maps, function, SearchOptions(candidates=1, iterations=50))
     monkeypatch.setattr(device_search, "NEW", 1)
@@ -58,7 +58,7 @@ def test_what_does_not_fit_into_a_round_is_scored_in_the_next(monkeypatch):
         torch.testing.assert_close(*best, atol=1e-4, rtol=1e-5)
 
 
-def test_maps_may_lie_in_memory_in_any_order():
+def test_maps_may_have_any_memory_layout():
     maps, function = inputs(1, 8)
     turned = maps.permute(0, 1, 4, 5, 2, 3)
     for run in (search_plainly, search_on_device):
@@ -67,7 +67,7 @@ def test_maps_may_lie_in_memory_in_any_order():
 
 
 class Waiting(TorchDispatchMode):
-    """Counts calls for which the host of a device has to wait: it asks for a value, or copies to the device."""
+    """Counts calls that make the host wait for the device: reading a value, or copying to the device."""
 
     ASKING = ("nonzero", "_local_scalar_dense", "lift_fresh", "masked_select", "unique", "where.Scalar", "_to_copy")
 
@@ -86,7 +86,7 @@ class Waiting(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def test_the_host_waits_for_nothing():
+def test_the_host_never_waits():
     maps, function = inputs(2, 8)
     votes = torch.zeros_like(maps[:, 0])
     search_on_device(maps, function, SearchOptions(), votes=votes)  # moves are copied to the device once
@@ -99,7 +99,7 @@ def test_the_host_waits_for_nothing():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_cuda_agrees_that_it_waits_for_nothing():
+def test_cuda_confirms_that_the_host_never_waits():
     maps, function = inputs(2, 8)
     maps, function = maps.cuda(), function.cuda()
     search_on_device(maps, function, SearchOptions())

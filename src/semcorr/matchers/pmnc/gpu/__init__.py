@@ -1,4 +1,4 @@
-"""PMNC in torch: on graphics devices, in training, and as the exhaustive search.
+"""PMNC in torch: on GPUs, in training, and as the exhaustive search.
 
-Nothing else of `semcorr.matchers.pmnc` imports torch.
+Nothing else in `semcorr.matchers.pmnc` imports torch.
 """

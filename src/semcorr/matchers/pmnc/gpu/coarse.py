@@ -1,4 +1,4 @@
-"""`semcorr.matchers.pmnc.coarse` in torch, on any device."""
+"""Torch version of `semcorr.matchers.pmnc.coarse`, for any device."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from semcorr.matchers.pmnc.search import SearchOptions
 
 
 class Plan(NamedTuple):
-    """What the search of tiles leaves to be done.
+    """How to search the cells, given the matches of their tiles.
 
     Attributes:
-        near: Pairs of tiles whose cells are to be correlated, ``(B, Hs, Ws, Ht, Wt)``, bool.
-        initial: Pairs of cells to begin with, ``p · Q + q``, ``(B, N)``, int64.
-        certainty: Confidence of the match of each source cell's tile and of each target cell's, ``(B, hs, ws)`` and
+        near: Pairs of tiles whose cells are correlated, ``(B, Hs, Ws, Ht, Wt)``, bool.
+        initial: Pairs of cells to start from, ``p · Q + q``, ``(B, N)``, int64.
+        certainty: Confidence of the tile match of each source cell ``(B, hs, ws)`` and of each target cell
             ``(B, ht, wt)``.
     """
 
@@ -45,17 +45,16 @@ def coarse_to_fine(
     Args:
         source: L2-normalised features ``(B, C, hs, ws)``.
         target: Likewise, ``(B, C, ht, wt)``.
-        factor: Cells to a side of a tile.
-        match_tiles: Scores pairs of tiles, from the features of both pictures' tiles.
-        match_cells: Scores pairs of cells, from the features of both pictures' cells, in whole tiles, and the plan.
+        factor: Cells along each side of a tile.
+        match_tiles: Scores pairs of tiles, given the tile features of both images.
+        match_cells: Scores pairs of cells, given the cell features of both images, padded to whole tiles, and the plan.
 
     Returns:
-        The pairs of cells that were scored.
+        The scored pairs of cells.
     """
-    whole_source, whole_target = whole_tiles(source, factor), whole_tiles(target, factor)
-    made = plan(match_tiles(tiles_of(source, factor), tiles_of(target, factor)), factor)
-    found = match_cells(whole_source, whole_target, made)
-    return _crop(found, (*source.shape[2:], *target.shape[2:]), made.certainty)
+    plan = make_plan(match_tiles(tiles_of(source, factor), tiles_of(target, factor)), factor)
+    scored = match_cells(whole_tiles(source, factor), whole_tiles(target, factor), plan)
+    return _crop(scored, (*source.shape[2:], *target.shape[2:]), plan.certainty)
 
 
 def whole_tiles(features: Tensor, factor: int) -> Tensor:
@@ -69,35 +68,35 @@ def tiles_of(features: Tensor, factor: int) -> Tensor:
     return F.normalize(F.avg_pool2d(whole_tiles(features, factor), factor), dim=1) if factor > 1 else features
 
 
-def plan(scores: Tensor | ScoredPairs, factor: int) -> Plan:
-    """Decide from the scores of tiles where to search.
+def make_plan(scores: Tensor | ScoredPairs, factor: int) -> Plan:
+    """Plan the search of the cells, given the scores of their tiles.
 
     Args:
-        scores: Of pairs of tiles, a table or a list, as a matcher returns them.
-        factor: Cells to a side of a tile.
+        scores: Scores of pairs of tiles, as a table or a list.
+        factor: Cells along each side of a tile.
     """
     forward, backward = decode(scores, radius=DECODED)
     table = scores.table() if isinstance(scores, ScoredPairs) else scores
     hs, ws, ht, wt = table.shape[1:]
     targets = ht * wt * factor**2
     near, initial = torch.zeros_like(table, dtype=torch.bool), []
-    for there, back in zip(_modes(table), _modes(table.permute(0, 3, 4, 1, 2)), strict=True):
-        near |= _near(there, (ht, wt)) | _near(back, (hs, ws)).permute(0, 3, 4, 1, 2)
-        forth, home = _follow(there, (ht, wt), factor), _follow(back, (hs, ws), factor)  # (B, P), (B, Q)
-        p, q = (torch.arange(cells.shape[1], device=cells.device) for cells in (forth, home))
-        initial += [p * targets + forth, home * targets + q]
+    for of_source, of_target in zip(_modes(table), _modes(table.permute(0, 3, 4, 1, 2)), strict=True):
+        near |= _near(of_source, (ht, wt)) | _near(of_target, (hs, ws)).permute(0, 3, 4, 1, 2)
+        matched_q, matched_p = _follow(of_source, (ht, wt), factor), _follow(of_target, (hs, ws), factor)
+        p, q = (torch.arange(cells.shape[1], device=cells.device) for cells in (matched_q, matched_p))
+        initial += [p * targets + matched_q, matched_p * targets + q]  # (B, P), (B, Q)
     certainty = _enlarge(forward.confidence, factor), _enlarge(backward.confidence, factor)
     return Plan(near, torch.cat(initial, dim=1), certainty)
 
 
 def banded_correlation(source: Tensor, target: Tensor, near: Tensor, factor: int) -> Tensor:
-    """Correlate the cells of tiles that are near each other, and the means of all other tiles: the plain, dense way.
+    """Correlate the cells of tiles that are near a match, and the mean features of all other tiles.
 
     Args:
         source: L2-normalised features ``(B, C, hs, ws)`` of whole tiles.
         target: Likewise, ``(B, C, ht, wt)``.
         near: As in `Plan`.
-        factor: Cells to a side of a tile.
+        factor: Cells along each side of a tile.
 
     Returns:
         ``(B, hs, ws, ht, wt)``.
@@ -108,14 +107,15 @@ def banded_correlation(source: Tensor, target: Tensor, near: Tensor, factor: int
     return torch.where(near, cosine_correlation(source, target), means)
 
 
-def _crop(found: ScoredPairs, shape: tuple[int, ...], certainty: tuple[Tensor, Tensor]) -> ScoredPairs:
-    """Leave out the cells that `whole_tiles` added."""
+def _crop(scored: ScoredPairs, shape: tuple[int, ...], certainty: tuple[Tensor, Tensor]) -> ScoredPairs:
+    """Remove the cells that `whole_tiles` added."""
     hs, ws, ht, wt = shape
     kept_pairs, kept_scores = [], []
-    for pairs, scores in zip(found.pairs, found.scores, strict=True):
-        if found.shape != shape:
-            p, q = pairs // (found.shape[2] * found.shape[3]), pairs % (found.shape[2] * found.shape[3])
-            (py, px), (qy, qx) = (p // found.shape[1], p % found.shape[1]), (q // found.shape[3], q % found.shape[3])
+    _, columns, target_rows, target_columns = scored.shape
+    for pairs, scores in zip(scored.pairs, scored.scores, strict=True):
+        if scored.shape != shape:
+            p, q = pairs // (target_rows * target_columns), pairs % (target_rows * target_columns)
+            (py, px), (qy, qx) = (p // columns, p % columns), (q // target_columns, q % target_columns)
             inside = (py < hs) & (px < ws) & (qy < ht) & (qx < wt)
             pairs, scores = (((py * ws + px) * ht + qy) * wt + qx)[inside], scores[inside]
         kept_pairs.append(pairs)
@@ -129,32 +129,32 @@ def _modes(table: Tensor) -> list[Tensor]:
     batch, rows, columns, height, width = table.shape
     flat = table.flatten(0, 2).clone()  # (N, height, width)
     y, x = torch.arange(height, device=table.device), torch.arange(width, device=table.device)
-    found: list[Tensor] = []
+    modes: list[Tensor] = []
     for _ in range(MODES):
         cells = soft_argmax(flat, DECODED)[0]
-        found.append(torch.where(cells.isfinite(), cells, found[0]) if found else cells)
+        modes.append(torch.where(cells.isfinite(), cells, modes[0]) if modes else cells)
         best = flat.flatten(1).argmax(1)[:, None]
-        around = ((y - best // width).abs() <= DECODED)[:, :, None] & ((x - best % width).abs() <= DECODED)[:, None]
-        flat.masked_fill_(around, -torch.inf)
-    return [cells.view(batch, rows, columns, 2) for cells in found]
+        window = ((y - best // width).abs() <= DECODED)[:, :, None] & ((x - best % width).abs() <= DECODED)[:, None]
+        flat.masked_fill_(window, -torch.inf)
+    return [cells.view(batch, rows, columns, 2) for cells in modes]
 
 
 def _near(matches: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Mark the tiles of the other picture around each match: ``(B, h, w, 2)`` to ``(B, h, w, *grid)``."""
+    """Mark the tiles of the other image around each match: ``(B, h, w, 2)`` to ``(B, h, w, *grid)``."""
     rows, columns = (torch.arange(size, device=matches.device) for size in grid)
-    whole = matches.round()
-    by_row = (rows - whole[..., 1:]).abs() <= BAND  # (B, h, w, rows)
-    by_column = (columns - whole[..., :1]).abs() <= BAND  # (B, h, w, columns)
+    rounded = matches.round()
+    by_row = (rows - rounded[..., 1:]).abs() <= BAND  # (B, h, w, rows)
+    by_column = (columns - rounded[..., :1]).abs() <= BAND  # (B, h, w, columns)
     return by_row[..., None] & by_column[..., None, :]
 
 
 def _follow(matches: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
-    """Send every cell where its tile went, to the place in the tile that it has itself: ``(B, cells)``, int64."""
-    begins = (matches * factor).round().long()  # (B, h, w, 2)
-    phases = torch.arange(factor, device=matches.device)
+    """Match every cell to the cell at the same position within the match of its tile: ``(B, cells)``, int64."""
+    corners = (matches * factor).round().long()  # (B, h, w, 2)
+    steps = torch.arange(factor, device=matches.device)
     limits = grid[0] * factor - 1, grid[1] * factor - 1
-    y = (begins[..., 1, None] + phases).clamp(0, limits[0])  # (B, rows, columns, factor)
-    x = (begins[..., 0, None] + phases).clamp(0, limits[1])
+    y = (corners[..., 1, None] + steps).clamp(0, limits[0])  # (B, rows, columns, factor)
+    x = (corners[..., 0, None] + steps).clamp(0, limits[1])
     cells = y[..., None] * (limits[1] + 1) + x[..., None, :]  # (B, rows, columns, factor, factor)
     return cells.transpose(2, 3).flatten(1)
 
@@ -164,20 +164,20 @@ def _enlarge(values: Tensor, factor: int) -> Tensor:
 
 
 def search_banded(
-    source: Tensor, target: Tensor, made: Plan, scoring: ScoringFunction, options: SearchOptions, factor: int
+    source: Tensor, target: Tensor, plan: Plan, scoring: ScoringFunction, options: SearchOptions, factor: int
 ) -> ScoredPairs:
-    """Search the cells of tiles that were matched already, in a banded map that is held whole.
+    """Search the cells of tiles that were matched before, in a banded map that is held in memory as a whole.
 
     Args:
         source: L2-normalised features ``(B, C, hs, ws)`` of whole tiles.
         target: Likewise, ``(B, C, ht, wt)``.
-        made: The plan.
+        plan: The plan from the match of the tiles.
         scoring: The scoring function.
-        options: How to search.
-        factor: Cells to a side of a tile, and the spacing of the scoring window's cells.
+        options: Options of the search.
+        factor: Cells along each side of a tile, and the spacing of the scoring window's cells.
 
     Returns:
-        The pairs that were scored.
+        The scored pairs.
     """
-    maps = correlation_channels(banded_correlation(source, target, made.near, factor).float())
-    return list_scored(search_on_device(maps, scoring, options, factor, made.initial, None))
+    maps = correlation_channels(banded_correlation(source, target, plan.near, factor).float())
+    return list_scored(search_on_device(maps, scoring, options, factor, plan.initial, None))

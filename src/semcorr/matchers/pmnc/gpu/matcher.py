@@ -1,4 +1,4 @@
-"""PMNC as a torch module: `semcorr.matchers.pmnc.matcher` on the CPU, torch on other devices."""
+"""PMNC as a torch module, which runs `semcorr.matchers.pmnc.matcher` on the CPU and torch on other devices."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from semcorr.threads import thread_count
 
 
 class PMNC(nn.Module):
-    """Correlate, filter, and search with PatchMatch for the best-scored correspondence of every cell.
+    """Correlate, filter, and search with PatchMatch for the correspondence of every cell with the highest score.
 
     Args:
         scoring: The learned local 4-D scoring function.
-        trained_grid: Cells to a side of the grid that it was trained on; finer grids dilate its window.
-        options: How to search.
-        votes: Weight of the votes of the whole picture beside the scoring function; 0 is without. On grids that are
-            searched from coarse to fine, tiles have votes and cells have none.
-        exhaustive: Score all pairs instead of searching: the oracle, for measurements.
-        compiled: On the CPU, search in native code where the core is there; with False, in NumPy.
+        trained_grid: Cells along each side of the grid that it was trained on; its window is dilated on finer grids.
+        options: Options of the search.
+        votes: Weight of the global votes that are added to the score; 0 disables them. In a search from coarse to fine,
+            votes are added to the scores of tiles but not to those of cells.
+        exhaustive: Score all pairs instead of searching; the reference for measurements of the search.
+        compiled: On the CPU, search in native code if it is available; False searches in NumPy.
     """
 
     def __init__(
@@ -52,21 +52,21 @@ class PMNC(nn.Module):
         self.options, self.exhaustive, self.compiled = options or SearchOptions(), exhaustive, compiled
 
     def on_arrays(self) -> PatchMatcher:
-        """Return the same matcher on NumPy arrays, which needs no torch."""
+        """Return the equivalent matcher for NumPy arrays, which does not use torch."""
         return PatchMatcher(self.scoring.arrays(), self.trained_grid, self.options, self.votes, self.compiled)
 
     def dilation(self, source_grid: Size, target_grid: Size) -> int:
-        """Return the spacing that gives the window the extent, in the picture, that it was trained with."""
+        """Return the dilation that keeps the extent of the window, relative to the image, that it was trained with."""
         return dilation_of(source_grid, target_grid, self.trained_grid)
 
     def bytes_per_pair(self, source_grid: Size, target_grid: Size, device: torch.device) -> float:
-        """Return the peak bytes for each pair of cells; see `semcorr.models.memory`."""
+        """Return the peak memory in bytes per pair of cells; see `semcorr.models.memory`."""
         if self._on_arrays(device) and self.compiled and core() is not None:
             return 17.0 if self._is_whole(source_grid, target_grid) else 3.0
         return 60.0
 
     def forward(self, source: FeatureMap, target: FeatureMap) -> Tensor | ScoredPairs:
-        """Return the table of scores ``(B, hs, ws, ht, wt)``, or, on the CPU, only what was scored."""
+        """Return the table of scores ``(B, hs, ws, ht, wt)``; on the CPU, only the scored pairs."""
         if self._on_arrays(source.tensor.device):
             match, threads = self.on_arrays(), min(thread_count(), torch.get_num_threads())
             pairs = zip(_arrays(source.tensor), _arrays(target.tensor), strict=True)
@@ -92,16 +92,16 @@ class PMNC(nn.Module):
         return search_on_device(maps, self.scoring, self.options, dilation, None, added)
 
     def _votes(self, source: Tensor, target: Tensor, dilation: int, filtered: Tensor) -> Tensor | None:
-        """Return the weighted votes ``(B, hs, ws, ht, wt)``; where the window is dilated, those of tiles."""
+        """Return weighted votes ``(B, hs, ws, ht, wt)``; if the window is dilated, interpolated from those of tiles."""
         if not self.votes:
             return None
         if dilation > 1:
             filtered = soft_mutual_filter(cosine_correlation(tiles_of(source, dilation), tiles_of(target, dilation)))
-        votes = self.votes * torch.stack([vote(one) for one in filtered])
+        votes = self.votes * torch.stack([vote(pair) for pair in filtered])
         return votes if dilation == 1 else votes_of_cells(votes, dilation, (*source.shape[2:], *target.shape[2:]))
 
-    def _match_cells(self, source: Tensor, target: Tensor, made: Plan, factor: int) -> ScoredPairs:
-        return search_banded(source, target, made, self.scoring, self.options, factor)
+    def _match_cells(self, source: Tensor, target: Tensor, plan: Plan, factor: int) -> ScoredPairs:
+        return search_banded(source, target, plan, self.scoring, self.options, factor)
 
 
 def _arrays(features: Tensor) -> NDArray[np.float32]:
@@ -109,9 +109,9 @@ def _arrays(features: Tensor) -> NDArray[np.float32]:
 
 
 def votes_of_cells(votes: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
-    """Interpolate votes of tiles ``(B, Hs, Ws, Ht, Wt)`` bilinearly, in both pictures, for cells."""
+    """Interpolate the votes of tiles ``(B, Hs, Ws, Ht, Wt)`` bilinearly, in both images, at the centres of cells."""
     batch, *tiles = votes.shape
-    there = F.interpolate(votes.flatten(1, 2), scale_factor=factor, mode="bilinear")  # (B, Hs·Ws, ht, wt)
-    there = there[..., : shape[2], : shape[3]].flatten(2).transpose(1, 2).reshape(batch, -1, *tiles[:2])
-    here = F.interpolate(there, scale_factor=factor, mode="bilinear")[..., : shape[0], : shape[1]]
-    return here.flatten(2).transpose(1, 2).reshape(batch, *shape)
+    votes = F.interpolate(votes.flatten(1, 2), scale_factor=factor, mode="bilinear")  # (B, Hs·Ws, ht, wt)
+    votes = votes[..., : shape[2], : shape[3]].flatten(2).transpose(1, 2).reshape(batch, -1, *tiles[:2])
+    votes = F.interpolate(votes, scale_factor=factor, mode="bilinear")[..., : shape[0], : shape[1]]
+    return votes.flatten(2).transpose(1, 2).reshape(batch, *shape)

@@ -1,4 +1,4 @@
-"""The scoring function of `semcorr.matchers.pmnc.scoring` in torch: what is trained.
+"""Torch version of `semcorr.matchers.pmnc.scoring`, for training.
 
 Its dense form is the proxy model, and the exhaustive search that PatchMatch is measured against.
 """
@@ -15,15 +15,18 @@ from semcorr.matchers.pmnc.windows import what_is_read
 
 
 class ScoringFunction(nn.Module):
-    """Score a correspondence from the correlations around it.
+    """Score correspondences by the correlations around them; see `semcorr.matchers.pmnc.scoring`.
 
     Args:
-        radius: The window's radius r in cells; 0 looks at the correspondence alone.
-        hidden: Width of the layer that covers the window, and of the pointwise layer behind it.
-        channels: Correlation channels that are read, 2 for `semcorr.matchers.dense.correlation.correlation_channels`.
-        reach: How far the offset of a target cell may be from that of a source cell, along each axis, for their
-            correlation to be read; None reads the whole window. A small reach is less to compute; the rest of the
-            weights is left where it is and counts as 0.
+        radius: Radius r of the window in cells; 0 reads only the correspondence itself.
+        hidden: Output channels of the layer that covers the window, and of the pointwise layer after it.
+        channels: Number of correlation channels, 2 for `semcorr.matchers.dense.correlation.correlation_channels`.
+        reach: Largest difference between the offsets of the source cell and of the target cell, along each axis, of the
+            correlations that are read; None reads the whole window. A small reach is cheaper; weights beyond it are
+            kept but count as 0.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     def __init__(self, radius: int = 2, hidden: int = 16, channels: int = 2, reach: int | None = None) -> None:
@@ -48,12 +51,12 @@ class ScoringFunction(nn.Module):
         self.centre = nn.Parameter(torch.tensor([20.0, *[10.0] * (channels - 1)]))
 
     def arrays(self) -> Scoring:
-        """Return the parameters as NumPy arrays; they share memory with these where these are float32 on the CPU."""
+        """Return the parameters as NumPy arrays, which share their memory if they are float32 on the CPU."""
         parts = (self.window, self.bias, self.mix.weight, self.mix.bias, self.out.weight[0], self.out.bias, self.centre)
         return Scoring(self.radius, self.reach, *(part.detach().cpu().float().contiguous().numpy() for part in parts))
 
     def both_orders(self) -> tuple[Tensor, Tensor]:
-        """Return W beside its exchange of source and target, ``(2·hidden, channels, S, S)``, and its bias."""
+        """Return W and W with source and target exchanged, ``(2·hidden, channels, S, S)``, and the bias of both."""
         window = self.window if self.reach is None else self.window * self.is_read
         window = torch.cat([window, window.transpose(2, 3)])
         return window, self.bias.repeat(2)
@@ -65,7 +68,7 @@ class ScoringFunction(nn.Module):
         return both.sum(dim=(1, 2)) + centre @ self.centre
 
     def score_windows(self, windows: Tensor) -> Tensor:
-        """Score windows that were cut out already.
+        """Score windows.
 
         Args:
             windows: ``(N, S, S, channels)``, source offsets before target offsets.
@@ -79,14 +82,14 @@ class ScoringFunction(nn.Module):
         return self.pointwise(first, windows[:, middle, middle])
 
     def score_rows(self, rows: Tensor, dilation: int = 1) -> Tensor:
-        """Score fixed source positions against every target cell at once: one ordinary 2-D convolution.
+        """Score source positions against every target cell by one 2-D convolution.
 
         Args:
-            rows: ``(N, channels, S, ht, wt)``, for each source position the target maps of its S window cells.
+            rows: For each source position, the target maps of its S window cells, ``(N, channels, S, ht, wt)``.
             dilation: Spacing of the window's cells.
 
         Returns:
-            ``(N, ht, wt)``.
+            Scores ``(N, ht, wt)``.
         """
         side = 2 * self.radius + 1
         weight, bias = self.both_orders()
@@ -100,13 +103,13 @@ class ScoringFunction(nn.Module):
         """Score continuous source points against every target cell: the proxy model.
 
         Args:
-            maps: One pair's correlation channels ``(channels, hs, ws, ht, wt)``.
-            cells: Source points ``(N, 2)`` (x, y) in cell coordinates; between centres the maps are interpolated
-                bilinearly, outside the picture they are zero.
+            maps: Correlation channels of one image pair, ``(channels, hs, ws, ht, wt)``.
+            cells: Source points ``(N, 2)`` (x, y) in cell coordinates; maps are interpolated bilinearly between cell
+                centres, and zero outside the image.
             dilation: Spacing of the window's cells.
 
         Returns:
-            ``(N, ht, wt)``.
+            Scores ``(N, ht, wt)``.
         """
         rows = sample_rows(maps, cells, self.radius, dilation)
         return self.score_rows(rows, dilation)

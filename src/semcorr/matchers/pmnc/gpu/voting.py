@@ -1,4 +1,4 @@
-"""`semcorr.matchers.pmnc.voting` in torch, on any device."""
+"""Torch version of `semcorr.matchers.pmnc.voting`, for any device."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def vote(filtered: Tensor) -> Tensor:
     """Return the logarithm of the votes, relative to the best of either cell.
 
     Args:
-        filtered: Softly mutual-filtered correlations ``(hs, ws, ht, wt)``, 0 or more, of about 25 cells to a side:
-            votes fade from cell to cell.
+        filtered: Soft-mutual-filtered correlations ``(hs, ws, ht, wt)``, 0 or more. The decay per cell suits grids of
+            about 25 cells along each side.
 
     Returns:
-        ``(hs, ws, ht, wt)`` float32, between the logarithm of 0.02 and that of 1.02. No gradient flows through it.
+        ``(hs, ws, ht, wt)`` float32, from log 0.02 to log 1.02, without gradients.
     """
     votes = filtered.float() ** POWER
     with torch.autocast(votes.device.type, enabled=False):
@@ -33,14 +33,14 @@ def vote(filtered: Tensor) -> Tensor:
 
 
 def votes_of_points(votes: Tensor, cells: Tensor) -> Tensor:
-    """Read votes at continuous source points, beyond the outermost centres on them.
+    """Interpolate votes bilinearly at continuous source points, clipped to the outermost cell centres.
 
     Args:
-        votes: From `vote`, ``(hs, ws, ht, wt)``.
+        votes: Output of `vote`, ``(hs, ws, ht, wt)``.
         cells: Source points ``(N, 2)`` (x, y) in cell coordinates.
 
     Returns:
-        ``(N, ht, wt)``.
+        Votes ``(N, ht, wt)``.
     """
     last = torch.tensor([votes.shape[1] - 1, votes.shape[0] - 1], device=cells.device)
     inner = torch.minimum(cells.clamp(min=0), last)
@@ -48,17 +48,17 @@ def votes_of_points(votes: Tensor, cells: Tensor) -> Tensor:
 
 
 def _spread(votes: Tensor, axis: int) -> Tensor:
-    """Weigh every value and its two neighbours along an axis by 2, 1, 1."""
+    """Smooth along an axis by the weights 1, 2, 1."""
     moved = F.pad(votes.movedim(axis, 3), (1, 1))
     return (moved[..., :-2] + 2 * moved[..., 1:-1] + moved[..., 2:]).movedim(3, axis)
 
 
 def _along(votes: Tensor, axis: int) -> Tensor:
-    """Add up what lies on the same diagonal of a source axis and its target axis, fading with the distance.
+    """Sum votes along the diagonals of a source axis and its target axis, weighted by the decay with distance.
 
-    Rows are shifted until a diagonal is a column; then that is one matrix product.
+    Rows are shifted to turn diagonals into columns, so that the sum is one matrix product.
     """
-    moved = votes.movedim((axis, axis + 2), (2, 3)).flip(3)  # (_, _, n, m): now p + q is the same along a diagonal
+    moved = votes.movedim((axis, axis + 2), (2, 3)).flip(3)  # (_, _, n, m): p + q is now constant along a diagonal
     (*others, n, m), width = moved.shape, moved.shape[2] + moved.shape[3] - 1
     columns = F.pad(moved, (0, n)).flatten(2)[:, :, : n * width].reshape(*others, n, width)
     steps = torch.arange(n, device=votes.device)

@@ -1,4 +1,4 @@
-"""`semcorr.matchers.pmnc.windows` in torch."""
+"""Torch version of `semcorr.matchers.pmnc.windows`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def _offsets(radius: int, dilation: int) -> Tensor:
 
 
 def sample_rows(maps: Tensor, cells: Tensor, radius: int, dilation: int = 1) -> Tensor:
-    """Read the target maps of the window cells around continuous source points.
+    """Interpolate the target maps of the window cells around continuous source points; zero outside the image.
 
     Args:
-        maps: ``(channels, hs, ws, ht, wt)``.
-        cells: ``(N, 2)`` (x, y) in cell coordinates.
-        radius: The window's radius in cells.
+        maps: Correlation channels ``(channels, hs, ws, ht, wt)``.
+        cells: Source points ``(N, 2)`` (x, y) in cell coordinates.
+        radius: Radius of the window in cells.
         dilation: Spacing of the window's cells.
 
     Returns:
@@ -37,18 +37,18 @@ def sample_rows(maps: Tensor, cells: Tensor, radius: int, dilation: int = 1) -> 
     channels, hs, ws, ht, wt = maps.shape
     grid: Size = (hs, ws)
     offsets = window_offsets(radius, dilation, maps.device).flip(1)  # (S, 2) as (dx, dy)
-    places = cells_to_sampling(cells[:, None] + offsets, grid)  # (N, S, 2)
+    positions = cells_to_sampling(cells[:, None] + offsets, grid)  # (N, S, 2)
     target_maps = maps.permute(0, 3, 4, 1, 2).reshape(1, channels * ht * wt, hs, ws)
-    rows = F.grid_sample(target_maps, places[None], align_corners=False, padding_mode="zeros")
+    rows = F.grid_sample(target_maps, positions[None], align_corners=False, padding_mode="zeros")
     return rows[0].reshape(channels, ht, wt, cells.shape[0], -1).permute(3, 0, 4, 1, 2)
 
 
 def pad_maps(maps: Tensor, reach: int) -> Tensor:
-    """Put zeros around correlation channels, and the channels last, so that a window is read in few long runs.
+    """Pad correlation channels with zeros and move channels last, so that a window is few contiguous pieces of memory.
 
     Args:
-        maps: ``(B, channels, hs, ws, ht, wt)``.
-        reach: Cells of zeros at each end of the last four dimensions.
+        maps: Correlation channels ``(B, channels, hs, ws, ht, wt)``.
+        reach: Number of cells of padding at each end of the last four axes.
 
     Returns:
         ``(B, hs + 2·reach, ws + 2·reach, ht + 2·reach, wt + 2·reach, channels)``, contiguous.
@@ -57,12 +57,12 @@ def pad_maps(maps: Tensor, reach: int) -> Tensor:
 
 
 def cut_windows(padded: Tensor, pairs: Tensor, radius: int, dilation: int) -> Tensor:
-    """Cut the windows around pairs out of padded maps.
+    """Copy the windows around pairs from padded maps.
 
     Args:
-        padded: From `pad_maps` with a reach of ``radius · dilation``.
-        pairs: ``(N, 5)``, in the coordinates of the maps before padding.
-        radius: The window's radius in cells.
+        padded: Output of `pad_maps` with a reach of ``radius · dilation``.
+        pairs: Batch index, source row and column, and target row and column, ``(N, 5)``, before padding.
+        radius: Radius of the window in cells.
         dilation: Spacing of the window's cells.
 
     Returns:
@@ -71,9 +71,9 @@ def cut_windows(padded: Tensor, pairs: Tensor, radius: int, dilation: int) -> Te
     side = 2 * radius + 1
     strides = padded.stride()[1:5]
     steps = [stride * dilation for stride in strides]
-    # Every window that begins anywhere in memory, as a view: the index then copies whole windows.
-    begins = padded.numel() - sum(step * (side - 1) for step in steps) - (padded.shape[5] - 1)
-    views = padded.as_strided((begins, *[side] * 4, padded.shape[5]), (1, *steps, 1))
+    # A view of the windows that start at each element of memory: indexing it copies whole windows.
+    starts = padded.numel() - sum(step * (side - 1) for step in steps) - (padded.shape[5] - 1)
+    views = padded.as_strided((starts, *[side] * 4, padded.shape[5]), (1, *steps, 1))
     corners = pairs[:, 0] * padded.stride(0)  # (N,)
     for axis, stride in enumerate(strides, 1):
         corners = corners + pairs[:, axis] * stride
