@@ -12,14 +12,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from semcorr.annotation.run import annotate
     from semcorr.match.result import Match
     from semcorr.models.loading import list_models, load
     from semcorr.models.matcher import Matcher
 
 __version__ = "0.1.0"
-__all__ = ["Match", "Matcher", "list_models", "load"]
+__all__ = ["Match", "Matcher", "annotate", "list_models", "load"]
 
-_HOMES = {"Match": "match", "Matcher": "models.matcher", "list_models": "models.loading", "load": "models.loading"}
+_HOMES = {
+    "annotate": "annotation.run",
+    "Match": "match",
+    "Matcher": "models.matcher",
+    "list_models": "models.loading",
+    "load": "models.loading",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from secrets import token_hex
 
@@ -32,6 +33,35 @@ def replacing(path: Path) -> Iterator[Path]:
         part.replace(final)
     finally:
         part.unlink(missing_ok=True)
+
+
+def refuse_input(path: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to write over a file that was read, whatever links lead to it.
+
+    Args:
+        path: Where something is to be written.
+        inputs: What was read.
+
+    Raises:
+        FileExistsError: If ``path`` is one of them.
+    """
+    for one in inputs:
+        try:
+            same = path.samefile(one)
+        except OSError:  # one of them is not there
+            same = Path(os.path.realpath(path)) == Path(os.path.realpath(one))
+        if same:
+            raise FileExistsError(f"{str(path)!r} is one of the inputs and would be lost: choose another name")
+
+
+def unused(path: Path) -> Path:
+    """Return a path that no file has: this one, or the first of ``name-2``, ``name-3`` … that is free.
+
+    >>> unused(Path("no such folder/match.png")).name
+    'match.png'
+    """
+    names = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
+    return next(free for free in chain((path,), names) if not os.path.lexists(free))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -60,7 +90,8 @@ def one_line(error: BaseException, limit: int = 200) -> str:
     >>> one_line(ValueError("first\\nsecond")), one_line(KeyError())
     ('first', 'KeyError')
     """
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:limit]
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= limit else f"{line[: limit - 2].rsplit(' ', 1)[0]} …"
 
 
 def local_path(path: Path | str) -> Path:
@@ -77,23 +108,3 @@ def local_path(path: Path | str) -> Path:
         with suppress(RuntimeError):  # nobody of that name
             return Path(text).expanduser()
     return Path(text)
-
-
-def check_not_input(output: Path, *inputs: Path | str | None) -> None:
-    """Refuse to write over an input.
-
-    Raises:
-        ValueError: If ``output`` is the same file as one of the inputs, by whatever path or link.
-    """
-    for path in inputs:
-        if path is not None and output.exists() and Path(path).exists() and output.samefile(path):
-            raise ValueError(f"{output} is an input and would be overwritten: choose another output file")
-
-
-def unused_path(path: Path) -> Path:
-    """Return a path where nothing exists: this one, or with ``-2``, ``-3`` … before the suffix."""
-    number, free = 1, path
-    while os.path.lexists(free):
-        number += 1
-        free = path.with_stem(f"{path.stem}-{number}")
-    return free

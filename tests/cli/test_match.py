@@ -195,9 +195,9 @@ def test_inputs_are_never_written_over(run, pictures, tmp_path):
     pair = (tmp_path / "match.png", pictures[0])
     for out in ("match.png", "link.png", pictures[0], "./match.png"):
         code, _, err = run("match", *pair, "--out", out, "--model", "nearest", "--grid", "8")
-        assert (code, "is an input and would be overwritten" in err, len(err.splitlines())) == (2, True, 1)
+        assert (code, "is one of the inputs and would be lost" in err, len(err.splitlines())) == (2, True, 1)
     code, _, err = run("match", *pair, "--points", "p.csv", "--out", "p.csv", "--model", "nearest", "--grid", "8")
-    assert (code, "is an input and would be overwritten" in err) == (2, True)
+    assert (code, "is one of the inputs and would be lost" in err) == (2, True)
     for expected in ("match-2.png", "match-3.png"):  # the default name steps aside
         code, _, err = run("match", *pair, "--model", "nearest", "--grid", "8")
         assert (code, f"wrote {expected}" in err) == (0, True)

@@ -371,7 +371,7 @@ class TestBrokenFiles:
     @pytest.mark.parametrize(
         ("damage", "says"),
         [
-            (lambda path: path.write_bytes(b"not a MATLAB file"), "not a MATLAB file"),
+            (lambda path: path.write_bytes(b"not a MATLAB file"), "not a readable MATLAB 5 file"),
             (lambda path: path.unlink(), "missing"),
             (lambda path: savemat(path, {"bbox": [[0, 0, 9, 9]]}), "field 'kps' is missing"),
             (lambda path: savemat(path, {"kps": np.zeros((3, 2))}), "field 'bbox' is missing"),
@@ -381,7 +381,7 @@ class TestBrokenFiles:
             ),
             (lambda path: savemat(path, {"kps": np.zeros((3, 3)), "bbox": [[0, 0, 9, 9]]}), "field 'kps row 0'"),
             (lambda path: savemat(path, {"kps": np.full((1, 2), 1e9), "bbox": [[0, 0, 9, 9]]}), "field 'kps row 0'"),
-            (lambda path: savemat(path, {"kps": "text", "bbox": [[0, 0, 9, 9]]}), "field 'kps row 0'"),
+            (lambda path: savemat(path, {"kps": "text", "bbox": [[0, 0, 9, 9]]}), "field 'kps' is missing"),
         ],
     )
     def test_pf_pascal_annotation(self, damage, says, dataset):

@@ -260,8 +260,8 @@ def test_without_network_access_the_error_is_one_line():
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": "no-such-cache"}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     last = run.stderr.strip().splitlines()[-1]
-    assert "ModelError: backbone 'resnet18.a1_in1k' cannot be built" in last
-    assert "without network access, give its weights" in last
+    assert "ModelError: the weights of backbone 'resnet18.a1_in1k' could not be downloaded" in last
+    assert "--backbone-weights" in last
 
 
 @pytest.mark.parametrize(("name", "value"), [("grid", 0), ("grid", 9999), ("image_size", 1), ("image_size", 2.5)])

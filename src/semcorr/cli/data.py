@@ -48,7 +48,6 @@ def check(
     images: Annotated[Path | None, typer.Option(help="With --annotations: the folder of its pictures.")] = None,
 ) -> None:
     """Count a data set's pairs, and look for missing or broken pictures and misplaced keypoints; exit code 1 if any."""
-    need_extra("data", "scipy")
     from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
     from semcorr.data.check import check_dataset

@@ -13,7 +13,7 @@ import typer
 from semcorr.cli.options import LOADING, with_options
 from semcorr.cli.points import NamedPoint, parse_point, read_points, write_points
 from semcorr.errors import SemcorrError, need_extra, one_of
-from semcorr.files import check_not_input, unused_path
+from semcorr.files import refuse_input, unused
 
 if TYPE_CHECKING:
     from semcorr.match.result import Match
@@ -77,10 +77,11 @@ def match(
     given = [parse_point(text) for text in point or []] + (read_points(points, source.name) if points else [])
     answers_points = bool(point or points)
     if out is None and not answers_points and not as_json:
-        out = unused_path(Path("match.png"))
+        out = unused(Path("match.png"))
     as_table = out is not None and out.suffix.lower() == ".csv"
     if out is not None:
-        check_not_input(out, source, target, points, options.weights, options.backbone_weights, options.model_file)
+        inputs = (source, target, points, options.weights, options.backbone_weights, options.model_file)
+        refuse_input(out, [Path(path) for path in inputs if path is not None])
         if as_table and not answers_points:
             raise SemcorrError("--out FILE.csv writes the points: give some with --point or --points")
         if not as_table:

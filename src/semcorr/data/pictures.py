@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from PIL import Image
+
 from semcorr.errors import DataError, ImageError
 from semcorr.geometry import Size
-from semcorr.image import load_image, picture_size
+from semcorr.image import RASTER_FORMATS, load_image, picture_size
 
 
 class MissingPictureError(DataError):
@@ -23,6 +25,21 @@ class BrokenPictureError(DataError):
     def __init__(self, where: str, path: Path, reason: str) -> None:
         super().__init__(f"{where}: picture {path} {reason}")
         self.path = path
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """List the pictures in the subfolders of a folder, ``category/*``, of every format that is read.
+
+    Suffixes count in either case. Hidden files are left out, among them the ``._`` files that macOS writes beside
+    pictures on foreign disks.
+    """
+    suffixes = {ending for ending, kind in Image.registered_extensions().items() if kind in RASTER_FORMATS}
+    suffixes |= {".heic", ".heif", ".avif"}  # also where this Pillow does not know them: then they are refused by name
+    return sorted(
+        path
+        for path in folder.glob("*/*")
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+    )
 
 
 class Sizes:

@@ -141,7 +141,7 @@ class Record:
         """Return the relative path that ``field`` holds; it must not lead out of its folder."""
         name = PurePosixPath(self.text(field).replace("\\", "/"))  # Windows writes backslashes
         hostile = name.is_absolute() or ".." in name.parts or "\0" in str(name) or ":" in str(name)[1:2]
-        if hostile or not name.parts:
+        if hostile or not name.parts or len(str(name)) > 1000:
             self.fail(field, f"must name a file inside the data set, got {shorten(str(name))}")
         return name
 

@@ -18,7 +18,7 @@ from semcorr.evaluation.report import write
 from semcorr.evaluation.results import Difference, Evaluation
 from semcorr.evaluation.run import Features, RunOptions, fingerprint, predict
 from semcorr.evaluation.score import differences, evaluate
-from semcorr.files import check_not_input, local_path, sha256_of
+from semcorr.files import local_path, refuse_input, sha256_of
 from semcorr.matchers.dense.decode import Decoding
 from semcorr.metrics import ALPHAS, Space, Threshold, reference_length
 from semcorr.models.loading import check_name
@@ -99,8 +99,9 @@ def compare(
     protocol = _protocol(name, root, split, options)
     suffix = f"-{options.limit}-pairs" if options.limit else ""
     folder = local_path(out or Path("runs", "evaluate", f"{name}-{split}{suffix}"))
-    for written in (folder / file for file in write.FILES):
-        check_not_input(written, options.annotations, options.weights, options.backbone_weights)
+    inputs = [Path(p) for p in (options.annotations, options.weights, options.backbone_weights) if p is not None]
+    for file in write.FILES:
+        refuse_input(folder / file, inputs)
     command = f"semcorr {'compare' if len(names) > 1 else 'evaluate'} {quote(str(dataset))}"
     command += f" --{'models' if len(names) > 1 else 'model'} {','.join(names)}"
     made_by = origin(command_line(command, options, ("fresh", "workers"), {"alphas": "--alpha"}), options.device)

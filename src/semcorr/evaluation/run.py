@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -30,8 +30,6 @@ from semcorr.models.matcher import Encoded, Matcher
 from semcorr.progress import progress_bar
 
 FILE = "predictions.jsonl"
-
-_KEYS = {"points", "confidence"}
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ def _parse(raw: bytes) -> Any:
     """Parse a line, or return None if it is not JSON; one without a line end is incomplete, whatever it holds."""
     try:
         return json.loads(raw) if raw.endswith(b"\n") else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -167,8 +165,22 @@ def _is_answer(line: Any, index: int, pair: Pair, skip_broken: bool) -> bool:
     if not isinstance(line, dict) or line.get("pair", index) != index:
         return False  # two runs wrote at the same time
     if "broken" in line:
-        return skip_broken  # otherwise the pair is tried again
-    return line.keys() >= _KEYS and len(line["points"]) == len(line["confidence"]) == len(pair.names)
+        return skip_broken and isinstance(line["broken"], str)  # otherwise the pair is tried again
+    points, confidence, count = line.get("points"), line.get("confidence"), len(pair.names)
+    return (
+        _is_list(points, count)
+        and all(_is_list(point, 2) and all(map(_is_number, point)) for point in points)
+        and _is_list(confidence, count)
+        and all(map(_is_number, confidence))
+    )
+
+
+def _is_list(value: Any, length: int) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and len(value) == length
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _match_blocks(

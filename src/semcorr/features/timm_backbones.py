@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from semcorr.errors import ModelError, did_you_mean
 from semcorr.features import efficientnet_lite
+from semcorr.features.download import download
 from semcorr.features.fold import fold_batch_norm
 from semcorr.features.options import FeatureOptions
 from semcorr.files import one_line
@@ -28,12 +29,14 @@ def build_network(options: FeatureOptions) -> nn.Module:
     stages = _chosen_stages(options)
     tensors = _local_weights(options)
     try:
-        network = _create(name, pretrained=options.weights == "auto" and tensors is None, out_indices=stages)
-    except Exception as error:  # timm and its hub raise many kinds, and all mean the same to the user
-        raise ModelError(
-            f"backbone {name!r} cannot be built: {one_line(error)} — without network access, give its weights as a "
-            "safetensors file"
-        ) from error
+        if options.weights == "auto" and tensors is None:
+            network = download(name, lambda: _create(name, pretrained=True, out_indices=stages))
+        else:
+            network = _create(name, pretrained=False, out_indices=stages)
+    except ModelError:
+        raise
+    except Exception as error:  # timm raises many kinds; all mean the same to the user
+        raise ModelError(f"backbone {name!r} cannot be built: {one_line(error)}") from error
     if tensors is not None:
         _load_timm(network, tensors, name)
     return network.eval()

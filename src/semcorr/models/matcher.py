@@ -131,12 +131,37 @@ class Matcher:
             FileNotFoundError: If a file does not exist.
             SemcorrError: If a match needs more memory than the device has.
         """
-        encoded = source if isinstance(source, Encoded) else self.encode(source)
+        for matches in self.match_all([source], targets):
+            yield matches[0]
+
+    def match_all(
+        self, sources: Sequence[ImageLike | Encoded], targets: Iterable[ImageLike | Encoded]
+    ) -> Iterator[list[Match]]:
+        """Match several images with each of many, as `match_each` does; the features of a target are computed once.
+
+        Args:
+            sources: Images as for `encode`, or what `encode` returned.
+            targets: Likewise, as many as wanted; taken as they are needed.
+
+        Yields:
+            For each target, in their order, its matches with all sources, in theirs.
+
+        Raises:
+            ImageError: If an image cannot be used; the message says why. Later targets are not matched.
+            FileNotFoundError: If a file does not exist.
+            SemcorrError: If a match needs more memory than the device has.
+        """
+        encoded = [source if isinstance(source, Encoded) else self.encode(source) for source in sources]
+
+        def match(target: ImageLike | Encoded) -> list[Match]:
+            target = target if isinstance(target, Encoded) else self.encode(target)
+            return [self.match(source, target) for source in encoded]
+
         workers = torch.get_num_threads() if self.device.type == "cpu" else 1
-        pending: deque[Future[Match]] = deque()
+        pending: deque[Future[list[Match]]] = deque()
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             for target in targets:
-                pending.append(pool.submit(self.match, encoded, target))
+                pending.append(pool.submit(match, target))
                 if len(pending) > 2 * workers:
                     yield pending.popleft().result()
             while pending:

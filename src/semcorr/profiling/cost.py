@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -61,12 +62,9 @@ def measure(arguments: dict[str, Any], pairs: Sequence[Pair], fingerprint: str, 
         SemcorrError: If the process fails.
     """
     path = out / FILE
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if not fresh and stored.pop("fingerprint") == fingerprint:
-            return Cost(**stored)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # none yet, or damaged: measure
+    known = None if fresh else _stored(path, fingerprint)
+    if known is not None:
+        return known
     files = [[str(pair.source.path), str(pair.target.path)] for pair in pairs[:PAIRS]]
     process = subprocess.run(
         [sys.executable, "-m", "semcorr.profiling.cost"],
@@ -81,6 +79,20 @@ def measure(arguments: dict[str, Any], pairs: Sequence[Pair], fingerprint: str, 
     cost = Cost(**json.loads(process.stdout))
     write_text(path, json.dumps({"fingerprint": fingerprint, **vars(cost)}) + "\n")
     return cost
+
+
+def _stored(path: Path, fingerprint: str) -> Cost | None:
+    """Return what an earlier call wrote, or None if there is nothing, or it is damaged or of another run."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored.pop("fingerprint") != fingerprint:
+            return None
+        cost = Cost(**stored)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    numbers = [cost.matching, cost.total, *([] if cost.megabytes is None else [cost.megabytes])]
+    whole = all(isinstance(n, (int, float)) and 0 <= n < math.inf for n in numbers) and isinstance(cost.machine, str)
+    return cost if whole else None
 
 
 def cost_of(

@@ -125,7 +125,7 @@ class Benchmark:
             if stored["settings"] != self._described():
                 return {}
             return {Case(**row.pop("case")): row for row in stored["cases"]}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}  # none yet, or damaged: everything is measured
 
     def _write(self, rows: dict[Case, Row]) -> None:

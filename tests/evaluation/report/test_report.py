@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from semcorr.data.pairs import Pair, Photo
 from semcorr.errors import DataError
+from semcorr.evaluation.report.figures import draw_calibration, draw_curves
 from semcorr.evaluation.report.tables import main_table
 from semcorr.evaluation.report.write import to_json, to_markdown, write_report
 from semcorr.evaluation.results import Cost, Prediction
@@ -167,3 +169,31 @@ def test_page_in_a_browser(browser, report, width):
     assert browser.execute_script(
         "return [...document.querySelectorAll('table')].every(t => t.parentElement.clientWidth <= window.innerWidth)"
     )
+    seen = browser.execute_script(
+        """return [...document.querySelectorAll('table')].map(t => {
+            const edge = t.parentElement.getBoundingClientRect().right;
+            const cells = [...t.rows[1].cells].filter(c => getComputedStyle(c).display != 'none');
+            return [cells.filter(c => c.getBoundingClientRect().right <= edge + 1).length, cells.length];
+        })"""
+    )
+    hint = browser.execute_script("return getComputedStyle(document.querySelector('.narrow')).display")
+    if width == 390:  # at least two columns of figures are seen at once, and the page says that the others can be
+        assert all(shown >= 4 for shown, _ in seen), seen
+        assert hint == "block"
+    else:  # no column is cut, and a pair's four pictures stand in one line
+        assert all(shown == columns for shown, columns in seen), seen
+        assert hint == "none"
+        lines = browser.execute_script(
+            """return [...document.querySelectorAll('.row')].map(
+                row => new Set([...row.children].map(figure => figure.offsetTop)).size)"""
+        )
+        assert set(lines) == {1}
+
+
+def test_legends_hide_no_curve(evaluations):
+    for figure in (draw_curves(evaluations), draw_calibration(evaluations)):
+        FigureCanvasAgg(figure).draw()
+        legend = figure.legends[0].get_window_extent()
+        assert not legend.overlaps(figure.axes[0].get_window_extent())
+        assert figure.bbox.contains(*legend.min)
+        assert figure.bbox.contains(*legend.max)

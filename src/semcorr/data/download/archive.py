@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from semcorr.errors import DataError
+from semcorr.files import one_line
 
 MAX_UNPACKED = 20 * 1024**3
 """Most bytes that an archive may unpack to; the largest data set needs a tenth of that."""
@@ -67,9 +68,9 @@ def _data_errors(archive: Path, to: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError) as error:
-        raise DataError(f"{archive} is damaged, or not an archive of its type: {error}") from error
+        raise DataError(f"{archive} is damaged, or not an archive of its type: {one_line(error)}") from error
     except RuntimeError as error:  # zipfile raises it for encrypted files
-        raise DataError(f"{archive} cannot be unpacked: {error}") from error
+        raise DataError(f"{archive} cannot be unpacked: {one_line(error)}") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"{archive.name} cannot be unpacked to {to}: {reason}; nothing was changed") from error

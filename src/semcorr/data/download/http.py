@@ -61,7 +61,7 @@ class _Part:
     def origin(self) -> dict[str, str]:
         try:
             noted = json.loads(self.note.read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return {str(k): str(v) for k, v in noted.items()} if isinstance(noted, dict) else {}
 

@@ -19,10 +19,11 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from semcorr.data.formats.matlab import read_matlab
 from semcorr.data.pairs import Box, Pair, PairSet, Photo, gather, make_pair
 from semcorr.data.pictures import Sizes
-from semcorr.data.records import Record, first_existing, parse_numbers, read_table, shorten
-from semcorr.errors import DataError, need_extra
+from semcorr.data.records import Record, first_existing, parse_numbers, read_table
+from semcorr.errors import DataError
 
 SPLITS = ("train", "val", "test")
 
@@ -126,7 +127,10 @@ def _annotation_path(root: Path, category: str, picture: Path) -> Path:
 
 def _read_annotation(path: Path, size: tuple[int, int]) -> tuple[dict[str, tuple[float, float]], Box | None]:
     """Return the keypoints of a photograph, named by their row, and its box."""
-    record = Record(_read_mat(path), str(path))
+    if not path.exists():
+        raise DataError(f"{path} is missing: unpack PF-dataset-PASCAL.zip completely")
+    arrays = read_matlab(path, ("kps", "bbox"))
+    record = Record({name: array.tolist() for name, array in arrays.items()}, str(path))
     keypoints = {}
     for number, values in enumerate(record.sequence("kps")):
         if isinstance(values, list) and len(values) == 2 and any(value != value for value in values):
@@ -137,17 +141,3 @@ def _read_annotation(path: Path, size: tuple[int, int]) -> tuple[dict[str, tuple
     corners = record.sequence("bbox")
     box = corners[0] if len(corners) == 1 else corners
     return keypoints, Record({"bbox": box}, record.where).box("bbox", size)
-
-
-def _read_mat(path: Path) -> dict[str, object]:
-    """Return the arrays of a MATLAB file as nested lists."""
-    need_extra("data", "scipy")
-    from scipy.io import loadmat
-
-    if not path.exists():
-        raise DataError(f"{path} is missing: unpack PF-dataset-PASCAL.zip completely")
-    try:
-        arrays = loadmat(path, variable_names=["kps", "bbox"])
-        return {name: arrays[name].tolist() for name in ("kps", "bbox") if name in arrays}
-    except Exception as error:  # scipy raises many kinds of errors for a broken file
-        raise DataError(f"{path} is not a MATLAB file that scipy can read: {shorten(str(error))}") from error

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_LEGEND_ROW = 0.22  # inches
 _SIDE = 320  # pixels of the longer side of a picture in a gallery
 _PAGE, _ROW, _TITLE, _GAP = 11.0, 2.8, 0.26, 0.06  # inches: the figure's width, most height of a row, and gaps
 _CORRECT, _WRONG, _GIVEN = BLUE, ORANGE, YELLOW
@@ -30,18 +31,28 @@ _CORRECT, _WRONG, _GIVEN = BLUE, ORANGE, YELLOW
 
 def curves(evaluations: Sequence[Evaluation]) -> str:
     """Plot PCK against α for all methods, and return a data URI."""
-    figure, axes = _canvas(5.8, 3.6)
+    return _svg(draw_curves(evaluations))
+
+
+def draw_curves(evaluations: Sequence[Evaluation]) -> Figure:
+    """Plot PCK against α for all methods; the legend is beside the axes and hides no curve."""
+    figure, axes = _canvas(5.8, 3.6 + _LEGEND_ROW * len(evaluations))
     for evaluation, colour in zip(evaluations, LINES * len(evaluations), strict=False):
         label = f"{evaluation.model} (area {evaluation.scores.area:.1f})"
         axes.plot(CURVE, evaluation.scores.curve, color=colour, linewidth=2, label=label)
     axes.set(xlabel="α", ylabel="PCK per image, %", xlim=(0, max(CURVE)), ylim=(0, 100))
-    axes.legend(frameon=False, loc="lower right")
-    return _svg(figure)
+    figure.legend(frameon=False, loc="outside lower left")
+    return figure
 
 
 def calibration(evaluations: Sequence[Evaluation]) -> str:
     """Plot the accuracy of matches against their confidence, and return a data URI."""
-    figure, axes = _canvas(4.2, 3.6)
+    return _svg(draw_calibration(evaluations))
+
+
+def draw_calibration(evaluations: Sequence[Evaluation]) -> Figure:
+    """Plot the accuracy of matches against their confidence; the legend is beside the axes and hides no curve."""
+    figure, axes = _canvas(4.2, 3.6 + _LEGEND_ROW * (len(evaluations) + 1))
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="calibrated")
     for evaluation, colour in zip(evaluations, LINES * len(evaluations), strict=False):
         if evaluation.scores.calibration is not None:
@@ -49,8 +60,8 @@ def calibration(evaluations: Sequence[Evaluation]) -> str:
             style: dict[str, Any] = {"color": colour, "marker": "o", "linewidth": 2, "clip_on": False}
             axes.plot(bins.confidence, bins.accuracy, label=evaluation.model, **style)
     axes.set(xlabel="confidence", ylabel="fraction correct", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(frameon=False, loc="upper left")
-    return _svg(figure)
+    figure.legend(frameon=False, loc="outside lower left")
+    return figure
 
 
 def source_picture(evaluation: Evaluation, index: int) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from semcorr.evaluation.results import Difference, Evaluation
 
 EXAMPLES = 6
 """How many pairs each gallery shows."""
+
+WIDEST = 5
+"""How many pictures stand side by side at most."""
 
 
 def to_html(evaluations: Sequence[Evaluation], differences: Sequence[Difference] = ()) -> str:
@@ -35,11 +39,22 @@ def to_html(evaluations: Sequence[Evaluation], differences: Sequence[Difference]
         calibration=figures.calibration(evaluations),
         calibration_lines=[calibration_line(evaluation) for evaluation in evaluations],
         galleries=galleries,
+        columns=_columns(len(evaluations) + 1),
         left_out=left_out_lines(evaluations),
         origin=origin_lines(evaluations),
         alpha=f"{alpha:g}",
         models=[evaluation.model for evaluation in evaluations],
     )
+
+
+def _columns(pictures: int) -> int:
+    """Return how many of a pair's pictures stand side by side: at most `WIDEST`, and equally many in each line.
+
+    >>> [_columns(pictures) for pictures in (2, 4, 5, 6, 7)]
+    [2, 4, 5, 3, 4]
+    """
+    lines = math.ceil(pictures / WIDEST)
+    return math.ceil(pictures / lines)
 
 
 def _row(evaluations: Sequence[Evaluation], index: int, alpha: float) -> dict[str, Any]:

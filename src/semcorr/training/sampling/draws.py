@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from semcorr.data.pairs import Photo
-from semcorr.data.pictures import Sizes
+from semcorr.data.pictures import Sizes, list_pictures
 from semcorr.errors import DataError
 from semcorr.geometry import Size
 from semcorr.training.recipe import TrainingRecipe
@@ -60,7 +60,9 @@ def photographs(recipe: TrainingRecipe) -> list[tuple[Path, Size]]:
     """List the photographs without keypoints, and their sizes."""
     assert recipe.photographs is not None
     sizes = Sizes()
-    files = [(path, sizes(path, str(path))) for path in sorted(recipe.photographs.glob("*/*.jpg"))]
+    files = [(path, sizes(path, str(path))) for path in list_pictures(recipe.photographs)]
     if not files:
-        raise DataError(f"{recipe.photographs} holds no photographs category/*.jpg, which warps and pseudo need")
+        raise DataError(
+            f"{recipe.photographs} holds no photographs category/*.jpg (or .png, .webp …), which warps and pseudo need"
+        )
     return files
