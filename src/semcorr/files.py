@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from secrets import token_hex
 
@@ -29,6 +30,35 @@ def replacing(path: Path) -> Iterator[Path]:
         part.replace(final)
     finally:
         part.unlink(missing_ok=True)
+
+
+def refuse_input(path: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to write over a file that was read, whatever links lead to it.
+
+    Args:
+        path: Where something is to be written.
+        inputs: What was read.
+
+    Raises:
+        FileExistsError: If ``path`` is one of them.
+    """
+    for one in inputs:
+        try:
+            same = path.samefile(one)
+        except OSError:  # one of them is not there
+            same = Path(os.path.realpath(path)) == Path(os.path.realpath(one))
+        if same:
+            raise FileExistsError(f"{str(path)!r} is one of the inputs and would be lost: choose another name")
+
+
+def unused(path: Path) -> Path:
+    """Return a path that no file has: this one, or the first of ``name-2``, ``name-3`` … that is free.
+
+    >>> unused(Path("no such folder/match.png")).name
+    'match.png'
+    """
+    names = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
+    return next(free for free in chain((path,), names) if not os.path.lexists(free))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

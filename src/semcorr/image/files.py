@@ -125,8 +125,8 @@ def orientation(picture: Image.Image) -> int:
     with suppress(Exception):  # Damaged EXIF is no reason to refuse the pixels.
         if picture.format != "TIFF":  # Pillow sets it upright, though before 10.1 the tag stays.
             found = picture.getexif().get(ExifTags.Base.Orientation)
-            if found in range(1, 9):
-                return int(found)
+            if isinstance(found, int) and 1 <= found <= 8:
+                return found
     return 1
 
 
@@ -140,10 +140,14 @@ def upright_size(picture: Image.Image) -> Size:
     return (width, height) if turned else (height, width)
 
 
-def _open_stream(file: str, name: str) -> IO[bytes]:
+def located(file: str) -> Path:
+    """Return the path of a file, ``~`` expanded where no file has that very name."""
     path = Path(file)
-    if file.startswith("~") and not path.exists():
-        path = path.expanduser()
+    return path.expanduser() if file.startswith("~") and not path.exists() else path
+
+
+def _open_stream(file: str, name: str) -> IO[bytes]:
+    path = located(file)
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semcorr.files import refuse_input
 from semcorr.geometry import Size, cell_centres_array, cells_to_pixels
 from semcorr.image import is_tensor
 from semcorr.match.blend import FAINT, Direction, grid_of, move, move_all, warp
 from semcorr.match.types import Bytes, Field, Floats, Keypoints, Points, Transferred
+from semcorr.settings import default_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +37,7 @@ class Match:
         model: The name of the model that made it.
         plain_interpolation: Points go through plain bilinear interpolation of the four matches around them, as in the
             evaluations of NC-Net and ANC-Net, and not through what those matches propose.
+        files: The files that the pictures were read from; `plot` never writes over them.
     """
 
     source: Bytes
@@ -42,6 +46,7 @@ class Match:
     backward: Field
     model: str = ""
     plain_interpolation: bool = False
+    files: tuple[Path, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
         (a, b), (c, d) = self.source_size, self.target_size
@@ -60,8 +65,9 @@ class Match:
 
     def inverse(self) -> Match:
         """Return the match from target to source."""
-        return Match(self.target, self.source, self.backward, self.forward, self.model, self.plain_interpolation)
+        return replace(self, source=self.target, target=self.source, forward=self.backward, backward=self.forward)
 
+    @default_errors
     def transfer(self, points: Points) -> Transferred:
         """Move points from the source to the target.
 
@@ -86,7 +92,7 @@ class Match:
 
     @cached_property
     def _dense(self) -> Transferred:
-        return move_all(self.direction)
+        return default_errors(move_all)(self.direction)
 
     @property
     def flow(self) -> Floats:
@@ -101,6 +107,7 @@ class Match:
         own: Floats = self._dense.confidence.copy()
         return own
 
+    @default_errors
     def keypoints(self, count: int = 20) -> Keypoints:
         """Choose the most reliable mutual matches, spread over the picture.
 
@@ -138,21 +145,32 @@ class Match:
             worth[best] = -1.0
         return Keypoints(centres[chosen], targets[chosen], confidence[chosen])
 
+    @default_errors
     def warp(self) -> Bytes:
         """Bend the target to the source: ``(H, W, 3)`` uint8, each source pixel showing its point in the target."""
         return warp(self.target, self._dense.points)
 
+    @default_errors
     def plot(self, path: str | os.PathLike[str] | None = None, points: Points | None = None) -> Figure:
         """Draw both pictures with their matches, the target bent to the source, and the confidence.
 
         Args:
-            path: Where to write the picture (png, jpg, webp, pdf, svg by its ending); None writes nothing.
+            path: Where to write the picture (png, jpg, webp, pdf, svg by its ending; ``~`` is the home folder); None
+                writes nothing. The pictures' own files are never written over.
             points: Source points ``(N, 2)`` to show; None shows `keypoints`.
 
         Returns:
             The matplotlib figure.
+
+        Raises:
+            ValueError: If a point is outside the source, or ``path`` has another ending.
+            OSError: If the file cannot be written there; `FileExistsError` if one of the pictures was read from it.
         """
         from semcorr.match.plot import Drawing, draw
+
+        if path is not None:
+            path = Path(path).expanduser()
+            refuse_input(path, self.files)
 
         if points is None:
             shown, none = self.keypoints(20), "no mutual\nmatches found"

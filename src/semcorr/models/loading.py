@@ -15,6 +15,7 @@ from semcorr.matchers.decode import Decoding
 from semcorr.matchers.nearest import nearest
 from semcorr.models.configs import Built, PMNCConfig, build
 from semcorr.models.matcher import Matcher
+from semcorr.models.settings import building
 from semcorr.weights import MODELS, read_weights
 
 MODEL_NAMES: dict[str, str] = {
@@ -56,6 +57,7 @@ def default_name(backbone: str | None) -> str:
     return "pmnc" if backbone is None else "pmnc-universal"
 
 
+@building()
 def load(
     name: str | None = None,
     *,
@@ -127,7 +129,7 @@ def _built(name: str, weights: str | os.PathLike[str] | None) -> Built | None:
         if weights is not None:
             raise ModelError("the model 'nearest' has no weights of its own: leave weights out, or choose 'pmnc'")
         return None
-    built = build(MODELS[name].load() if weights is None else read_weights(Path(weights)))
+    built = build(MODELS[name].load() if weights is None else read_weights(Path(weights).expanduser()))
     if built.config.kind != name.removesuffix("-universal"):
         raise ModelError(f"{weights} holds weights of {built.config.kind!r}, not of {name!r}: load it by that name")
     return built
@@ -142,7 +144,7 @@ def _feature_options(
     if changes.get("backbone", own.backbone) != own.backbone:
         changes.setdefault("stages", None)  # those of another backbone have other numbers
     if backbone_weights is not None:
-        changes["weights"] = os.fspath(backbone_weights)
+        changes["weights"] = os.fspath(Path(backbone_weights).expanduser())
     options = replace(own, **changes)
     if built is None:
         return options

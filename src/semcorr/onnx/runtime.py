@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from semcorr.errors import ModelError, SemcorrError
 from semcorr.files import one_line
 from semcorr.geometry import Size, grid_for, unit_to_pixels
-from semcorr.image import ImageLike, is_blank, load_image, resize
+from semcorr.image import ImageLike, file_of, is_blank, load_image, resize
 from semcorr.match.refine import Refinement, refine
 from semcorr.match.result import Match
 from semcorr.match.types import Field
+from semcorr.settings import default_errors
 
 FORMAT = 2
 """Version of the graph's inputs, outputs and metadata; `load` refuses others."""
@@ -50,6 +51,7 @@ class ExportedMatcher:
     def __repr__(self) -> str:
         return f"ExportedMatcher({self.name!r}, cells={self.cells})"
 
+    @default_errors
     def match(self, source: ImageLike, target: ImageLike) -> Match:
         """Find for every point of the source the point of the target that means the same, and the reverse.
 
@@ -79,6 +81,7 @@ class ExportedMatcher:
             _field(backward, backward_confidence, a.shape[:2], blank),
             self.name,
             self.plain_interpolation,
+            files=tuple(file for file in (file_of(source), file_of(target)) if file is not None),
         )
         return match if self.refinement is None else refine(match, fine[0][0], fine[1][0], self.refinement)
 
@@ -102,7 +105,7 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> ExportedMa
         import onnxruntime
     except ImportError as error:
         raise SemcorrError("--runtime onnx needs onnxruntime: pip install 'semcorr[onnx]'") from error
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise ModelError(f"no model file at {path}: write one with `semcorr export --out {path}`")
     options = onnxruntime.SessionOptions()

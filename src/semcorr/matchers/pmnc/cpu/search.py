@@ -70,8 +70,8 @@ def layers_of(scoring: ScoringFunction) -> Layers:
     order, boxes = _order_of(scoring.radius, scoring.reach)
     both = scoring.both_orders()[0].detach().cpu().float().view(2, hidden, -1)[:, :, order].permute(2, 0, 1)
     window = torch.nn.functional.pad(both, (0, wide - hidden)).reshape(-1, 2 * wide)
-    bias, mix = torch.zeros(2, wide), torch.zeros(wide, wide)
-    mix_bias, out = torch.zeros(wide), torch.zeros(wide)
+    sizes = ((2, wide), (wide, wide), (wide,), (wide,))
+    bias, mix, mix_bias, out = (torch.zeros(size, dtype=torch.float32) for size in sizes)
     bias[:, :hidden] = scoring.bias.detach()
     mix[:hidden, :hidden] = scoring.mix.weight.detach().T
     mix_bias[:hidden], out[:hidden] = scoring.mix.bias.detach(), scoring.out.weight.detach()[0]
@@ -157,10 +157,10 @@ def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Map
     (hs, ws), (ht, wt) = source.shape[1:], target.shape[1:]
     reach, sources = radius * dilation, hs * ws
     rows, runs = ht + 2 * reach, -(-(wt + 2 * reach) // dilation)
-    memory = torch.zeros(sources * rows * dilation * runs + SLACK)
+    memory = torch.zeros(sources * rows * dilation * runs + SLACK, dtype=torch.float32)
     flat = memory[:-SLACK].view(sources, -1)
     laid_out = flat.view(sources, rows, dilation, runs)
-    of_source, of_target = torch.empty(sources), torch.zeros(ht * wt)
+    of_source, of_target = (torch.zeros(size, dtype=torch.float32) for size in (sources, ht * wt))
     one, other = source.float().flatten(1).T, target.float().flatten(1)
     step = max(1, _BYTES // (4 * ht * wt))
     with quick_products():
@@ -174,7 +174,7 @@ def correlate(source: Tensor, target: Tensor, radius: int, dilation: int) -> Map
                 laid_out[begin : begin + step, reach : reach + ht, phase, inside] = part
     places = torch.arange(rows * dilation * runs).view(rows, dilation, runs).transpose(1, 2).flatten(1)
     begins, centres = (places[start : start + ht, start : start + wt].flatten() for start in (0, reach))
-    weights = torch.zeros(places.numel() + SLACK)
+    weights = torch.zeros(places.numel() + SLACK, dtype=torch.float32)
     weights[centres] = filter_weight(of_target)
     return Maps(
         flat.numpy(),
