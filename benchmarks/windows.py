@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from semcorr.features import FeatureOptions
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
-from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.metrics.pck import ALPHAS
 from semcorr.models.configs import PMNCConfig
 from semcorr.training.loop import train

@@ -14,7 +14,7 @@ import torch
 
 from semcorr.data.registry import load_dataset, recognise
 from semcorr.evaluation.run import FILE
-from semcorr.matchers.confidence import fit_rescaling, rescale
+from semcorr.matchers.dense.confidence import fit_rescaling, rescale
 from semcorr.metrics.calibration import calibrate
 from semcorr.metrics.pck import ALPHAS, pck_distances
 from semcorr.weights import Weights, read_weights, write_weights

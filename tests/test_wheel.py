@@ -12,12 +12,15 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 import semcorr
+from semcorr.native import levels
 from semcorr.weights import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE_DATA = {".safetensors", ".j2", ".typed"}
+NATIVE = "semcorr/native/core" + {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 SDIST_TOP_LEVEL = {
     "src",
+    "hatch_build.py",
     "configs",
     "docs",
     "README.md",
@@ -63,8 +66,9 @@ def test_wheel_holds_the_package_and_nothing_else(built, capsys):
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
         information = {PurePosixPath(name).name for name in archive.namelist() if ".dist-info/" in name}
-    assert set(names) == package_files()
-    assert {PurePosixPath(name).suffix for name in names} == {".py", *PACKAGE_DATA}
+    sources = {name for name in package_files() if name.endswith((".c", ".h"))}
+    assert set(names) == (package_files() - sources) | {NATIVE}
+    assert {PurePosixPath(name).suffix for name in names} == {".py", *PACKAGE_DATA, PurePosixPath(NATIVE).suffix}
     assert not [name for name in names if "test" in PurePosixPath(name).name]
     assert information == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "LICENSE", "NOTICE"}
     megabytes = wheel.stat().st_size / 1e6
@@ -103,6 +107,7 @@ def test_wheel_works_with_no_checkout_near(built, tmp_path):
     # a path file is read for its own line alone: the editable install in that folder stays unseen
     (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     assert Path(run(python, "-c", "import semcorr; print(semcorr.__file__)")).is_relative_to(site_packages)
+    assert run(python, "-c", "from semcorr.native import levels; print(*levels())") == " ".join(levels())
     command = python.with_name("semcorr")
     assert run(command, "--version") == semcorr.__version__
     listed = run(command, "models")

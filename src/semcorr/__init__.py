@@ -1,4 +1,4 @@
-"""Semantic correspondence: for every point of one photograph, the point that means the same in another.
+"""Semantic correspondence: for every point of one image, the corresponding point of another.
 
 >>> import semcorr
 >>> model = semcorr.load("pmnc")
@@ -14,15 +14,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from semcorr.annotation.run import annotate
     from semcorr.errors import SemcorrError
     from semcorr.match.result import Match
     from semcorr.models.loading import list_models, load
     from semcorr.models.matcher import Matcher
 
 __version__ = "0.1.0"
-__all__ = ["Match", "Matcher", "SemcorrError", "list_models", "load"]
+__all__ = ["Match", "Matcher", "SemcorrError", "annotate", "list_models", "load"]
 
 _HOMES = {
+    "annotate": "annotation.run",
     "Match": "match",
     "Matcher": "models.matcher",
     "SemcorrError": "errors",
@@ -30,16 +32,16 @@ _HOMES = {
     "load": "models.loading",
 }
 
-# How OpenMP's threads wait, GNU's and LLVM's. By default they spin for a while: on a machine that is busy with other
-# things a match then takes many times as long. A program that sets either variable itself is left alone.
-_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+# How idle threads of OpenMP wait (GNU's, LLVM's). Their default is to spin for a while, which makes a match many times
+# slower on a machine that is busy with other work. A program that sets either variable itself is left alone.
+_WAIT_POLICY = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the names of this module only when they are used, so that ``import semcorr`` is quick."""
+    """Import the names of this module on first use, so that ``import semcorr`` is fast."""
     if name not in _HOMES:
         raise AttributeError(f"module 'semcorr' has no attribute {name!r}")
-    added = {} if "torch" in sys.modules or any(key in os.environ for key in _WAITING) else _WAITING
+    added = {} if "torch" in sys.modules or any(key in os.environ for key in _WAIT_POLICY) else _WAIT_POLICY
     os.environ.update(added)  # read once, when torch is imported
     try:
         return getattr(import_module(f"semcorr.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""What other code in the process may have set: answers do not depend on it, and it is left as it was."""
+"""Isolation from global settings of the process: results do not depend on them, and they are not changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def default_errors(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let a function compute with NumPy's own handling of floating-point errors, whatever ``np.seterr`` was told.
+    """Run a function with NumPy's default handling of floating-point errors, regardless of ``np.seterr``.
 
     >>> with np.errstate(all="raise"):
     ...     float(default_errors(np.exp)(np.float32(-200)))

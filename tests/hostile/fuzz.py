@@ -25,7 +25,14 @@ from pathlib import Path
 MARK = "case"
 SECONDS, MEMORY = 20, 2 << 30  # of a case; memory beyond that of the libraries
 
-NUMBERS = [bytes([255] * 4), bytes(4), b"\x00\x00\x00\x80", b"\xff\xff\xff\x7f", b"\x00\x10\x00\x00", b"\x00\x00\x10\x00"]
+NUMBERS = [
+    bytes([255] * 4),
+    bytes(4),
+    b"\x00\x00\x00\x80",
+    b"\xff\xff\xff\x7f",
+    b"\x00\x10\x00\x00",
+    b"\x00\x00\x10\x00",
+]
 
 
 def mutate(data: bytes, chance: random.Random) -> bytes:
@@ -137,8 +144,8 @@ def main() -> int:
         counts = fuzz(kind, arguments.count)
         others = sum(counts.values()) - counts["read"] - counts["refused"]
         failed += others
-        minutes = (time.monotonic() - begun) / 60
-        print(f"{kind}: {counts['read']} read, {counts['refused']} refused, {others} else; {minutes:.1f} min", flush=True)
+        took = f"{(time.monotonic() - begun) / 60:.1f} min"
+        print(f"{kind}: {counts['read']} read, {counts['refused']} refused, {others} else; {took}", flush=True)
     return 1 if failed else 0
 
 

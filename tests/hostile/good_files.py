@@ -50,8 +50,9 @@ def checkpoints() -> Seeds:
     """Return files like the published ones, without their backbone: all are refused in the end, few at once."""
     import torch
 
-    state = {"NeighConsensus.conv.0.weight": torch.zeros(3, 2, 1, 3, 3, 3), "NeighConsensus.conv.0.bias": torch.zeros(2)}
-    state |= {"NeighConsensus.conv.2.weight": torch.zeros(3, 1, 2, 3, 3, 3), "NeighConsensus.conv.2.bias": torch.zeros(1)}
+    layers = {"0": (3, 2, 1, 3, 3, 3), "2": (3, 1, 2, 3, 3, 3)}
+    state = {f"NeighConsensus.conv.{layer}.weight": torch.zeros(shape) for layer, shape in layers.items()}
+    state |= {f"NeighConsensus.conv.{layer}.bias": torch.zeros(shape[1]) for layer, shape in layers.items()}
     seeds = {}
     for name, new in (("zip", True), ("pickle", False)):
         file = io.BytesIO()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from semcorr.cli import benchmark, data, evaluate, match, models, train
+from semcorr.cli import annotate, benchmark, data, evaluate, match, models, train
+from semcorr.cli.options import with_local_paths
 from semcorr.errors import SemcorrError
 
 app = typer.Typer(
@@ -20,10 +23,18 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line. An error that the user can correct is printed as one line, without a traceback."""
+    _print_any_character()
     try:
         app()
     except (SemcorrError, ValueError, OSError) as error:
         fail(error)
+
+
+def _print_any_character() -> None:
+    """Let a character that the terminal or a redirected file cannot encode be written as an escape, such as \\u03b1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def fail(error: Exception) -> None:
@@ -52,12 +63,17 @@ def _root(
     pass
 
 
-app.command()(match.match)
-app.command()(models.models)
-app.command()(train.train)
-app.command()(models.export)
-app.command("import")(models.import_weights)
-app.command()(evaluate.evaluate)
-app.command()(evaluate.compare)
-app.command()(benchmark.benchmark)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "match": match.match,
+    "models": models.models,
+    "train": train.train,
+    "export": models.export,
+    "import": models.import_weights,
+    "annotate": annotate.annotate,
+    "evaluate": evaluate.evaluate,
+    "compare": evaluate.compare,
+    "benchmark": benchmark.benchmark,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(with_local_paths(command))
 app.add_typer(data.data, name="data")

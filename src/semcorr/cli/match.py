@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semcorr.cli.options import Backbone, BackboneWeights, Device, Grid, ModelName, WeightsFile, one_of
-from semcorr.errors import SemcorrError
+from semcorr.cli.options import LOADING, with_options
+from semcorr.cli.points import NamedPoint, parse_point, read_points, write_points
+from semcorr.errors import SemcorrError, need_extra, one_of
+from semcorr.files import refuse_input, unused
 
 if TYPE_CHECKING:
     from semcorr.match.result import Match
@@ -18,6 +21,32 @@ if TYPE_CHECKING:
     from semcorr.onnx.runtime import ExportedMatcher
 
 
+@dataclass(frozen=True)
+class Loading:
+    """Which model, and how it is loaded."""
+
+    model: str | None = None
+    backbone: str | None = None
+    backbone_weights: str | None = None
+    weights: Path | None = None
+    grid: int | None = None
+    device: str = "cpu"
+    precision: str = "float32"
+    runtime: str = "torch"
+    model_file: Path | None = None
+
+
+OPTIONS: dict[str, Any] = {
+    **LOADING,
+    "precision": typer.Option(
+        metavar="float32|bfloat16", help="Precision of the features; bfloat16 is faster on processors that support it."
+    ),
+    "runtime": typer.Option(metavar="torch|onnx", help="The runtime; onnx needs --model-file, and no torch."),
+    "model_file": typer.Option(help="With --runtime onnx: the file that `semcorr export` wrote."),
+}
+
+
+@with_options(Loading, OPTIONS)
 def match(
     source: Annotated[Path, typer.Argument(help="The photograph that contains the points.", show_default=False)],
     target: Annotated[Path, typer.Argument(help="The photograph to find them in.", show_default=False)],
@@ -26,106 +55,114 @@ def match(
         typer.Option(help="A point of the source, x,y in pixels; may be repeated.", metavar="X,Y"),
     ] = None,
     points: Annotated[
-        Path | None, typer.Option(help="A file of source points: CSV with columns x,y, or JSON, a list of x,y pairs.")
+        Path | None,
+        typer.Option(help="A file of source points: CSV with columns x, y and perhaps name; DeepLabCut; or JSON."),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The picture to write (png, jpg, webp, pdf, svg). Default without points or --json: match.png."
+            help="The picture to write (png, jpg, webp, pdf, svg), or the table of points (csv). Default without "
+            "points or --json: match.png, or match-2.png … if it exists."
         ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON: the points if any are given, otherwise the whole match.")
     ] = False,
-    model: ModelName = None,
-    backbone: Backbone = None,
-    backbone_weights: BackboneWeights = None,
-    weights: WeightsFile = None,
-    grid: Grid = None,
-    device: Device = "cpu",
-    precision: Annotated[
-        str,
-        typer.Option(
-            help="Precision of the features; bfloat16 is faster on processors that support it.",
-            metavar="float32|bfloat16",
-        ),
-    ] = "float32",
-    runtime: Annotated[
-        str, typer.Option(help="The runtime; onnx needs --model-file, and no torch.", metavar="torch|onnx")
-    ] = "torch",
-    model_file: Annotated[
-        Path | None, typer.Option(help="With --runtime onnx: the file that `semcorr export` wrote.")
-    ] = None,
+    options: Loading = Loading(),
 ) -> None:
     """Match two photographs: write a picture of the matches, or print where points went.
 
     Points are continuous pixels: 0,0 is the outer corner of the top-left pixel.
     """
-    from semcorr.cli.points import parse_point, read_points
-
-    wanted = [parse_point(text) for text in point or []] + (read_points(points) if points else [])
-    choices: dict[str, Any] = {"model": model, "backbone": backbone, "backbone_weights": backbone_weights}
-    choices |= {"weights": weights, "grid": grid, "device": device if device != "cpu" else None}
-    choices["precision"] = precision if precision != "float32" else None
+    given = [parse_point(text) for text in point or []] + (read_points(points, source.name) if points else [])
+    answers_points = bool(point or points)
+    if out is None and not answers_points and not as_json:
+        out = unused(Path("match.png"))
+    as_table = out is not None and out.suffix.lower() == ".csv"
+    if out is not None:
+        inputs = (source, target, points, options.weights, options.backbone_weights, options.model_file)
+        refuse_input(out, [Path(path) for path in inputs if path is not None])
+        if as_table and not answers_points:
+            raise SemcorrError("--out FILE.csv writes the points: give some with --point or --points")
+        if not as_table:
+            need_extra("", "matplotlib")
     start = time.perf_counter()
-    matcher = _load(runtime, model_file, {name: value for name, value in choices.items() if value is not None})
+    matcher = _load(options)
     loaded = time.perf_counter()
     result = matcher.match(source, target)
     seconds = time.perf_counter() - loaded
-    has_points = bool(point or points)
-    report = _report(result, source, target, wanted if has_points else None)
-    if out is None and not has_points and not as_json:
-        out = Path("match.png")
-    if out is not None:
-        result.plot(out, wanted or None)
+    answers = _transfer(result, given) if answers_points else None
+    if out is not None and as_table:
+        write_points(out, answers or [])
+    elif out is not None:
+        result.plot(out, [point.xy for point in given if point.xy is not None] or None)
     typer.echo(f"loaded {matcher.name} in {loaded - start:.2f} s, matched in {seconds:.2f} s", err=True)
-    text = json.dumps(report) if as_json else _as_text(result, report["points"] if has_points else None)
+    text = json.dumps(_report(result, source, target, answers)) if as_json else _as_text(result, answers)
     if text:  # a points file may be empty
         typer.echo(text)
     if out is not None:
         typer.echo(f"wrote {out}", err=True)
 
 
-def _as_text(result: Match, points: list[dict[str, Any]] | None) -> str:
-    if points is None:
-        best = result.keypoints(20).confidence
-        mean = f"{best.mean():.2f}" if len(best) else "none: no match holds in both directions"
-        return f"mean confidence of the {len(best)} best matches: {mean}"
-    return "\n".join(
-        "{:g},{:g} -> {:.1f},{:.1f}  confidence {:.2f}".format(*point["source"], *point["target"], point["confidence"])
-        for point in points
-    )
-
-
-def _load(runtime: str, model_file: Path | None, choices: dict[str, Any]) -> Matcher | ExportedMatcher:
-    one_of(runtime, ["torch", "onnx"], "--runtime")
-    if (runtime == "onnx") != (model_file is not None):
+def _load(options: Loading) -> Matcher | ExportedMatcher:
+    one_of(options.runtime, ["torch", "onnx"], "--runtime")
+    if (options.runtime == "onnx") != (options.model_file is not None):
         raise SemcorrError(
             "--runtime onnx and --model-file FILE must be given together; `semcorr export --out FILE` writes the file"
         )
-    if model_file is None:
+    given = {
+        field.name: value
+        for field in fields(options)
+        if field.name not in ("runtime", "model_file") and (value := getattr(options, field.name)) != field.default
+    }
+    if options.model_file is None:
+        need_extra("", "torch", "timm", "safetensors")
         import semcorr
 
-        return semcorr.load(choices.pop("model", None), **choices)
-    if choices:
-        option = f"--{next(iter(choices)).replace('_', '-')}"
+        return semcorr.load(given.pop("model", None), **given)
+    if given:
+        option = f"--{next(iter(given)).replace('_', '-')}"
         raise SemcorrError(
             f"{option} needs --runtime torch: an exported model's settings are fixed when it is exported"
         )
     from semcorr.onnx.runtime import load
 
-    return load(model_file)
+    return load(options.model_file)
 
 
-def _report(result: Match, source: Path, target: Path, wanted: list[tuple[float, float]] | None) -> dict[str, Any]:
+def _transfer(result: Match, points: list[NamedPoint]) -> list[dict[str, Any]]:
+    """Return an answer for each point, in order; for a missing point, with null values."""
+    xy = [point.xy for point in points if point.xy is not None]
+    moved, confidence = result.transfer(xy)
+    moves = iter(zip(moved.tolist(), confidence.tolist(), strict=True))
+    answers = []
+    for point in points:
+        answer: dict[str, Any] = {"source": None, "target": None, "confidence": None}
+        if point.xy is not None:
+            (x, y), c = next(moves)
+            answer = {"source": list(point.xy), "target": [round(x, 2), round(y, 2)], "confidence": round(c, 4)}
+        answers.append(answer if point.name is None else {"name": point.name, **answer})
+    return answers
+
+
+def _as_text(result: Match, answers: list[dict[str, Any]] | None) -> str:
+    if answers is not None:
+        return "\n".join(map(_line, answers))
+    best = result.keypoints(20).confidence
+    mean = f"{best.mean():.2f}" if len(best) else "none: no match holds in both directions"
+    return f"mean confidence of the {len(best)} best matches: {mean}"
+
+
+def _line(answer: dict[str, Any]) -> str:
+    name = f"{answer['name']}  " if "name" in answer else ""
+    if answer["source"] is None:
+        return f"{name}no point given"
+    numbers = (*answer["source"], *answer["target"], answer["confidence"])
+    return name + "{:g},{:g} -> {:.1f},{:.1f}  confidence {:.2f}".format(*numbers)
+
+
+def _report(result: Match, source: Path, target: Path, answers: list[dict[str, Any]] | None) -> dict[str, Any]:
     report: dict[str, Any] = {"source": str(source), "target": str(target)}
-    if wanted is None:
+    if answers is None:
         return report | result.to_dict()
-    moved, confidence = result.transfer(wanted)
-    entries = zip(wanted, moved.tolist(), confidence.tolist(), strict=True)
-    return report | {
-        "model": result.model,
-        "points": [
-            {"source": list(p), "target": [round(x, 2) for x in q], "confidence": round(c, 4)} for p, q, c in entries
-        ],
-    }
+    return report | {"model": result.model, "points": answers}

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from semcorr.cli.options import Backbone, BackboneWeights, Grid, ModelName, WeightsFile, one_of
+from semcorr.cli.options import Backbone, BackboneWeights, Grid, ModelName, WeightsFile
+from semcorr.errors import one_of
+from semcorr.files import refuse_input, unused
 
 
 def models() -> None:
@@ -22,7 +24,9 @@ def models() -> None:
 
 
 def export(
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("pmnc.onnx"),
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write. Default: pmnc.onnx, or pmnc-2.onnx … if it exists.")
+    ] = None,
     # One value for now; an option, so that others can be added.
     file_format: Annotated[str, typer.Option("--format", help="The file format.", metavar="onnx")] = "onnx",
     model: ModelName = None,
@@ -36,6 +40,8 @@ def export(
 ) -> None:
     """Write a model as one ONNX file; `semcorr match --runtime onnx --model-file FILE` uses it without torch."""
     one_of(file_format, ["onnx"], "--format")
+    out = unused(Path("pmnc.onnx")) if out is None else out
+    refuse_input(out, [Path(path) for path in (weights, backbone_weights) if path is not None])
     import semcorr
     from semcorr.onnx.export import export as write
 
@@ -57,8 +63,10 @@ def import_weights(
     from semcorr.models.import_checkpoint import import_checkpoint
     from semcorr.weights import write_weights
 
-    imported = import_checkpoint(kind, file)
     paths = out / f"{kind}.safetensors", out / f"{kind}-backbone.safetensors"
+    for path in paths:
+        refuse_input(path, [file])
+    imported = import_checkpoint(kind, file)
     for path, weights in zip(paths, imported, strict=True):
         write_weights(path, weights)
         typer.echo(str(path))

@@ -1,4 +1,4 @@
-"""Any timm backbone as a feature extractor: chosen stages, each L2-normalised, joined on a chosen grid."""
+"""Any timm backbone as a feature extractor: its chosen stages, L2-normalised and concatenated on a chosen grid."""
 
 from __future__ import annotations
 
@@ -25,33 +25,34 @@ from semcorr.features.timm_backbones import (
     load_tuned,
     network_size,
     normalisation,
+    probe_network,
     stage_info,
-    try_out,
 )
 from semcorr.geometry import Size, grid_for
 from semcorr.image import to_tensor
 
 
 class FeatureExtractor(nn.Module):
-    """Turn pictures into feature maps.
+    """Compute feature maps of images.
 
     Args:
-        options: Which backbone, which stages, which grid.
-        adapter: Changes the features; it was trained on those of this backbone and these stages.
-        trained_grid: Cells to a side of the grid that the adapter was trained on.
-        tuned: Weights of the backbone that was trained with the adapter, batch norms folded, in place of the options'.
-        fine: Makes fine descriptors of an early stage of an EfficientNet-Lite.
-        precision: What backbone and adapter compute in. ``"bfloat16"`` takes about half the time where the processor
-            has instructions for it (AVX-512 BF16, AMX, ARM's BF16), and more where not.
+        options: The backbone, its stages, its weights and the grid.
+        adapter: Adapter that was trained on these stages of this backbone.
+        trained_grid: Cells along each side of the grid that the adapter was trained on.
+        tuned: Weights of the backbone that was trained with the adapter, batch norms folded; replace those of the
+            options.
+        fine: Network that computes fine descriptors from an early stage of an EfficientNet-Lite.
+        precision: Precision of the backbone, the adapter and the fine descriptors. ``"bfloat16"`` takes about half the
+            time on processors with instructions for it (AVX-512 BF16, AMX, Arm BF16), and longer on others.
 
     Attributes:
         channels: Number of channels C of the features.
-        key: Equal for extractors that give the same features of the same picture, in other processes, too.
+        key: Hashable; equal for extractors that compute the same features, in other processes too.
 
     Raises:
-        ModelError: If timm does not know the backbone, or it has no such stages, or takes pictures of one size only,
-            or its weights cannot be had or do not fit.
-        ValueError: If the precision is no such name.
+        ModelError: If timm does not know the backbone, if it lacks a stage or accepts images of one size only, or if
+            its weights cannot be downloaded or do not fit.
+        ValueError: If ``precision`` is unknown.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class FeatureExtractor(nn.Module):
         parts |= {name: part.state_dict() for name, part in (("adapter", adapter), ("fine", fine)) if part is not None}
         adapted_from = None if adapter is None else trained_grid
         self.key: Hashable = (replace(options, weights=""), adapted_from, precision, _fingerprint(parts))
-        network, self.stride = try_out(network, options)
+        network, self.stride = probe_network(network, options)
         if tuned is not None:
             load_tuned(network, tuned, options.backbone)
         self.network = network.to(self._dtype).to(memory_format=torch.channels_last)
@@ -88,11 +89,11 @@ class FeatureExtractor(nn.Module):
         self.requires_grad_(False).eval()
 
     def input_size(self, image_size: Size) -> Size:
-        """Return height and width in pixels at which the network sees a picture: whole cells of its finest stage."""
+        """Return the height and width in pixels that an image is resized to: whole cells of the finest stage."""
         return network_size(image_size, self.options.image_size, self.stride)
 
     def grid(self, image_size: Size) -> Size:
-        """Return rows and columns of the feature map of a picture."""
+        """Return the rows and columns of the feature map of an image."""
         return grid_for(image_size, self.options.grid)
 
     def forward(self, images: Tensor, grid: Size | None = None) -> Tensor:
@@ -100,15 +101,15 @@ class FeatureExtractor(nn.Module):
 
         Args:
             images: ``(B, 3, H, W)`` float32 in 0…1, with H and W from `input_size`.
-            grid: Rows and columns of the wanted feature map; None is the network's own, of its finest stage.
+            grid: Rows and columns of the feature map; None uses the grid of the finest stage.
 
         Returns:
-            ``(B, C, rows, columns)`` float32, L2-normalised over C; each stage has the same share of the norm.
+            ``(B, C, rows, columns)`` float32, L2-normalised over C; without an adapter, all stages have the same norm.
         """
         return self.describe(images, grid)[0]
 
     def describe(self, images: Tensor, grid: Size | None = None) -> tuple[Tensor, Tensor | None]:
-        """Do as `forward`, and make the fine descriptors ``(B, D, h, w)`` too, if there are any."""
+        """Compute features as `forward` does, and fine descriptors ``(B, D, h, w)`` if the model has them."""
         pixels = self._normalised(images)
         if self.fine is None:
             early, stages = None, self.network(pixels)
@@ -129,35 +130,35 @@ class FeatureExtractor(nn.Module):
 
     @torch.inference_mode()
     def stem(self, image: NDArray[np.uint8], blocks: int) -> Tensor:
-        """Compute the first blocks of the network on one picture ``(H, W, 3)``: ``(C', h', w')``."""
+        """Compute the first groups of blocks of the network for one image ``(H, W, 3)`` uint8: ``(C', h', w')``."""
         pixels = to_tensor(image, self.input_size((image.shape[0], image.shape[1])))[None]
         return trainable(self.network).stem(self._normalised(pixels.to(self.device)), blocks)[0]
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device that features are computed on."""
         return cast(Tensor, self.mean).device
 
     @torch.inference_mode()
     def encode(self, images: list[NDArray[np.uint8]]) -> FeatureMap:
-        """Compute the features of pictures that have the same network size and the same grid.
+        """Compute the features of a batch of images.
 
         Args:
-            images: ``(H, W, 3)`` uint8 arrays whose `input_size` and `grid` are the same, such as one picture, or
-                several of one size.
+            images: ``(H, W, 3)`` uint8 arrays with the same `input_size` and the same `grid`, such as images of one
+                size.
 
         Returns:
             Their feature map, on the device of the network.
 
         Raises:
-            ValueError: If the network sizes or the grids differ.
+            ValueError: If the input sizes or the grids differ.
         """
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         if len({(self.input_size(size), self.grid(size)) for size in sizes}) != 1:
-            raise ValueError(f"pictures of one batch need the same network size and grid; got pictures of {sizes}")
+            raise ValueError(f"images of one batch need the same input size and grid; got images of sizes {sizes}")
         grid, size = self.grid(sizes[0]), self.input_size(sizes[0])
         batch = torch.stack([to_tensor(image, size) for image in images]).to(self.device)
-        # more pictures at once than threads only take memory, which costs time to get
+        # more images at once than threads gain nothing, and allocating their memory takes time
         at_once = torch.get_num_threads() if self.device.type == "cpu" else len(images)
         parts = [self.describe(part, grid) for part in torch.split(batch, at_once)]
         fine = [part for _, part in parts if part is not None]
@@ -176,10 +177,10 @@ def _fingerprint(parts: dict[str, dict[str, Tensor]]) -> str:
 
 
 def join_stages(stages: Sequence[Tensor], grid: Size) -> Tensor:
-    """Join the stages of a network, each with the same share of the norm.
+    """Resize the stages of a network to one grid, L2-normalise each, and concatenate them.
 
     Args:
-        stages: ``(B, C', h', w')`` each.
+        stages: Tensors ``(B, C', h', w')``, floating point.
         grid: Rows and columns of the result.
 
     Returns:

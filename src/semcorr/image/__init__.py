@@ -1,4 +1,4 @@
-"""Pictures of any kind as RGB arrays."""
+"""Images of any kind as RGB arrays."""
 
 from semcorr.image.files import RASTER_FORMATS
 from semcorr.image.load import (

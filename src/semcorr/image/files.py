@@ -1,4 +1,4 @@
-"""Picture files: one list of formats and one way to open them. Nothing here ever runs another program."""
+"""Image files: which formats are read, and how they are opened. Nothing here ever runs another program."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from semcorr.errors import ImageError
 from semcorr.geometry import Size
 
 MIN_SIDE = 8
-"""Shortest side, in pixels, of a picture that is accepted: below it there is nothing to match."""
+"""Shortest accepted side of an image, in pixels; smaller images have nothing to match."""
 
 MAX_PIXELS = 178_956_970
-"""Most pixels in a picture that is accepted: the number above which Pillow itself suspects an attack."""
+"""Largest accepted number of pixels: above it, Pillow itself suspects a decompression bomb."""
 
 RASTER_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
-"""File formats that are read, by Pillow's names; MPO comes with JPEG.
+"""File formats that are read, by Pillow's names; JPEG includes MPO.
 
-JPEG2000 and AVIF are read where Pillow has them, HEIF (``.heic``) where ``pillow-heif`` is installed. All of them hold
-pixels: EPS and WMF, for which Pillow starts other programs, are not read, whatever a file's name says.
+JPEG2000 and AVIF need a Pillow that supports them, HEIF (``.heic``) needs ``pillow-heif``. All are raster formats: EPS
+and WMF, for which Pillow starts other programs, are rejected, whatever the name of the file.
 """
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)  # one letter is a drive of Windows
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)  # a single letter is a drive on Windows
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
-_OTHER_KINDS: tuple[tuple[bytes, str], ...] = (  # how files begin that are often taken for pictures
+_OTHER_KINDS: tuple[tuple[bytes, str], ...] = (  # first bytes of files that are often mistaken for images
     (b"%!PS", "a PostScript drawing (EPS)"),
     (b"\xc5\xd0\xd3\xc6", "a PostScript drawing (EPS)"),
     (b"II*\0", "a TIFF of a kind that Pillow does not read, or a damaged one"),
@@ -55,8 +55,8 @@ _OTHER_KINDS: tuple[tuple[bytes, str], ...] = (  # how files begin that are ofte
     (b"version https://git-lfs", "a Git LFS pointer in place of the picture"),
 )
 
-# `warnings.catch_warnings` swaps a list that all threads share: two threads inside it can leave the user's
-# warnings switched off for good. Reading pictures one at a time is the price of leaving them as they were.
+# `warnings.catch_warnings` replaces a list that all threads share: two threads inside it at once could leave the
+# user's warnings switched off for good. Images are therefore opened one at a time.
 _warnings_lock = threading.Lock()
 
 
@@ -65,13 +65,13 @@ def _new_lock() -> None:
     _warnings_lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):  # in a forked child nobody is left to release it
+if hasattr(os, "register_at_fork"):  # a forked child has no thread that could release it
     os.register_at_fork(after_in_child=_new_lock)
 
 
 @contextmanager
 def refusing(name: str) -> Iterator[None]:
-    """Turn whatever the body raises, except a missing file, into an `ImageError` of one line."""
+    """Turn every exception of the body, except `FileNotFoundError`, into an `ImageError` with a one-line message."""
     try:
         yield
     except (ImageError, FileNotFoundError):
@@ -86,7 +86,7 @@ def refusing(name: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Pillow's remarks on odd files from the user; `ResourceWarning` stays: it would be our fault."""
+    """Suppress Pillow's warnings about unusual files, but not `ResourceWarning`, which would be our mistake."""
     with _warnings_lock, warnings.catch_warnings():
         for category in (UserWarning, RuntimeWarning, DeprecationWarning):
             warnings.simplefilter("ignore", category)
@@ -94,7 +94,7 @@ def quiet() -> Iterator[None]:
 
 
 def check_sides(height: int, width: int, name: str) -> None:
-    """Refuse pictures that are too small or too large."""
+    """Raise an `ImageError` if an image is too small or too large."""
     given = f"{name} is {width} x {height} pixels"
     if min(height, width) < MIN_SIDE:
         raise ImageError(f"{given}; expected sides of {MIN_SIDE} or more; enlarge it")
@@ -104,15 +104,15 @@ def check_sides(height: int, width: int, name: str) -> None:
 
 @contextmanager
 def opened(file: str | bytes, name: str) -> Iterator[Image.Image]:
-    """Open a picture file; no pixel of it is decoded yet.
+    """Open an image file without decoding any pixel.
 
     Args:
         file: Its path, or its content.
-        name: What error messages call it.
+        name: Its name in error messages.
 
     Raises:
         FileNotFoundError: The path does not exist.
-        ImageError: Anything else that is wrong.
+        ImageError: The file cannot be read for any other reason.
     """
     with refusing(name), quiet():
         stream = io.BytesIO(file) if isinstance(file, bytes) else _open_stream(file, name)
@@ -121,17 +121,17 @@ def opened(file: str | bytes, name: str) -> Iterator[Image.Image]:
 
 
 def orientation(picture: Image.Image) -> int:
-    """Return the EXIF orientation of an opened file, 1 to 8: how what Pillow decodes of it has to be turned."""
-    with suppress(Exception):  # Damaged EXIF is no reason to refuse the pixels.
-        if picture.format != "TIFF":  # Pillow sets it upright, though before 10.1 the tag stays.
-            found = picture.getexif().get(ExifTags.Base.Orientation)
-            if isinstance(found, int) and 1 <= found <= 8:
-                return found
+    """Return the EXIF orientation of an opened file, 1 to 8, that Pillow has not yet applied to its pixels."""
+    with suppress(Exception):  # damaged EXIF data is no reason to reject the pixels
+        if picture.format != "TIFF":  # Pillow rotates it, although before 10.1 the tag remains
+            value = picture.getexif().get(ExifTags.Base.Orientation)
+            if isinstance(value, int) and 1 <= value <= 8:
+                return value
     return 1
 
 
 def upright_size(picture: Image.Image) -> Size:
-    """Return height and width of an opened file as a viewer shows it, before any pixel is decoded."""
+    """Return the height and width of an opened file as displayed, before any pixel is decoded."""
     width, height, turned = picture.width, picture.height, orientation(picture) >= 5
     if picture.format == "TIFF":  # whether Pillow's size is the upright one depends on its version
         tags: Any = getattr(picture, "tag_v2", {})
@@ -140,14 +140,10 @@ def upright_size(picture: Image.Image) -> Size:
     return (width, height) if turned else (height, width)
 
 
-def located(file: str) -> Path:
-    """Return the path of a file, ``~`` expanded where no file has that very name."""
-    path = Path(file)
-    return path.expanduser() if file.startswith("~") and not path.exists() else path
-
-
 def _open_stream(file: str, name: str) -> IO[bytes]:
-    path = located(file)
+    path = Path(file)
+    if file.startswith("~") and not path.exists():
+        path = path.expanduser()
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -195,7 +191,7 @@ def _open_heif(stream: IO[bytes], name: str) -> Image.Image:
 
 
 def _other_kind(beginning: bytes) -> str:
-    """Say what a file holds that is none of the formats, by its first bytes."""
+    """Describe a file in none of the accepted formats, by its first bytes."""
     text = beginning.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for start, kind in _OTHER_KINDS:
         if beginning.startswith(start) or text.startswith(start.lower()):

@@ -1,11 +1,11 @@
-"""Any picture, safely, to an RGB uint8 picture: whatever is wrong with it is said in one line.
+"""Loading images of any kind as RGB uint8 arrays, safely; every error is one line.
 
-How pictures that are not plain RGB are read is said in `semcorr.image.modes`. Besides:
+`semcorr.image.modes` describes how images that are not plain RGB are converted. In addition:
 
-- A file, given as a path or as its bytes, is turned upright by its EXIF orientation, as viewers do. Pixels that are
-  already in memory (a PIL image, an array, a tensor) are taken as they are: whoever turned or cropped them knows why.
-- Of an animation, the first frame is read; of a PIL image, the frame that its owner has chosen.
-- What Pillow was told holds here, too: ``Image.MAX_IMAGE_PIXELS``, ``ImageFile.LOAD_TRUNCATED_IMAGES``.
+- A file, given as a path or as bytes, is rotated according to its EXIF orientation, as viewers do. Pixels that are
+  already in memory (a PIL image, an array, a tensor) are used as they are, since they may have been rotated already.
+- Of an animation, the first frame is read; of a PIL image, the current frame.
+- Pillow's global settings are respected: ``Image.MAX_IMAGE_PIXELS``, ``ImageFile.LOAD_TRUNCATED_IMAGES``.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semcorr.errors import ImageError
+from semcorr.files import local_path
 from semcorr.geometry import Size
 from semcorr.image.files import (
     MAX_PIXELS,
     MIN_SIDE,
     RASTER_FORMATS,
     check_sides,
-    located,
     opened,
     orientation,
     quiet,
@@ -44,7 +44,7 @@ ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[n
 
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "RASTER_FORMATS", "ImageLike", "load_image", "picture_size", "resize", "to_tensor"]
 
-_UPRIGHT = {  # EXIF orientation to what undoes it
+_UPRIGHT = {  # from an EXIF orientation to the transposition that undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -57,21 +57,22 @@ _UPRIGHT = {  # EXIF orientation to what undoes it
 
 @default_errors
 def load_image(image: ImageLike) -> NDArray[np.uint8]:
-    """Read a picture of any accepted kind as RGB.
+    """Load an image of any accepted kind as RGB.
 
     Args:
         image: A path to a file in one of `RASTER_FORMATS`, whatever its suffix (``~`` is the home folder), or the
-            bytes of such a file, turned upright by its EXIF orientation; a PIL image of any mode, its pixels as they
-            are, not changed or closed (loaded, if it was opened lazily); an ``(H, W, 3)`` uint8 array, RGB (OpenCV's
+            bytes of such a file, rotated according to its EXIF orientation; a PIL image of any mode, used as it is
+            and not changed or closed (but loaded, if it was opened lazily); an ``(H, W, 3)`` uint8 array, RGB (OpenCV's
             are BGR: ``a[..., ::-1]``); or a ``(3, H, W)`` tensor on any device, RGB, uint8 or floating point from 0 to
-            1. Sides of `MIN_SIDE` or more, `MAX_PIXELS` in all at most: checked before any pixel of a file is decoded.
+            1. Each side must have at least `MIN_SIDE` pixels, and the image at most `MAX_PIXELS`; this is checked
+            before any pixel of a file is decoded.
 
     Returns:
-        A contiguous, writable ``(H, W, 3)`` uint8 array, 0 to 255, which shares no memory with the input.
+        A contiguous, writable ``(H, W, 3)`` uint8 array, 0 to 255, that shares no memory with the input.
 
     Raises:
         FileNotFoundError: The path does not exist.
-        ImageError: Anything else that is wrong; a `ValueError` with a one-line message.
+        ImageError: The image cannot be used for any other reason; a `ValueError` with a one-line message.
 
     >>> load_image(Image.new("L", (12, 9), 200)).shape
     (9, 12, 3)
@@ -100,17 +101,17 @@ def load_image(image: ImageLike) -> NDArray[np.uint8]:
 
 
 def picture_size(path: str | os.PathLike[str]) -> Size:
-    """Return height and width of a picture file as `load_image` reads it, from its header.
+    """Return the height and width of the image that `load_image` would return, from the header of its file.
 
-    A PNG is decoded, too: its orientation may stand behind the pixels.
+    A PNG is decoded, because its orientation may be stored after the pixels.
 
     Args:
         path: The file, as for `load_image`.
 
     Raises:
         FileNotFoundError: The path does not exist.
-        ImageError: It is no picture that can be read, or too small or too large. That its pixels are whole is only
-            known once they are read.
+        ImageError: The file is not a readable image, or the image is too small or too large. Damaged pixels are
+            detected only when the image is loaded.
     """
     name = repr(os.fspath(path))
     with opened(os.fspath(path), name) as picture:
@@ -120,21 +121,21 @@ def picture_size(path: str | os.PathLike[str]) -> Size:
 
 def file_of(image: object) -> Path | None:
     """Return where `load_image` reads a picture from, if it is a file."""
-    return located(os.fspath(image)) if isinstance(image, str | os.PathLike) else None
+    return local_path(os.fspath(image)) if isinstance(image, str | os.PathLike) else None
 
 
 def is_tensor(value: object) -> TypeGuard[Tensor]:
-    """Say whether a value is a torch tensor, without importing torch: where nobody has, there are none."""
+    """Return whether a value is a torch tensor, without importing torch: if nobody has, there are no tensors."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
 
 def resize(image: NDArray[np.uint8], size: Size) -> NDArray[np.float32]:
-    """Resize a picture with Pillow's antialiased bilinear filter; deterministic.
+    """Resize an image with Pillow's antialiased bilinear filter; deterministic.
 
     Args:
         image: ``(H, W, 3)`` uint8, as `load_image` returns it.
-        size: Height and width ``(h, w)`` wanted, in pixels; the aspect ratio may change.
+        size: The new height and width ``(h, w)`` in pixels; the aspect ratio may change.
 
     Returns:
         A contiguous ``(3, h, w)`` float32 array, 0 to 1, in steps of 1/255.
@@ -159,14 +160,14 @@ def resize(image: NDArray[np.uint8], size: Size) -> NDArray[np.float32]:
 
 
 def to_tensor(image: NDArray[np.uint8], size: Size) -> Tensor:
-    """Do as `resize`, and return a tensor on the CPU."""
+    """Like `resize`, but return a tensor on the CPU."""
     import torch
 
     return torch.from_numpy(resize(image, size))
 
 
 def is_blank(image: NDArray[np.uint8]) -> bool:
-    """Say whether a picture ``(H, W, 3)`` has a single colour: then only its borders give features to match."""
+    """Return whether an image ``(H, W, 3)`` has a single colour, so that there is nothing to match."""
     colour = image[0, 0]
     return bool((image[0] == colour).all() and (image == colour).all())
 

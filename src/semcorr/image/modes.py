@@ -1,9 +1,9 @@
-"""Pictures of any of Pillow's modes as RGB in 8 bits.
+"""Conversion of images of any Pillow mode to 8-bit RGB.
 
 - Transparency (alpha channel, transparent palette entry or colour) is composited on white.
-- Grey in 16 bits, and in Pillow's 32-bit mode ``I``, is white at 65535 and is scaled to 8 bits, not clipped; a TIFF of
-  12 bits is white at 4095.
-- Grey in floating point is white at the first of 1, 255 and 65535 that no value exceeds.
+- 16-bit greyscale, and Pillow's 32-bit mode ``I``, are scaled to 8 bits, not clipped: 65535 is white. In a 12-bit TIFF,
+  4095 is white.
+- In floating-point greyscale, white is the first of 1, 255 and 65535 that no value exceeds.
 - CIELAB is converted to sRGB; other colour profiles are not applied.
 """
 
@@ -23,10 +23,10 @@ _WHITE_IS_ZERO, _RGB, _CMYK, _YCBCR = 0, 2, 5, 6  # values of `_PHOTOMETRIC`
 
 
 def decode(image: Image.Image, name: str) -> Image.Image:
-    """Load a picture and convert it to mode ``RGB``; beside being loaded, the picture itself is not changed.
+    """Load an image and convert it to mode ``RGB``; apart from being loaded, the image itself is not changed.
 
     Raises:
-        ImageError: If it has values that no viewer would know how to show, or is of a kind that Pillow misreads.
+        ImageError: If the range of its values is unknown, or Pillow is known to decode this kind of file incorrectly.
     """
     if image.format == "TIFF":
         _check_tiff(_tiff_tags(image), name)
@@ -43,14 +43,14 @@ def decode(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info or palette_alpha:
-        # The copy: Pillow writes a palette's alpha into the picture it converts, which may be the caller's.
+        # A copy, because Pillow writes a palette's alpha into the image that it converts, which may be the caller's.
         rgba = (image.copy() if image.mode == "P" else image).convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return image.convert("RGB")
 
 
 def _check_tiff(tags: Any, name: str) -> None:
-    """Refuse what Pillow opens and then decodes wrongly; found by decoding every kind that it opens."""
+    """Reject kinds of TIFF that Pillow opens but decodes incorrectly (determined by decoding every kind)."""
     bits, planes = tags.get(_BITS, (1,)), tags.get(_PLANES, 1)
     packed, photometric = tags.get(_COMPRESSION, 1) != 1, tags.get(_PHOTOMETRIC)
     problem = None
@@ -69,7 +69,7 @@ def _check_tiff(tags: Any, name: str) -> None:
 
 
 def _transparent_grey(image: Image.Image) -> int | None:
-    """Return the transparent grey of a PNG of 2 or 4 bits that is not loaded yet, in 8 bits; Pillow gives it in few."""
+    """Return the transparent grey of a PNG of 2 or 4 bits, not yet loaded, scaled to 8 bits (Pillow does not)."""
     key, tile = image.info.get("transparency"), getattr(image, "tile", None)
     if image.format != "PNG" or not isinstance(key, int) or not tile or tile[0][3] not in ("L;2", "L;4"):
         return None
@@ -90,7 +90,7 @@ def _deep_grey_to_rgb(image: Image.Image, name: str) -> Image.Image:
     if white is None or low < 0:
         raise ImageError(f"{name} from {low:g} to {high:g}; expected 0 to {whites[-1]}; rescale it to 8 bits")
     grey = np.rint(values * (255 / white)).astype(np.uint8)
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts those of 8 bits, and no others
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts only 8-bit images
         grey = 255 - grey
     key = image.info.get("transparency")
     if isinstance(key, int):

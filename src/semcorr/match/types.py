@@ -1,4 +1,4 @@
-"""The arrays and tuples that a match is made of."""
+"""The array and tuple types of a match."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Points: TypeAlias = "ArrayLike | Tensor | Iterator[Any]"
 
 
 class Transferred(NamedTuple):
-    """Points in the other picture: ``points (N, 2)`` in pixels, ``confidence (N,)`` in 0…1, both float32."""
+    """Transferred points: ``points (N, 2)`` in pixels of the other image and ``confidence (N,)`` in 0…1, float32."""
 
     points: Floats
     confidence: Floats
@@ -37,7 +37,12 @@ class Keypoints(NamedTuple):
 
 
 class Field(NamedTuple):
-    """Matches of a grid of cells: ``points (rows, columns, 2)`` in pixels of the other picture, and ``confidence``."""
+    """Matches of a grid of cells, float32.
+
+    Attributes:
+        points: The match of each cell's centre, ``(rows, columns, 2)`` (x, y) in pixels of the other image.
+        confidence: ``(rows, columns)``, 0…1.
+    """
 
     points: Floats
     confidence: Floats

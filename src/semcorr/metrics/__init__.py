@@ -1,4 +1,4 @@
-"""Metrics: PCK and the calibration of the confidence."""
+"""Metrics: PCK and the calibration of confidences."""
 
 from semcorr.metrics.calibration import Calibration, calibrate
 from semcorr.metrics.pck import (

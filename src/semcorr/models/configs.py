@@ -1,4 +1,4 @@
-"""What a weights file says about itself: which kind of model, on which features, of which shape."""
+"""Model configurations, as stored in the metadata of weights files, and the models that are built from them."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from semcorr.features import FeatureOptions
 from semcorr.features.adapter import Adapter
 from semcorr.features.fine import FineDescriptors
 from semcorr.files import one_line
-from semcorr.matchers.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
-from semcorr.matchers.ncnet import NCNet, NeighbourhoodConsensus
-from semcorr.matchers.pmnc.matcher import PMNC
-from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.matchers.dense.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
+from semcorr.matchers.dense.ncnet import NCNet, NeighbourhoodConsensus
+from semcorr.matchers.pmnc.gpu.matcher import PMNC
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.matchers.pmnc.search import SearchOptions
 from semcorr.weights import Weights
 
 
 @dataclass(frozen=True)
 class PMNCConfig:
-    """PMNC.
+    """PatchMatch-based neighbourhood consensus (Lee et al., CVPR 2021).
 
     Attributes:
         features: The features that it was trained on.
-        radius: The scoring window's radius in cells of the training grid.
-        hidden: Width of the scoring function.
-        reach: How much of the window is read; see `semcorr.matchers.pmnc.scoring.ScoringFunction`. None is all of it.
-        votes: Weight of the votes of the whole picture beside the scoring function; see `semcorr.matchers.pmnc.voting`.
-        adapter: Width of the adapter that was trained on the features; 0 is none.
-        fine: Width of the fine descriptors that matches are corrected by; 0 is none.
-        search: How PatchMatch searches.
-        rescaling: Coefficients for `semcorr.matchers.confidence.rescale`, found on validation pairs; None leaves the
-            confidence as it is decoded.
+        radius: Radius of the scoring window, in cells of the training grid.
+        hidden: Hidden channels of the scoring function.
+        reach: The part of the window that is read; see `semcorr.matchers.pmnc.gpu.scoring.ScoringFunction`. None
+            reads all of it.
+        votes: Weight of the global votes that are added to the score; see `semcorr.matchers.pmnc.voting`.
+        adapter: Hidden channels of the adapter that was trained on the features; 0 means no adapter.
+        fine: Channels of the fine descriptors that correct matches; 0 means no correction.
+        search: Options of the PatchMatch search.
+        rescaling: Coefficients for `semcorr.matchers.dense.confidence.rescale`, fitted on validation pairs; None
+            leaves the decoded confidence unchanged.
     """
 
     features: FeatureOptions = field(default_factory=FeatureOptions)
@@ -54,13 +55,15 @@ class PMNCConfig:
         return PMNC(scoring, self.features.grid, self.search, self.votes)
 
     def build_adapter(self, channels: int) -> Adapter | None:
-        """Return the untrained adapter for features of so many channels, if there is one."""
+        """Return the untrained adapter for features with that many channels; None if the model has no adapter."""
         return Adapter(channels, self.adapter) if self.adapter else None
 
 
 @dataclass(frozen=True)
 class NCNetConfig:
-    """NC-Net; the paper's for PF-PASCAL is 5-5-5 with 16-16-1, its code's small one 3-3-3 with 10-10-1.
+    """NC-Net (Rocco et al., NeurIPS 2018).
+
+    For PF-PASCAL the paper uses kernels 5-5-5 with channels 16-16-1; the small model of its code 3-3-3 with 10-10-1.
 
     Attributes:
         features: The features that it was trained on.
@@ -80,15 +83,15 @@ class NCNetConfig:
 
 @dataclass(frozen=True)
 class ANCNetConfig:
-    """ANC-Net; the paper's has kernels of 3 and 5 and 16 channels.
+    """ANC-Net (Li et al., CVPR 2020); the paper uses kernels of 3 and 5, and 16 channels.
 
     Attributes:
         features: The features that it was trained on.
-        small: Kernel size in the source of the first layer's non-isotropic half.
-        large: Every other kernel size.
-        channels: Of the first and the second 4-D layer.
-        descriptor: Channels of the self-similarity descriptor's two convolutions.
-        normalised: Whether descriptors have norm 1; the authors' have not.
+        small: Kernel size, along the source axes, of the non-isotropic half of the first layer.
+        large: All other kernel sizes.
+        channels: Output channels of the first and of the second 4-D layer.
+        descriptor: Output channels of the two convolutions of the self-similarity descriptor.
+        normalised: Whether descriptors are L2-normalised; the authors' are not.
     """
 
     features: FeatureOptions = field(default_factory=FeatureOptions)
@@ -108,10 +111,11 @@ class ANCNetConfig:
 
 
 ModelConfig: TypeAlias = PMNCConfig | NCNetConfig | ANCNetConfig
-LearnedMatcher: TypeAlias = PMNC | NCNet | ANCNet
+DenseMatcher: TypeAlias = NCNet | ANCNet  # these compute their whole map, and train by `training.objectives.dense`
+LearnedMatcher: TypeAlias = PMNC | DenseMatcher
 
-BACKBONE = "backbone."  # what a trained backbone's tensors are called in a file
-FINE = "fine."  # and those of fine descriptors
+BACKBONE = "backbone."  # prefix of the trained backbone's tensors in a weights file
+FINE = "fine."  # prefix of the fine descriptors' tensors
 _KINDS: dict[str, type[PMNCConfig] | type[NCNetConfig] | type[ANCNetConfig]] = {
     "pmnc": PMNCConfig,
     "ncnet": NCNetConfig,
@@ -120,16 +124,16 @@ _KINDS: dict[str, type[PMNCConfig] | type[NCNetConfig] | type[ANCNetConfig]] = {
 
 
 def config_to_dict(config: ModelConfig) -> dict[str, Any]:
-    """Return plain JSON values, for `config_from_dict`."""
+    """Return the configuration as plain JSON values, for `config_from_dict`."""
     return asdict(config)
 
 
 def config_from_dict(values: dict[str, Any]) -> ModelConfig:
-    """Read what `config_to_dict` wrote; keys that this version does not know are refused.
+    """Read the output of `config_to_dict`.
 
     Raises:
-        KeyError: If something is missing, or the kind is unknown.
-        TypeError: If a key is unknown.
+        KeyError: If a key is missing, or the kind is unknown.
+        TypeError: If a key is unknown to this version.
         ValueError: If a value is out of range.
     """
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
@@ -137,7 +141,7 @@ def config_from_dict(values: dict[str, Any]) -> ModelConfig:
     if features.get("stages") is not None:
         features["stages"] = tuple(features["stages"])
     values["features"] = FeatureOptions(**features)
-    kind = values.get("kind", "pmnc")  # files of version 0.1.0 are of this kind and do not say so
+    kind = values.get("kind", "pmnc")  # the first files were all PMNC and did not record it
     if kind == "pmnc":
         search = dict(values["search"])
         if "offsets" in search:
@@ -147,14 +151,14 @@ def config_from_dict(values: dict[str, Any]) -> ModelConfig:
 
 
 class Built(NamedTuple):
-    """A matcher, and what was trained together with it.
+    """A matcher and the modules that were trained together with it.
 
     Attributes:
-        config: Its architecture.
-        matcher: The matcher.
-        adapter: Of its features.
-        fine: Its fine descriptors.
-        backbone: Weights of a trained backbone, for `semcorr.features.FeatureExtractor`.
+        config: The model's configuration.
+        matcher: The matcher, in evaluation mode.
+        adapter: The adapter of its features, if it has one.
+        fine: The network that computes fine descriptors, if it has one.
+        backbone: Weights of the trained backbone, for `semcorr.features.FeatureExtractor`; None if it was not trained.
     """
 
     config: ModelConfig
@@ -165,24 +169,24 @@ class Built(NamedTuple):
 
 
 def build(stored: Weights) -> Built:
-    """Build a matcher, and the adapter of its features if it has one, from weights that say how they want to be used.
+    """Build a model from its weights and the configuration in their metadata.
 
     Raises:
-        ModelError: If they are not a model's.
+        ModelError: If these are not the weights of a model.
     """
     try:
         config = config_from_dict(stored.metadata["model"])
         tensors = {key: value.float() for key, value in stored.tensors.items()}
         if isinstance(config, PMNCConfig):
             return _build_pmnc(config, tensors)
-        matcher, (others, backbone) = config.build(), _apart(tensors)
-        matcher.load_state_dict(others)
+        matcher, (own, backbone) = config.build(), _split_backbone(tensors)
+        matcher.load_state_dict(own)
         return Built(config, matcher.eval().requires_grad_(False), backbone=backbone)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         reason = one_line(error, 120)
         raise ModelError(
-            f"these are not weights of a semcorr model of this version ({reason}): take a file "
-            "that its `semcorr train` wrote"
+            f"these are not weights of a semcorr model of this version ({reason}): use a file "
+            "written by its `semcorr train`"
         ) from error
 
 
@@ -197,12 +201,12 @@ def _build_pmnc(config: PMNCConfig, tensors: dict[str, Tensor]) -> Built:
         early, deep = (tensors[f"{FINE}{name}.weight"].shape[1] for name in ("from_early", "from_deep"))
         fine = FineDescriptors(early, deep, config.fine)
         parts["fine"] = fine.eval().requires_grad_(False)
-    others, backbone = _apart(tensors)
-    nn.ModuleDict(parts).load_state_dict(others)
+    own, backbone = _split_backbone(tensors)
+    nn.ModuleDict(parts).load_state_dict(own)
     return Built(config, matcher, adapter, fine, backbone)
 
 
-def _apart(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-    """Part the tensors of a file into those of the model and those of its trained backbone, None if it has none."""
+def _split_backbone(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """Split tensors into those of the matcher and those of its trained backbone, None if that was not trained."""
     backbone = {key.removeprefix(BACKBONE): value for key, value in tensors.items() if key.startswith(BACKBONE)}
     return {key: value for key, value in tensors.items() if not key.startswith(BACKBONE)}, backbone or None

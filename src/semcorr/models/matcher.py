@@ -1,4 +1,4 @@
-"""Two pictures in, one `Match` out: the only file that sees every stage."""
+"""Two images in, one `Match` out: the only file that calls every stage."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from semcorr.errors import ModelError, SemcorrError
 from semcorr.features import FeatureExtractor, FeatureMap
 from semcorr.geometry import cells_to_pixels
 from semcorr.image import ImageLike, file_of, is_blank, load_image
-from semcorr.match.refine import Refinement, refine
+from semcorr.match.correct import Correction, correct_match
 from semcorr.match.result import Match
 from semcorr.match.types import Field
-from semcorr.matchers.confidence import rescale
-from semcorr.matchers.decode import decode
-from semcorr.matchers.scores import CellMatches, ScoreCells
+from semcorr.matchers.dense.confidence import rescale
+from semcorr.matchers.dense.decode import decode
+from semcorr.matchers.dense.scores import CellMatches, ScoreCells
 from semcorr.models.memory import bytes_per_pair, check_memory, within_memory
 from semcorr.models.settings import default_settings, use_one_thread
 from semcorr.settings import default_errors
@@ -32,14 +32,14 @@ from semcorr.settings import default_errors
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """A picture with its features: what `Matcher.match` needs of it, to be used as often as wanted.
+    """An image and its features, computed once to be matched many times.
 
     Attributes:
         image: ``(H, W, 3)`` uint8 RGB.
-        features: Its feature map, with ``B = 1``.
-        model: What computed them, in words.
-        key: `semcorr.features.FeatureExtractor.key` of what computed them.
-        file: Where the picture was read from, if it was a file.
+        features: Its feature map, with a batch size of one.
+        model: Description of the model that computed them.
+        key: The `semcorr.features.FeatureExtractor.key` of that model.
+        file: The file that the image was read from, if any.
     """
 
     image: NDArray[np.uint8]
@@ -50,16 +50,16 @@ class Encoded:
 
 
 class Matcher:
-    """A model: features, a matcher, and the decoding of its scores.
+    """A model: a feature extractor, a matcher, and the decoding of its scores.
 
     Args:
         name: The model's name.
-        features: Turns pictures into feature maps.
-        score: Turns two feature maps into a table of scores.
-        decode_radius: Radius in cells of the scores that a match is decoded from; 0 gives whole cells.
-        device: Where it computes.
-        plain_interpolation: Points go through plain bilinear interpolation of the matches; see `Match`.
-        rescaling: Coefficients that make the confidence honest; see `semcorr.matchers.confidence.rescale`.
+        features: Computes feature maps from images.
+        score: Scores the pairs of cells of two feature maps.
+        decode_radius: Radius, in cells, of the window of scores that a match is decoded from; 0 gives cell centres.
+        device: Device to compute on.
+        plain_interpolation: Whether points are transferred by plain bilinear interpolation of the matches; see `Match`.
+        rescaling: Coefficients that calibrate the confidence; see `semcorr.matchers.dense.confidence.rescale`.
     """
 
     def __init__(
@@ -81,27 +81,27 @@ class Matcher:
         return f"Matcher({self.name!r}, {self.features.options}, device={str(self.device)!r})"
 
     def encode(self, image: ImageLike) -> Encoded:
-        """Read a picture and compute its features once, for matching it with many others.
+        """Load an image and compute its features once, to match it with many others.
 
         Args:
-            image: A path (``~`` is the home folder) or the bytes of a file, turned upright by its EXIF orientation; a
-                PIL picture, its pixels as they are; an ``(H, W, 3)`` uint8 array or ``(3, H, W)`` tensor, RGB. See
+            image: A path or the bytes of a file, rotated according to its EXIF orientation; a PIL image, whose pixels
+                are used as they are; an ``(H, W, 3)`` uint8 array or ``(3, H, W)`` tensor, RGB. See
                 `semcorr.image.load_image`.
 
         Raises:
-            ImageError: If it cannot be used; the message says why.
-            FileNotFoundError: If there is no such file.
-            SemcorrError: If the grid is too large to match it in the memory of the device.
+            ImageError: If the image cannot be used; the message says why.
+            FileNotFoundError: If the file does not exist.
+            SemcorrError: If the grid is too large to be matched in the memory of the device.
         """
         return self.encode_many([image])[0]
 
     @default_errors
     def encode_many(self, images: Sequence[ImageLike]) -> list[Encoded]:
-        """Do as `encode`, with pictures of the same network size and grid together in one batch."""
+        """Encode several images; those of the same network input size and grid share a batch. See `encode`."""
         arrays = [load_image(image) for image in images]
         encoded: dict[int, Encoded] = {}
         sizes = [array.shape[:2] for array in arrays]
-        for size in sizes:  # not even its features fit, if a match with a picture like it does not
+        for size in sizes:  # before any features are computed: fail early if a match of this size cannot fit
             grid = self.features.grid(size)
             check_memory(math.prod(grid) ** 2, self.device, bytes_per_pair(self.score, grid, grid, self.device))
         for indices in _groups([(self.features.input_size(size), self.features.grid(size)) for size in sizes]):
@@ -113,19 +113,20 @@ class Matcher:
         return [encoded[index] for index in range(len(arrays))]
 
     def match(self, source: ImageLike | Encoded, target: ImageLike | Encoded) -> Match:
-        """Find for every point of the source the point of the target that means the same, and the reverse.
+        """Find the corresponding target point of every source point, and the reverse.
 
         Args:
-            source: A picture as for `encode`, or what `encode` returned.
+            source: An image as for `encode`, or a result of `encode`.
             target: Likewise.
 
         Returns:
-            The match; its arrays are on the CPU. With a picture of a single colour, every confidence is zero.
+            The match, as NumPy arrays. If either image has a single colour, every confidence is zero.
 
         Raises:
-            ImageError: If a picture cannot be used; the message says why.
-            FileNotFoundError: If there is no such file.
+            ImageError: If an image cannot be used; the message says why.
+            FileNotFoundError: If a file does not exist.
             ModelError: If features were computed by another model.
+            SemcorrError: If the match needs more memory than the device has.
         """
         return self.match_many([(source, target)])[0]
 
@@ -146,71 +147,99 @@ class Matcher:
         *,
         errors: Literal["raise", "return"] = "raise",
     ) -> Iterator[Match] | Iterator[Match | SemcorrError | OSError]:
-        """Match one picture with each of many; few of them are in memory at a time.
+        """Match one image with each of many, holding only a few of them in memory.
 
-        On a CPU as many targets are read and matched at once as torch has threads, each by one thread: more of them in
-        a second than with all threads on one target after the other.
+        On a CPU, torch's threads each match a target of their own: this gives a higher throughput than all threads
+        working on one target after another.
 
         Args:
-            source: A picture as for `encode`, or what `encode` returned; its features are computed once.
-            targets: Likewise, as many as wanted; taken as they are needed.
-            errors: What happens to a target that cannot be matched, such as a broken photograph. ``"raise"`` ends with
-                its error; ``"return"`` yields the error in its place and goes on.
+            source: An image as for `encode`, or a result of `encode`; its features are computed once.
+            targets: Likewise, any number; read as they are needed.
+            errors: What to do with a target that cannot be matched, such as a broken photograph. ``"raise"`` stops with
+                the error; ``"return"`` yields the error in place of the match and continues.
 
         Yields:
             The matches, in the order of the targets.
 
         Raises:
-            ImageError: If a picture cannot be used; the message says why. The targets behind it are not matched.
-            FileNotFoundError: If there is no such file.
-            ValueError: If ``errors`` is no such word.
+            ImageError: If an image cannot be used; the message says why. Later targets are not matched.
+            FileNotFoundError: If a file does not exist.
+            SemcorrError: If a match needs more memory than the device has.
+            ValueError: If ``errors`` is unknown.
         """
         if errors not in ("raise", "return"):
             raise ValueError(f"errors must be 'raise' or 'return'; got {errors!r}")
-        run: Callable[..., Match | SemcorrError | OSError] = self.match if errors == "raise" else self._try_to_match
-        return self._run_each(run, source, targets)
+        encoded = source if isinstance(source, Encoded) else self.encode(source)
+
+        def match(target: ImageLike | Encoded) -> Match | SemcorrError | OSError:
+            try:
+                return self.match(encoded, target)
+            except (SemcorrError, OSError) as error:
+                if errors == "raise":
+                    raise
+                return error.with_traceback(None)  # which would hold the image
+
+        return self._run_each(match, targets)
+
+    def match_all(
+        self, sources: Sequence[ImageLike | Encoded], targets: Iterable[ImageLike | Encoded]
+    ) -> Iterator[list[Match]]:
+        """Match several images with each of many, as `match_each` does; the features of a target are computed once.
+
+        Args:
+            sources: Images as for `encode`, or what `encode` returned.
+            targets: Likewise, as many as wanted; taken as they are needed.
+
+        Yields:
+            For each target, in their order, its matches with all sources, in theirs.
+
+        Raises:
+            ImageError: If an image cannot be used; the message says why. Later targets are not matched.
+            FileNotFoundError: If a file does not exist.
+            SemcorrError: If a match needs more memory than the device has.
+        """
+        encoded = [source if isinstance(source, Encoded) else self.encode(source) for source in sources]
+
+        def match(target: ImageLike | Encoded) -> list[Match]:
+            target = target if isinstance(target, Encoded) else self.encode(target)
+            return [self.match(source, target) for source in encoded]
+
+        return self._run_each(match, targets)
 
     def _run_each(
-        self,
-        run: Callable[..., Match | SemcorrError | OSError],
-        source: ImageLike | Encoded,
-        targets: Iterable[ImageLike | Encoded],
+        self, run: Callable[[ImageLike | Encoded], Any], targets: Iterable[ImageLike | Encoded]
     ) -> Iterator[Any]:
-        encoded = source if isinstance(source, Encoded) else self.encode(source)
+        """Call a function for each target, one thread per target, and yield the results in order."""
         workers = torch.get_num_threads() if self.device.type == "cpu" else 1
-        waiting: deque[Future[Match | SemcorrError | OSError]] = deque()
+        pending: deque[Future[Any]] = deque()
         with ThreadPoolExecutor(workers, initializer=use_one_thread) as pool:
             try:
                 for target in targets:
-                    waiting.append(pool.submit(run, encoded, target))
-                    if len(waiting) > 2 * workers:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:  # nobody wants the rest
-                for future in waiting:
+                    pending.append(pool.submit(run, target))
+                    if len(pending) > 2 * workers:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:  # the caller wants no more
+                for future in pending:
                     future.cancel()
-
-    def _try_to_match(self, source: Encoded, target: ImageLike | Encoded) -> Match | SemcorrError | OSError:
-        try:
-            return self.match(source, target)
-        except (SemcorrError, OSError) as error:
-            return error.with_traceback(None)  # which holds the picture
 
     @default_errors
     @torch.inference_mode()
     def match_many(self, pairs: Sequence[tuple[ImageLike | Encoded, ImageLike | Encoded]]) -> list[Match]:
-        """Match several pairs; those whose grids are alike are computed together in one batch.
+        """Match several pairs; those with the same grids are computed in one batch.
 
         Args:
-            pairs: Sources and targets as for `match`. All of them are in memory at once.
+            pairs: Sources and targets as for `match`; all are held in memory at once.
 
         Returns:
-            One match for each pair, in their order.
+            One match per pair, in the order of the pairs.
 
         Raises:
+            ImageError: If an image cannot be used; the message says why.
+            FileNotFoundError: If a file does not exist.
             ModelError: If features were computed by another model.
-            SemcorrError: If they need more memory than the device has.
+            SemcorrError: If a batch needs more memory than the device has.
         """
         images = [image for pair in pairs for image in pair]
         for image in images:
@@ -231,11 +260,11 @@ class Matcher:
         return [replace(matches[index], files=files[index]) for index in range(len(pairs))]
 
     def _check_own(self, image: ImageLike | Encoded) -> None:
-        """Refuse features that another model computed: they would be matched without a word, and wrongly."""
+        """Reject features that another model computed: they would be matched silently, and incorrectly."""
         if isinstance(image, Encoded) and image.key != self.features.key:
             other = "" if image.model != repr(self) else ", with other weights or another precision"
             raise ModelError(
-                f"these features were computed by {image.model}{other}, and are given to {self!r}: encode the picture "
+                f"these features were computed by {image.model}{other}, but are given to {self!r}: encode the image "
                 "with the model that matches it"
             )
 
@@ -243,7 +272,7 @@ class Matcher:
         scores = self.score(_stack(sources), _stack(targets))
         forward, backward = (self._finish(matches) for matches in decode(scores, self.decode_radius))
         return [
-            self._refined(
+            self._corrected(
                 Match(
                     source.image,
                     target.image,
@@ -259,12 +288,11 @@ class Matcher:
             for blank in (is_blank(source.image) or is_blank(target.image),)
         ]
 
-    def _refined(self, match: Match, source: Tensor | None, target: Tensor | None) -> Match:
+    def _corrected(self, match: Match, source: Tensor | None, target: Tensor | None) -> Match:
         if self.features.fine is None or source is None or target is None:
             return match
-        return refine(
-            match, source[0].cpu().numpy(), target[0].cpu().numpy(), Refinement(*self.features.fine.comparison())
-        )
+        correction = Correction(*self.features.fine.comparison())
+        return correct_match(match, source[0].cpu().numpy(), target[0].cpu().numpy(), correction)
 
     def _finish(self, matches: CellMatches) -> CellMatches:
         confidence = matches.confidence.cpu()
@@ -274,7 +302,7 @@ class Matcher:
 
 
 def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
-    """List the indices of equal keys together, in the order of their first."""
+    """Group the indices of equal keys; the groups are in order of first occurrence."""
     groups: dict[Hashable, list[int]] = {}
     for index, key in enumerate(keys):
         groups.setdefault(key, []).append(index)
@@ -282,14 +310,14 @@ def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
 
 
 def _stack(encoded: list[Encoded]) -> FeatureMap:
-    tensor = torch.cat([one.features.tensor for one in encoded])
-    return FeatureMap(tensor, tuple(one.features.image_sizes[0] for one in encoded))
+    features = [image.features for image in encoded]
+    return FeatureMap(torch.cat([each.tensor for each in features]), tuple(each.image_sizes[0] for each in features))
 
 
 def _field(matches: CellMatches, row: int, other: FeatureMap, blank: bool) -> Field:
-    """Convert one pair's matches from cells to pixels of the other picture, inside it; none is sure if one is blank."""
+    """Convert one pair's matches from cells to pixels inside the other image; a blank image has confidence zero."""
     height, width = other.image_sizes[0]
     points = cells_to_pixels(matches.cells[row], (height, width), other.grid)
-    inside = points.clamp(points.new_zeros(2), torch.tensor([width, height], dtype=points.dtype))
+    clipped = points.clamp(points.new_zeros(2), torch.tensor([width, height], dtype=points.dtype))
     confidence = matches.confidence[row]
-    return Field(inside.numpy(), (torch.zeros_like(confidence) if blank else confidence).numpy())
+    return Field(clipped.numpy(), (torch.zeros_like(confidence) if blank else confidence).numpy())

@@ -1,4 +1,4 @@
-"""Weights that are part of the package, and the safe reading of any weights file: safetensors, never pickle."""
+"""Weights files: those in the package, and safe reading and writing in general, as safetensors, never pickle."""
 
 from __future__ import annotations
 
@@ -16,22 +16,27 @@ FOLDER = Path(__file__).parent
 
 
 class Weights(NamedTuple):
-    """Named tensors, and metadata about them as plain JSON values."""
+    """Named tensors and their metadata.
+
+    Attributes:
+        tensors: The tensors by name.
+        metadata: Plain JSON values: ``model`` is the configuration, ``training`` describes how it was trained.
+    """
 
     tensors: dict[str, Tensor]
     metadata: dict[str, Any]
 
     def trained(self) -> str:
-        """Say in one line how they were trained, and their PCK per image on the validation pairs of that training.
+        """Summarise in one line how the weights were trained, and their validation PCK per image, in percent.
 
         >>> Weights({}, {"training": {"seed": 0, "step": 10, "loss": "weak", "validation PCK@0.1": 51.2}}).trained()
         'trained: seed 0, step 10, loss weak; validation PCK@0.1 51.2'
         """
-        known = {key: value for key, value in self.metadata.get("training", {}).items() if key != "fingerprint"}
-        figures = {key: value for key, value in known.items() if key.startswith("validation")}
-        said = ", ".join(f"{key} {value}" for key, value in known.items() if key not in figures)
-        first = max(figures, default=None)
-        return f"trained: {said}" + (f"; {first} {figures[first]:.1f}" if first else "")
+        training = {key: value for key, value in self.metadata.get("training", {}).items() if key != "fingerprint"}
+        figures = {key: value for key, value in training.items() if key.startswith("validation")}
+        settings = ", ".join(f"{key} {value}" for key, value in training.items() if key not in figures)
+        coarsest = max(figures, default=None)
+        return f"trained: {settings}" + (f"; {coarsest} {figures[coarsest]:.1f}" if coarsest else "")
 
 
 def read_weights(path: Path, sha256: str | None = None) -> Weights:
@@ -39,20 +44,20 @@ def read_weights(path: Path, sha256: str | None = None) -> Weights:
 
     Args:
         path: The file.
-        sha256: The checksum that it must have, as hexadecimal digits; None takes any.
+        sha256: Expected checksum, as hexadecimal digits; None skips the check.
 
     Returns:
-        Its tensors on the CPU, and the JSON object of its metadata entry ``recipe``.
+        Its tensors on the CPU, and the JSON object in its metadata entry ``recipe``.
 
     Raises:
-        ModelError: If the file is missing, broken, or not the one that it should be.
+        ModelError: If the file is missing or broken, or has another checksum.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
-        if sha256 is not None and (found := sha256_of(path)) != sha256:
+        if sha256 is not None and (actual := sha256_of(path)) != sha256:
             raise ModelError(
-                f"{path} is damaged: its sha256 is {found[:12]}…, not {sha256[:12]}…; install semcorr again"
+                f"{path} is damaged: its sha256 is {actual[:12]}…, not {sha256[:12]}…; install semcorr again"
             )
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {}).get("recipe", "{}"))
@@ -74,13 +79,22 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 @dataclass(frozen=True)
 class Embedded:
-    """A weights file inside the package."""
+    """A weights file in the package.
+
+    Attributes:
+        file: Its name in the folder `FOLDER`.
+        sha256: Its checksum.
+    """
 
     file: str
     sha256: str
 
     def load(self) -> Weights:
-        """Read and check it."""
+        """Read the file and check its checksum.
+
+        Raises:
+            ModelError: If it is missing or damaged.
+        """
         return read_weights(FOLDER / self.file, self.sha256)
 
 
