@@ -4,8 +4,8 @@
     python tests/hostile/fuzz.py --count 10000 picture
 
 A worker process with a bound on memory, and on the time of each case, reads one mutated file after the other. Each is
-read, or refused with a `SemcorrError` of one line; anything else (another exception, a crash, a timeout) is printed with
-its seed, counts as a failure, and makes the exit code 1.
+read, or refused with a `SemcorrError` of one line; anything else (another exception, a crash, a timeout) is printed
+with its seed, counts as a failure, and makes the exit code 1.
 """
 
 from __future__ import annotations
