@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -175,7 +175,7 @@ def _is_answer(line: Any, index: int, pair: Pair, skip_broken: bool) -> bool:
     )
 
 
-def _is_list(value: Any, length: int) -> bool:
+def _is_list(value: Any, length: int) -> TypeGuard[list[Any]]:
     return isinstance(value, list) and len(value) == length
 
 
