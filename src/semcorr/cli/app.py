@@ -99,6 +99,20 @@ def match(
             "100, which is matched from coarse to fine; other models take far more."
         ),
     ] = None,
+    rotations: Annotated[
+        int,
+        typer.Option(help="Turn the source so many ways and keep the best: 12 for things that lie in any direction."),
+    ] = 1,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Try the source mirrored, too.")] = False,
+    min_visibility: Annotated[
+        float | None,
+        typer.Option(
+            help="Points that the target shows with a smaller probability are not answered (default 0), and not chosen "
+            "for the picture (default 0.5).",
+            min=0,
+            max=1,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")] = "cpu",
     precision: Annotated[
         str,
@@ -127,31 +141,56 @@ def match(
     start = time.perf_counter()
     matcher = _load(runtime, model_file, {name: value for name, value in choices.items() if value is not None})
     loaded = time.perf_counter()
-    result = matcher.match(source, target)
+    result = _match(matcher, source, target, rotations, mirror)
     seconds = time.perf_counter() - loaded
     has_points = bool(point or points)
-    report = _report(result, source, target, wanted if has_points else None)
+    report = _report(result, source, target, wanted if has_points else None, min_visibility or 0.0)
     if out is None and not has_points and not as_json:
         out = Path("match.png")
+    least = 0.5 if min_visibility is None else min_visibility
     if out is not None:
-        result.plot(out, wanted or None)
+        result.plot(out, wanted or None, min_visibility=least)
     typer.echo(f"loaded {matcher.name} in {loaded - start:.2f} s, matched in {seconds:.2f} s", err=True)
-    text = json.dumps(report) if as_json else _in_words(result, report["points"] if has_points else None)
+    text = json.dumps(report) if as_json else _in_words(result, report["points"] if has_points else None, least)
     if text:  # a file may hold no points
         typer.echo(text)
     if out is not None:
         typer.echo(f"wrote {out}", err=True)
 
 
-def _in_words(result: Match, points: list[dict[str, Any]] | None) -> str:
+def _match(matcher: Matcher | ExportedMatcher, source: Path, target: Path, rotations: int, mirror: bool) -> Match:
+    from semcorr.onnx.runtime import ExportedMatcher
+
+    if not isinstance(matcher, ExportedMatcher):
+        return matcher.match(source, target, rotations, mirror)
+    if rotations != 1 or mirror:
+        raise SemcorrError("--rotations and --mirror are for --runtime torch")
+    return matcher.match(source, target)
+
+
+def _in_words(result: Match, points: list[dict[str, Any]] | None, min_visibility: float) -> str:
     if points is None:
-        confident = result.keypoints(20).confidence
+        confident = result.keypoints(20, min_visibility).confidence
         sure = f"{confident.mean():.2f}" if len(confident) else "none: no match holds in both directions"
-        return f"mean confidence of the {len(confident)} best matches: {sure}"
-    return "\n".join(
-        "{:g},{:g} -> {:.1f},{:.1f}  confidence {:.2f}".format(*point["source"], *point["target"], point["confidence"])
-        for point in points
-    )
+        lines = [f"mean confidence of the {len(confident)} best matches: {sure}"]
+        if result.similarity is not None:
+            lines.append(f"similarity, the probability that both show the same kind of thing: {result.similarity:.2f}")
+        return "\n".join(lines + _turn_in_words(result))
+    return "\n".join([_point_in_words(point) for point in points] + _turn_in_words(result))
+
+
+def _point_in_words(point: dict[str, Any]) -> str:
+    x, y = point["source"]
+    seen = f"  visibility {point['visibility']:.2f}" if "visibility" in point else ""
+    if point["target"] is None:
+        return f"{x:g},{y:g} -> not in the target{seen}"
+    return "{:g},{:g} -> {:.1f},{:.1f}  confidence {:.2f}{}".format(x, y, *point["target"], point["confidence"], seen)
+
+
+def _turn_in_words(result: Match) -> list[str]:
+    degrees, mirrored = result.turn
+    said = [text for text, true in (("mirrored", mirrored), (f"turned by {degrees:g}°", degrees != 0)) if true]
+    return [f"the source was {' and '.join(said)} to match it"] if said else []
 
 
 def _load(runtime: str, model_file: Path | None, choices: dict[str, Any]) -> Matcher | ExportedMatcher:
@@ -173,18 +212,20 @@ def _load(runtime: str, model_file: Path | None, choices: dict[str, Any]) -> Mat
     return load(model_file)
 
 
-def _report(result: Match, source: Path, target: Path, wanted: list[tuple[float, float]] | None) -> dict[str, Any]:
+def _report(
+    result: Match, source: Path, target: Path, wanted: list[tuple[float, float]] | None, min_visibility: float
+) -> dict[str, Any]:
     report: dict[str, Any] = {"source": str(source), "target": str(target)}
     if wanted is None:
         return report | result.to_dict()
     moved, confidence = result.transfer(wanted)
-    entries = zip(wanted, moved.tolist(), confidence.tolist(), strict=True)
-    return report | {
-        "model": result.model,
-        "points": [
-            {"source": list(p), "target": [round(x, 2) for x in q], "confidence": round(c, 4)} for p, q, c in entries
-        ],
-    }
+    entries: list[dict[str, Any]] = []
+    for p, q, sure, seen in zip(wanted, moved.tolist(), confidence.tolist(), result.visible(wanted), strict=True):
+        there = [round(x, 2) for x in q] if seen >= min_visibility else None
+        entry = {"source": list(p), "target": there, "confidence": round(sure, 4)}
+        entries.append(entry if result.forward.visibility is None else entry | {"visibility": round(float(seen), 4)})
+    similarity = {} if result.similarity is None else {"similarity": round(result.similarity, 4)}
+    return report | {"model": result.model, **similarity, "points": entries}
 
 
 @app.command()

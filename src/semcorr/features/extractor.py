@@ -27,6 +27,7 @@ from semcorr.features.timm_backbones import (
     _put_in_tuned,
     _try_out,
 )
+from semcorr.features.untouched import Untouched, join_features, later_blocks
 from semcorr.geometry import Size, grid_for
 from semcorr.image import to_tensor
 
@@ -40,11 +41,13 @@ class FeatureExtractor(nn.Module):
         trained_grid: Cells to a side of the grid that the adapter was trained on.
         tuned: Weights of the backbone that was trained with the adapter, batch norms folded, in place of the options'.
         fine: Makes fine descriptors of an early stage of an EfficientNet-Lite.
+        untouched: Later blocks of an EfficientNet-Lite, whose features are joined with the adapted ones.
         precision: What backbone and adapter compute in. ``"bfloat16"`` takes about half the time where the processor
             has instructions for it (AVX-512 BF16, AMX, ARM's BF16), and more where not.
 
     Attributes:
-        channels: Number of channels C of the features.
+        channels: Number of channels of the backbone's stages.
+        width: Number of channels C of the features: twice as many where untouched ones are joined with them.
         key: Equal for extractors that give the same features of the same picture.
 
     Raises:
@@ -61,12 +64,15 @@ class FeatureExtractor(nn.Module):
         tuned: dict[str, Tensor] | None = None,
         precision: Precision = "float32",
         fine: FineDescriptors | None = None,
+        untouched: Untouched | None = None,
     ) -> None:
         super().__init__()
         if precision not in get_args(Precision):
             raise ValueError(f"precision must be {' or '.join(map(repr, get_args(Precision)))}; got {precision!r}")
         self.options, self.trained_grid, self.precision = options, trained_grid, precision
-        own = None if adapter is None and tuned is None else object()  # features that no other extractor computes
+        own = (
+            None if adapter is None and tuned is None and untouched is None else object()
+        )  # features that no other extractor computes
         self.key: Hashable = (options, precision, own)
         self._dtype = getattr(torch, precision)
         start = options if tuned is None else replace(options, weights="random")
@@ -75,10 +81,14 @@ class FeatureExtractor(nn.Module):
             _put_in_tuned(network, tuned, options.backbone)
         self.network = network.to(self._dtype).to(memory_format=torch.channels_last)
         self.adapter, self.fine = adapter and adapter.to(self._dtype), fine and fine.to(self._dtype)
-        self.channels = sum(_info(network).channels())
+        self.channels = self.width = sum(_info(network).channels())
         self.early_channels = (
             _info(network).info[EARLY_BLOCKS - 1]["num_chs"] if isinstance(network, EfficientNetLite) else 0
         )
+        self.untouched, self.gate = None, untouched and untouched.gate
+        if untouched is not None:
+            self.untouched = later_blocks(trainable(self.network), untouched.weights).to(self._dtype)
+            self.width = 2 * self.channels
         for name, value in zip(("mean", "std"), _normalisation(options.backbone), strict=True):
             self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
@@ -106,7 +116,7 @@ class FeatureExtractor(nn.Module):
     def describe(self, images: Tensor, grid: Size | None = None) -> tuple[Tensor, Tensor | None]:
         """Do as `forward`, and make the fine descriptors ``(B, D, h, w)`` too, if there are any."""
         pixels = self._normalised(images)
-        if self.fine is None:
+        if self.fine is None and self.untouched is None:
             early, stages = None, self.network(pixels)
         else:
             early = trainable(self.network).stem(pixels, EARLY_BLOCKS)
@@ -117,7 +127,11 @@ class FeatureExtractor(nn.Module):
         features = join_stages(stages, grid)
         if self.adapter is not None:
             features = self.adapter(features, max(1, round(math.sqrt(math.prod(grid)) / self.trained_grid)))
-        return features, None if early is None or self.fine is None else self.fine(early, features)
+        fine = None if early is None or self.fine is None else self.fine(early, features)
+        if early is None or self.untouched is None or self.gate is None:
+            return features, fine
+        untouched = join_stages(self.untouched.later_stages(early, EARLY_BLOCKS), grid)
+        return join_features(features, untouched, self.gate(untouched)), fine
 
     def _normalised(self, images: Tensor) -> Tensor:
         mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)

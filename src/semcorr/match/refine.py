@@ -13,7 +13,7 @@ import numpy as np
 
 from semcorr.geometry import cell_centres_array, cells_to_pixels, pixels_to_cells
 from semcorr.jit import import_compiled
-from semcorr.match.blend import blend
+from semcorr.match.blend import blend, visibility_at
 from semcorr.match.result import Match
 from semcorr.match.types import Field, Floats
 
@@ -73,7 +73,8 @@ def _refine(match: Match, source: Floats, target: Floats, refinement: Refinement
     begin = pixels_to_cells(moved.points, match.target_size, there)
     cells = correct(descriptors, np.ascontiguousarray(np.moveaxis(target, 0, 2)), begin, refinement)
     places = np.clip(cells_to_pixels(cells, match.target_size, there), 0, match.target_size[::-1])
-    return Field(places.astype(np.float32).reshape(*grid, 2), moved.confidence.reshape(grid))
+    visible = None if match.forward.visibility is None else visibility_at(match.direction, points).reshape(grid)
+    return Field(places.astype(np.float32).reshape(*grid, 2), moved.confidence.reshape(grid), visible)
 
 
 def _read(descriptors: Floats, cells: Floats) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from semcorr.geometry import Size, cell_centres_array, cells_to_pixels
 from semcorr.image import is_tensor
-from semcorr.match.blend import FAINT, Direction, grid_of, move, move_all, warp
+from semcorr.match.blend import FAINT, Direction, grid_of, move, move_all, smooth, visibility_at, warp
 from semcorr.match.types import Bytes, Field, Floats, Keypoints, Points, Transferred
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ class Match:
         model: The name of the model that made it.
         plain_interpolation: Points go through plain bilinear interpolation of the four matches around them, as in the
             evaluations of NC-Net and ANC-Net, and not through what those matches propose.
+        similarity: How probable it is that both pictures show the same kind of thing, 0…1; None of a model that does
+            not say.
+        turn: By how many degrees the source was turned, counter-clockwise, to match it, and whether it was mirrored
+            before; see `semcorr.models.turning`. Everything else is of the source as it is.
     """
 
     source: Bytes
@@ -42,6 +46,8 @@ class Match:
     backward: Field
     model: str = ""
     plain_interpolation: bool = False
+    similarity: float | None = None
+    turn: tuple[float, bool] = (0.0, False)
 
     def __repr__(self) -> str:
         (a, b), (c, d) = self.source_size, self.target_size
@@ -60,7 +66,7 @@ class Match:
 
     def inverse(self) -> Match:
         """Return the match from target to source."""
-        return Match(self.target, self.source, self.backward, self.forward, self.model, self.plain_interpolation)
+        return replace(self, source=self.target, target=self.source, forward=self.backward, backward=self.forward)
 
     def transfer(self, points: Points) -> Transferred:
         """Move points from the source to the target.
@@ -97,36 +103,64 @@ class Match:
 
     @property
     def confidence(self) -> Floats:
-        """``(H, W)``: how sure the match of each source pixel is, 0…1."""
+        """``(H, W)``: how probable it is that the match of each source pixel is right, if it has one, 0…1."""
         own: Floats = self._dense.confidence.copy()
         return own
 
-    def keypoints(self, count: int = 20) -> Keypoints:
+    @property
+    def visibility(self) -> Floats:
+        """``(H, W)``: how probable it is that the target shows what is at each source pixel, 0…1.
+
+        A model that does not say has 1 everywhere: all but `pmnc`.
+        """
+        size = self.source_size
+        return visibility_at(self.direction, cells_to_pixels(cell_centres_array(size), size, size))
+
+    def visible(self, points: Points) -> Floats:
+        """Say of source points how probable it is that the target shows them.
+
+        Args:
+            points: ``(N, 2)`` as for `transfer`.
+
+        Returns:
+            ``(N,)`` float32, 0…1; 1 from a model that does not say.
+
+        Raises:
+            ValueError: As `transfer`.
+        """
+        return visibility_at(self.direction, _check_points(points, self.source_size))
+
+    def keypoints(self, count: int = 20, min_visibility: float = 0.5) -> Keypoints:
         """Choose the most reliable mutual matches, spread over the picture.
 
-        Matches are taken one by one, each the most confident that is left, counting less the nearer it lies to those
+        Matches are taken one by one, each the most reliable that is left, counting less the nearer it lies to those
         taken before. Only mutual matches are taken: those of some confidence whose way there and back ends within a
-        cell of its start.
+        cell of its start. Reliable means visible and confident.
 
         Args:
             count: How many, at most; 1 or more.
+            min_visibility: The least visibility, 0…1: what is less likely to be in the target is not taken.
 
         Returns:
-            Up to ``count`` matches, the first taken first.
+            Up to ``count`` matches, the first taken first; fewer where there are fewer, none where nothing matches.
 
         Raises:
-            ValueError: If ``count`` is no such number.
+            ValueError: If ``count`` or ``min_visibility`` is no such number.
         """
         if not isinstance(count, Integral) or count < 1:
             raise ValueError(f"count must be a whole number, 1 or more; got {count!r}")
+        if not 0 <= min_visibility <= 1:
+            raise ValueError(f"min_visibility must be a number from 0 to 1; got {min_visibility!r}")
         grid = grid_of(self.forward)
         centres = cells_to_pixels(cell_centres_array(grid), self.source_size, grid).reshape(-1, 2)
         targets = self.forward.points.reshape(-1, 2)
         back = move(self.inverse().direction, targets).points
         cell = np.array([self.source_size[1] / grid[1], self.source_size[0] / grid[0]], dtype=np.float32)
         confidence = self.forward.confidence.reshape(-1)
-        mutual = (np.abs(back - centres) <= cell).all(axis=1) & (confidence > 0)
-        sure = confidence - confidence.min() + FAINT  # than the least sure: a rescaled confidence never comes near zero
+        visible = np.ones_like(confidence) if self.forward.visibility is None else self.forward.visibility.reshape(-1)
+        mutual = (np.abs(back - centres) <= cell).all(axis=1) & (confidence > 0) & (visible >= min_visibility)
+        # than the least sure: a rescaled confidence never comes near zero
+        sure = visible * (confidence - confidence.min()) + FAINT
         worth = np.where(mutual, sure, -1.0)
         spacing = 0.5 * np.sqrt(self.source_size[0] * self.source_size[1] / count)
         chosen: list[int] = []
@@ -139,15 +173,24 @@ class Match:
         return Keypoints(centres[chosen], targets[chosen], confidence[chosen])
 
     def warp(self) -> Bytes:
-        """Bend the target to the source: ``(H, W, 3)`` uint8, each source pixel showing its point in the target."""
-        return warp(self.target, self._dense.points)
+        """Warp the target to the source: ``(H, W, 3)`` uint8, each source pixel showing its point in the target.
 
-    def plot(self, path: str | os.PathLike[str] | None = None, points: Points | None = None) -> Figure:
+        So that the picture does not break into tiles, points move smoothly here; see `semcorr.match.blend.smooth`.
+        """
+        return warp(self.target, smooth(self.direction).points)
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        points: Points | None = None,
+        min_visibility: float = 0.5,
+    ) -> Figure:
         """Draw both pictures with their matches, the target bent to the source, and the confidence.
 
         Args:
             path: Where to write the picture (png, jpg, webp, pdf, svg by its ending); None writes nothing.
             points: Source points ``(N, 2)`` to show; None shows `keypoints`.
+            min_visibility: As for `keypoints`.
 
         Returns:
             The matplotlib figure.
@@ -155,12 +198,15 @@ class Match:
         from semcorr.match.plot import Drawing, draw
 
         if points is None:
-            shown, none = self.keypoints(20), "no mutual\nmatches found"
+            shown, none = self.keypoints(20, min_visibility), "no mutual\nmatches found"
         else:
             checked = _check_points(points, self.source_size)
             shown, none = Keypoints(checked, *self.transfer(checked)), "no points\ngiven"
         note = "" if len(shown.source) else none
-        return draw(Drawing(self.source, self.target, self.direction, shown, self.model, note), path)
+        about = self.model
+        if self.similarity is not None:
+            about = f"{about} · similarity {self.similarity:.2f}"
+        return draw(Drawing(self.source, self.target, self.direction, shown, about, note), path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the match as plain JSON values: sizes as [height, width], points as [x, y] in pixels.
@@ -169,6 +215,7 @@ class Match:
         """
         return {
             "model": self.model,
+            "similarity": None if self.similarity is None else round(self.similarity, 4),
             "source_size": list(self.source_size),
             "target_size": list(self.target_size),
             "forward": _field_to_dict(self.forward),
@@ -181,7 +228,7 @@ def _field_to_dict(field: Field) -> dict[str, Any]:
         "grid": list(field.confidence.shape),
         "points": np.round(field.points.astype(float), 2).tolist(),
         "confidence": np.round(field.confidence.astype(float), 4).tolist(),
-    }
+    } | ({} if field.visibility is None else {"visibility": np.round(field.visibility.astype(float), 4).tolist()})
 
 
 def _plain(points: Any) -> Any:

@@ -37,7 +37,15 @@ class Keypoints(NamedTuple):
 
 
 class Field(NamedTuple):
-    """Matches of a grid of cells: ``points (rows, columns, 2)`` in pixels of the other picture, and ``confidence``."""
+    """Matches of a grid of cells.
+
+    Attributes:
+        points: ``(rows, columns, 2)`` in pixels of the other picture.
+        confidence: ``(rows, columns)``, 0…1: how probable it is that the match is right, if there is one.
+        visibility: ``(rows, columns)``, 0…1: how probable it is that the other picture shows it at all; None of a model
+            that does not say.
+    """
 
     points: Floats
     confidence: Floats
+    visibility: Floats | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,13 @@ from semcorr.matchers.scores import CellMatches, ScoredPairs
 
 Decoding = Literal["soft-argmax", "argmax"]
 """Between the cells around the best one; or the centre of the best one, as NC-Net and ANC-Net are evaluated."""
+
+
+class Peaks(NamedTuple):
+    """The best match of each cell, ``(B, h, w, 2)``, and the share of probability around it, ``(B, h, w)``."""
+
+    cells: Tensor
+    share: Tensor
 
 
 def decode(scores: Tensor | ScoredPairs, radius: int = 2, agreement: float = 1.0) -> tuple[CellMatches, CellMatches]:
@@ -37,10 +44,11 @@ def decode(scores: Tensor | ScoredPairs, radius: int = 2, agreement: float = 1.0
         forward, backward = _peaks_of_pairs(scores, radius)
     else:
         forward, backward = _peaks(scores, radius), _peaks(scores.permute(0, 3, 4, 1, 2), radius)
-    return (
-        CellMatches(forward.cells, forward.confidence * agreement_of(forward.cells, backward.cells, agreement)),
-        CellMatches(backward.cells, backward.confidence * agreement_of(backward.cells, forward.cells, agreement)),
-    )
+    return _sure(forward, backward, agreement), _sure(backward, forward, agreement)
+
+
+def _sure(there: Peaks, back: Peaks, agreement: float) -> CellMatches:
+    return CellMatches(there.cells, there.share * agreement_of(there.cells, back.cells, agreement), there.share)
 
 
 def soft_argmax(scores: Tensor, radius: int = 2) -> tuple[Tensor, Tensor]:
@@ -69,13 +77,13 @@ def soft_argmax(scores: Tensor, radius: int = 2) -> tuple[Tensor, Tensor]:
     return cells, (window.logsumexp(1) - flat.logsumexp(1)).exp()
 
 
-def _peaks(scores: Tensor, radius: int) -> CellMatches:
+def _peaks(scores: Tensor, radius: int) -> Peaks:
     batch, rows, columns = scores.shape[:3]
     cells, mass = soft_argmax(scores.flatten(0, 2), radius)
-    return CellMatches(cells.view(batch, rows, columns, 2), mass.view(batch, rows, columns))
+    return Peaks(cells.view(batch, rows, columns, 2), mass.view(batch, rows, columns))
 
 
-def _peaks_of_pairs(scored: ScoredPairs, radius: int) -> tuple[CellMatches, CellMatches]:
+def _peaks_of_pairs(scored: ScoredPairs, radius: int) -> tuple[Peaks, Peaks]:
     hs, ws, ht, wt = scored.shape
     forward, backward = [], []
     for pairs, scores in zip(scored.pairs, scored.scores, strict=True):
@@ -83,12 +91,12 @@ def _peaks_of_pairs(scored: ScoredPairs, radius: int) -> tuple[CellMatches, Cell
         forward.append(_soft_argmax_of_lists(p, q, scores, (hs, ws), wt, radius))
         backward.append(_soft_argmax_of_lists(q, p, scores, (ht, wt), ws, radius))
     there, back = (
-        CellMatches(*(torch.stack(tensors) for tensors in zip(*each, strict=True))) for each in (forward, backward)
+        Peaks(*(torch.stack(tensors) for tensors in zip(*each, strict=True))) for each in (forward, backward)
     )
     if scored.certainty is not None:
         there, back = (
-            CellMatches(matches.cells, matches.confidence * certainty)
-            for matches, certainty in zip((there, back), scored.certainty, strict=True)
+            Peaks(peaks.cells, peaks.share * certainty)
+            for peaks, certainty in zip((there, back), scored.certainty, strict=True)
         )
     return there, back
 

@@ -12,12 +12,14 @@ from semcorr.errors import ModelError
 from semcorr.features import FeatureOptions
 from semcorr.features.adapter import Adapter
 from semcorr.features.fine import FineDescriptors
+from semcorr.features.untouched import Gate, Untouched
 from semcorr.matchers.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
+from semcorr.matchers.evidence import Judge
 from semcorr.matchers.ncnet import NCNet, NeighbourhoodConsensus
 from semcorr.matchers.pmnc.matcher import PMNC
 from semcorr.matchers.pmnc.scoring import ScoringFunction
 from semcorr.matchers.pmnc.search import SearchOptions
-from semcorr.weights import Weights
+from semcorr.weights import Weights, expanded
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class PMNCRecipe:
         votes: Weight of the votes of the whole picture beside the scoring function; see `semcorr.matchers.pmnc.voting`.
         adapter: Width of the adapter that was trained on the features; 0 is none.
         fine: Width of the fine descriptors that matches are corrected by; 0 is none.
+        shares: Least and greatest share of the tuned features where untouched ones are joined with them; see
+            `semcorr.features.untouched`. None joins none.
+        judge: Hidden units of the network that tells visibility and confidence; see `semcorr.matchers.evidence`. 0 is
+            none.
         search: How PatchMatch searches.
         rescaling: Coefficients for `semcorr.matchers.confidence.rescale`, found on validation pairs; None leaves the
             confidence as it is decoded.
@@ -44,6 +50,8 @@ class PMNCRecipe:
     votes: float = 0.0
     adapter: int = 0
     fine: int = 0
+    shares: tuple[float, float] | None = None
+    judge: int = 0
     search: SearchOptions = field(default_factory=SearchOptions)
     rescaling: tuple[float, ...] | None = None
     kind: Literal["pmnc"] = "pmnc"
@@ -111,7 +119,10 @@ ModelRecipe: TypeAlias = PMNCRecipe | NCNetRecipe | ANCNetRecipe
 LearnedMatcher: TypeAlias = PMNC | NCNet | ANCNet
 
 BACKBONE = "backbone."  # what a trained backbone's tensors are called in a file
-FINE = "fine."  # and those of fine descriptors
+FINE = "fine."  # those of fine descriptors
+UNTOUCHED = "untouched."  # those of the backbone's later blocks before training
+JUDGE = "judge."  # and those of what tells visibility and confidence
+ADDED = (UNTOUCHED, "gate.", JUDGE)  # what a finished model gets beside what was trained
 _KINDS: dict[str, type[PMNCRecipe] | type[NCNetRecipe] | type[ANCNetRecipe]] = {
     "pmnc": PMNCRecipe,
     "ncnet": NCNetRecipe,
@@ -155,6 +166,8 @@ class Built(NamedTuple):
         adapter: Of its features.
         fine: Its fine descriptors.
         backbone: Weights of a trained backbone, for `semcorr.features.FeatureExtractor`.
+        untouched: What untouched features are made with, to be joined with those of the trained backbone.
+        judge: What tells visibility, confidence and similarity.
     """
 
     recipe: ModelRecipe
@@ -162,6 +175,8 @@ class Built(NamedTuple):
     adapter: Adapter | None = None
     fine: FineDescriptors | None = None
     backbone: dict[str, Tensor] | None = None
+    untouched: Untouched | None = None
+    judge: Judge | None = None
 
 
 def build(stored: Weights) -> Built:
@@ -172,7 +187,7 @@ def build(stored: Weights) -> Built:
     """
     try:
         recipe = recipe_from_dict(stored.recipe["model"])
-        tensors = {key: value.float() for key, value in stored.tensors.items()}
+        tensors = expanded(stored.tensors)
         if isinstance(recipe, PMNCRecipe):
             return _build_pmnc(recipe, tensors)
         matcher, (others, backbone) = recipe.build(), _apart(tensors)
@@ -198,11 +213,22 @@ def _build_pmnc(recipe: PMNCRecipe, tensors: dict[str, Tensor]) -> Built:
         fine = FineDescriptors(early, deep, recipe.fine)
         parts["fine"] = fine.eval().requires_grad_(False)
     others, backbone = _apart(tensors)
+    gate = None
+    if recipe.shares is not None:
+        gate = Gate(tensors["gate.familiar.weight"].shape[1], *recipe.shares)
+        parts["gate"] = gate.eval().requires_grad_(False)
+    others, before = _apart(others, UNTOUCHED)
+    others, judging = _apart(others, JUDGE)
     nn.ModuleDict(parts).load_state_dict(others)
-    return Built(recipe, matcher, adapter, fine, backbone)
+    untouched = None if gate is None or before is None else Untouched(before, gate)
+    judge = None
+    if recipe.judge and judging is not None:
+        judge = Judge(**{key: value.numpy() for key, value in judging.items()})
+        judge.check(recipe.judge)
+    return Built(recipe, matcher, adapter, fine, backbone, untouched, judge)
 
 
-def _apart(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-    """Part the tensors of a file into those of the model and those of its trained backbone, None if it has none."""
-    backbone = {key.removeprefix(BACKBONE): value for key, value in tensors.items() if key.startswith(BACKBONE)}
-    return {key: value for key, value in tensors.items() if not key.startswith(BACKBONE)}, backbone or None
+def _apart(tensors: dict[str, Tensor], prefix: str = BACKBONE) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """Split the tensors of a file into those without a prefix and those with it, None if there are none."""
+    found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    return {key: value for key, value in tensors.items() if not key.startswith(prefix)}, found or None

@@ -101,12 +101,12 @@ def load(
         raise ModelError("the model 'nearest' has no weights of its own: leave weights out, or choose 'pmnc'")
     score: ScoreCells
     recipe: ModelRecipe = PMNCRecipe()
-    adapter = fine = tuned = None
+    adapter = fine = tuned = untouched = judge = None
     if name == "nearest":
         score = nearest
     else:
         stored = read_weights(Path(weights)) if weights is not None else MODELS[name].load()
-        recipe, score, adapter, fine, tuned = build(stored)
+        recipe, score, adapter, fine, tuned, untouched, judge = build(stored)
         if recipe.kind != name.removesuffix("-universal"):
             raise ModelError(f"{weights} holds weights of {recipe.kind!r}, not of {name!r}: load it by that name")
     own = (recipe.features.backbone, recipe.features.stages)
@@ -130,12 +130,13 @@ def load(
     plain = decoding == "argmax"
     return Matcher(
         name,
-        FeatureExtractor(options, adapter, recipe.features.grid, tuned, precision, None if plain else fine),
+        FeatureExtractor(options, adapter, recipe.features.grid, tuned, precision, None if plain else fine, untouched),
         score,
         0 if plain or name == "nearest" else 2,
         _checked_device(device),
         plain_interpolation=plain,
         rescaling=recipe.rescaling if isinstance(recipe, PMNCRecipe) and name != "nearest" else None,
+        judge=None if plain else judge,
     )
 
 

@@ -36,7 +36,7 @@ from semcorr.features.fine import FineDescriptors
 from semcorr.geometry import Size
 from semcorr.matchers.decode import soft_argmax
 from semcorr.metrics.pck import ALPHAS
-from semcorr.models.configs import BACKBONE, FINE, PMNCRecipe, recipe_to_dict
+from semcorr.models.configs import ADDED, BACKBONE, FINE, PMNCRecipe, recipe_to_dict
 from semcorr.training.backbone import unfrozen
 from semcorr.training.checkpoint import load_checkpoint, save_checkpoint
 from semcorr.training.objectives.dense import ConsensusModel
@@ -232,7 +232,7 @@ def begin_from(objective: Objective, recipe: TrainingRecipe) -> None:
         raise DataError(f"start: {start} is of a model whose {odd} is not that of the recipe's model")
     learning: nn.Module = objective.joint if isinstance(objective, RefineModel) else objective
     fine = {key.removeprefix(FINE): value for key, value in tensors.items() if key.startswith(FINE)}
-    tensors = {key: value for key, value in tensors.items() if not key.startswith(FINE)}
+    tensors = {key: value for key, value in tensors.items() if not key.startswith((FINE, *ADDED))}
     if isinstance(objective, ConsensusModel):  # whose files name the matcher's tensors without it
         tensors = {key if key.startswith(BACKBONE) else f"matcher.{key}": value for key, value in tensors.items()}
     before = {key: value.clone() for key, value in _frozen(learning).items()}
