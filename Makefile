@@ -21,11 +21,12 @@ demo: $(VENV)/.demo           ## match two real photographs, write a picture, sa
 test: $(VENV)/.dev            ## all tests and doctests
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.dev            ## formatting, lint, types
+lint: $(VENV)/.dev            ## formatting, lint, types, layers, spelling
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell src tests docs configs benchmarks scripts examples *.md
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache

@@ -1,8 +1,8 @@
-"""The search from coarse to fine beside the whole one, on the same features: PCK, agreement and processor time.
+"""Coarse-to-fine search against the full search, on the same features: PCK, agreement and processor time.
 
     python benchmarks/coarse_to_fine.py FOLDER --grid 70 --pairs 10
 
-A match counts as near where it is within half a tile of the whole search's.
+A match is near if it is within half a tile of the match found by the full search.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from rich.progress import track
 import semcorr
 from semcorr.data.formats.keypoints import load_pairs
 from semcorr.match.result import Match
+from semcorr.matchers.pmnc import coarse
 from semcorr.models.matcher import Matcher
-from semcorr.patchmatch import coarse
 
 ALPHAS = (0.1, 0.05, 0.03, 0.01)
 WAYS = {"whole": None, "band 2, 1 match": (2, 1), "band 2, 2 matches": (2, 2), "band 2, 3 matches": (2, 3)}

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcorr.matchers.conv4d import conv4d
+from semcorr.matchers.dense.conv4d import conv4d
 
 Kernel = tuple[int, int, int, int]
 Stage = list[list[tuple[int, int, Kernel]]]  # parallel stacks of layers: channels in, channels out, kernel

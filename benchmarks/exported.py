@@ -18,7 +18,7 @@ import torch
 from skimage import data
 
 import semcorr
-from semcorr import runtime
+from semcorr.onnx import runtime
 
 
 def main() -> None:

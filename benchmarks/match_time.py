@@ -19,8 +19,8 @@ from skimage import data
 
 import semcorr
 from semcorr.image import load_image
-from semcorr.match.refine import refine
-from semcorr.matchers.decode import decode
+from semcorr.match.correct import Correction, correct_match
+from semcorr.matchers.dense.decode import decode
 
 
 def peak_megabytes() -> float:
@@ -74,7 +74,8 @@ def main() -> None:
         decode(scores, model.decode_radius)
         now = lap("decoding", now)
         if model.features.fine is not None and fine[0] is not None and fine[1] is not None:
-            refine(match, fine[0][0].numpy(), fine[1][0].numpy(), model.features.fine.refinement())
+            correction = Correction(*model.features.fine.comparison())
+            correct_match(match, fine[0][0].numpy(), fine[1][0].numpy(), correction)
             lap("correction, once more", now)
     print(f"{arguments.threads} threads, {arguments.precision}, grid {arguments.grid}")
     print(f"load {loaded:.2f} s, first match {first:.2f} s")

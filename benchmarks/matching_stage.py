@@ -33,12 +33,12 @@ from torch import Tensor, nn
 
 import semcorr
 from semcorr.features import FeatureMap
-from semcorr.matchers import conv4d as convolution
-from semcorr.matchers.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
-from semcorr.matchers.decode import decode
-from semcorr.matchers.ncnet import NCNet, NeighbourhoodConsensus
-from semcorr.matchers.pmnc.matcher import PMNC
-from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.matchers.dense import conv4d as convolution
+from semcorr.matchers.dense.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
+from semcorr.matchers.dense.decode import decode
+from semcorr.matchers.dense.ncnet import NCNet, NeighbourhoodConsensus
+from semcorr.matchers.pmnc.gpu.matcher import PMNC
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 
 CONSENSUS: dict[str, Callable[[], nn.Module]] = {
     "NC-Net 5-5-5, 16-16-1": lambda: NCNet(NeighbourhoodConsensus((5, 5, 5), (16, 16, 1))),

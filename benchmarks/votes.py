@@ -1,4 +1,4 @@
-"""What the votes of the whole picture give: PCK over their weight, beside nearest neighbours on the same features.
+"""PCK against the weight of the votes, and of nearest neighbours on the same features.
 
 python benchmarks/votes.py runs/objects --split test --votes 0 2 4
 python benchmarks/votes.py FOLDER --split val --pairs 200 --backbone mobilenetv2_100 --backbone-weights FILE
@@ -15,7 +15,7 @@ from rich.progress import track
 import semcorr
 from semcorr.data.formats.keypoints import load_pairs
 from semcorr.data.pairs import spread
-from semcorr.metrics.pck import ALPHAS, PCK
+from semcorr.metrics.pck import ALPHAS, pck_distances, score
 
 
 def main() -> None:
@@ -34,19 +34,19 @@ def main() -> None:
     model = semcorr.load(arguments.model, weights=arguments.weights, **features)
     nearest = semcorr.load("nearest", **features)
     pairs = spread(list(load_pairs(arguments.folder, arguments.split)), arguments.pairs)
-    metrics = {name: PCK() for name in ("nearest", *arguments.votes)}
+    errors: dict[str | float, list[torch.Tensor]] = {name: [] for name in ("nearest", *arguments.votes)}
     for pair in track(pairs, "matching"):
         source, target = (model.encode(photo.path) for photo in (pair.source, pair.target))
-        for name, metric in metrics.items():
+        for name, listed in errors.items():
             if isinstance(name, float):
                 model.score.votes = name
                 match = model.match(source, target)
             else:
                 match = nearest.match(pair.source.path, pair.target.path)
-            metric.update(torch.from_numpy(match.transfer(pair.points_inside()).points), pair)
+            listed.append(pck_distances(torch.from_numpy(match.transfer(pair.points_inside()).points), pair))
     print(f"{len(pairs)} pairs of {arguments.split}, PCK per image, mean over categories of it")
-    for name, metric in metrics.items():
-        scores = metric.scores()
+    for name, listed in errors.items():
+        scores = score(listed, [pair.target.category for pair in pairs])
         figures = (
             " / ".join(f"{values[alpha]:.1f}" for alpha in ALPHAS) for values in (scores.per_image, scores.per_category)
         )

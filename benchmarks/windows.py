@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 
 from semcorr.features import FeatureOptions
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
-from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.metrics.pck import ALPHAS
-from semcorr.models.configs import PMNCRecipe
+from semcorr.models.configs import PMNCConfig
 from semcorr.training.loop import train
 from semcorr.training.recipe import TrainingRecipe
 from semcorr.weights import read_weights
@@ -44,7 +44,7 @@ def main() -> None:
     for seed in arguments.seeds:
         for radius in arguments.radii:
             recipe = TrainingRecipe(
-                model=PMNCRecipe(FeatureOptions(), radius=radius, hidden=HIDDEN),
+                model=PMNCConfig(FeatureOptions(), radius=radius, hidden=HIDDEN),
                 data=arguments.folder,
                 out=arguments.out / f"r{radius}-seed{seed}",
                 seed=seed,
@@ -55,7 +55,7 @@ def main() -> None:
                 validation_pairs=arguments.validation_pairs,
                 precision="bf16-mixed",
             )
-            trained = read_weights(train(recipe)).recipe["training"]
+            trained = read_weights(train(recipe)).metadata["training"]
             figures[radius].append([trained[f"validation PCK@{alpha}"] for alpha in ALPHAS])
     costs = {radius: cost(radius) for radius in arguments.radii}
     print(f"| r | parameters | ms a point | PCK at {', '.join(map(str, ALPHAS))}: mean ± deviation over seeds |")

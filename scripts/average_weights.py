@@ -28,7 +28,7 @@ def main() -> None:
     stored = [read_weights(file) for file in arguments.files]
     for one in stored:
         build(one)
-    models = [one.recipe["model"] | {"fine": 0, "rescaling": None} for one in stored]
+    models = [one.metadata["model"] | {"fine": 0, "rescaling": None} for one in stored]
     if any(model != models[0] for model in models):
         parser.error("the files are of models of different recipes")
     keys = [key for key in stored[0].tensors if not key.startswith(FINE)]
@@ -37,11 +37,11 @@ def main() -> None:
     if arguments.fine is not None:
         other = read_weights(arguments.fine)
         build(other)
-        if not other.recipe["model"]["fine"]:
+        if not other.metadata["model"]["fine"]:
             parser.error(f"--fine: {arguments.fine} has no fine descriptors")
         averaged |= {key: value for key, value in other.tensors.items() if key.startswith(FINE)}
-        model["fine"] = other.recipe["model"]["fine"]
-    training = {"averaged": [one.recipe["training"] for one in stored]}
+        model["fine"] = other.metadata["model"]["fine"]
+    training = {"averaged": [one.metadata["training"] for one in stored]}
     weights = Weights(averaged, {"model": model, "training": training})
     build(weights)
     write_weights(arguments.out, weights)

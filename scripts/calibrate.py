@@ -14,7 +14,7 @@ import torch
 
 from semcorr.data.registry import load_dataset, recognise
 from semcorr.evaluation.run import FILE
-from semcorr.matchers.confidence import fit_rescaling, rescale
+from semcorr.matchers.dense.confidence import fit_rescaling, rescale
 from semcorr.metrics.calibration import calibrate
 from semcorr.metrics.pck import ALPHAS, pck_distances
 from semcorr.weights import Weights, read_weights, write_weights
@@ -24,7 +24,7 @@ def main() -> None:
     """Read predictions, fit, write the slope and the offset into the weights' recipe."""
     weights, folder, run = map(Path, sys.argv[1:4])
     stored = read_weights(weights)
-    if stored.recipe["model"].get("rescaling"):
+    if stored.metadata["model"].get("rescaling"):
         sys.exit(f"{weights} is rescaled already: predict with the weights as they were trained")
     lines = [json.loads(line) for line in (run / FILE).read_text().splitlines()[1:]]
     pairs = load_dataset(recognise(folder), folder, "val").pairs
@@ -32,8 +32,8 @@ def main() -> None:
     errors = [pck_distances(torch.tensor(line["points"]), pair) for line, pair in zip(lines, pairs, strict=True)]
     correct = torch.cat(errors) <= ALPHAS[0]
     rescaling = fit_rescaling(confidence, correct)
-    model = stored.recipe["model"] | {"rescaling": rescaling}
-    write_weights(weights, Weights(stored.tensors, stored.recipe | {"model": model}))
+    model = stored.metadata["model"] | {"rescaling": rescaling}
+    write_weights(weights, Weights(stored.tensors, stored.metadata | {"model": model}))
     before, after = (calibrate(c, correct).error for c in (confidence, rescale(confidence, rescaling)))
     found = ", ".join(f"{value:.3f}" for value in rescaling)
     print(f"coefficients {found}: expected calibration error {before:.3f} -> {after:.3f}")

@@ -26,7 +26,7 @@ import semcorr
 from semcorr.data.formats.keypoints import load_photos
 from semcorr.data.pairs import Photo
 from semcorr.geometry import pixels_to_cells
-from semcorr.matchers.decode import decode
+from semcorr.matchers.dense.decode import decode
 from semcorr.matchers.evidence import NAMES, Decoded, gather_evidence, summarise
 from semcorr.models.configs import JUDGE
 from semcorr.models.matcher import Encoded, Matcher
@@ -71,8 +71,8 @@ def main() -> None:
     judge = fit(seen)
     tensors = {key: value for key, value in expanded(stored.tensors).items() if not key.startswith(JUDGE)}
     tensors |= {f"{JUDGE}{key}": value for key, value in judge.items()}
-    recipe = stored.recipe | {"model": stored.recipe["model"] | {"judge": HIDDEN}}
-    write_weights(arguments.out, Weights(tensors, recipe))
+    metadata = stored.metadata | {"model": stored.metadata["model"] | {"judge": HIDDEN}}
+    write_weights(arguments.out, Weights(tensors, metadata))
     print(arguments.out)
 
 

@@ -47,13 +47,13 @@ def main() -> None:
     parser.add_argument("--alike", nargs="*", default=MAMMALS.split(), metavar="CATEGORY")
     arguments = parser.parse_args()
     stored = read_weights(arguments.weights)
-    extractor = FeatureExtractor(build(stored).recipe.features)  # as it was before training
+    extractor = FeatureExtractor(build(stored).config.features)  # as it was before training
     tensors = interpolated(expanded(stored.tensors), extractor, arguments.way)
     known, other = sample(arguments.folder, arguments.photographs, set(arguments.leave_out), set(arguments.alike))
     gate = fit(*(means(extractor, files) for files in (known, other)), *arguments.shares)
     tensors |= {f"gate.{key}": value for key, value in gate.state_dict().items()}
-    model = stored.recipe["model"] | {"shares": arguments.shares, "votes": arguments.votes, "rescaling": None}
-    training = stored.recipe["training"] | {"way from the first weights": arguments.way}
+    model = stored.metadata["model"] | {"shares": arguments.shares, "votes": arguments.votes, "rescaling": None}
+    training = stored.metadata["training"] | {"way from the first weights": arguments.way}
     weights = Weights(tensors, {"model": model, "training": training})
     build(weights)
     write_weights(arguments.out, weights)

@@ -18,14 +18,7 @@ from semcorr.matchers.pmnc.search import SearchOptions
 from semcorr.models.configs import build
 from semcorr.weights import FOLDER, SCALE, Weights, read_weights, reduced, write_weights
 
-HALVED = (
-    "adapter.",
-    "backbone.",
-    "fine.",
-    "untouched.",
-    "gate.",
-    "scoring.window",
-)  # whose weights are many, and lose nothing by it
+HALVED = ("adapter.", "backbone.", "fine.", "untouched.", "gate.", "judge.kind", "scoring.window")
 EIGHT_BITS = ("untouched.", "judge.kind", "fine.from_deep.")  # whose large tensors need to be less exact still
 LARGE = 4096
 
@@ -38,13 +31,13 @@ def main() -> None:
     parser.add_argument("--grid", type=int, help="the grid that is used, where it is not the one of the training")
     arguments = parser.parse_args()
     stored = read_weights(arguments.file)
-    semcorr.load(build(stored).recipe.kind, weights=arguments.file)
+    semcorr.load(build(stored).config.kind, weights=arguments.file)
     path = FOLDER / f"{arguments.name}.safetensors"
     small = smaller(stored.tensors)
-    model = dict(stored.recipe["model"])
+    model = dict(stored.metadata["model"])
     if "search" in model:  # training does not depend on it: the package's own way
         model["search"] = asdict(SearchOptions())
-    training = dict(stored.recipe["training"])
+    training = dict(stored.metadata["training"])
     if arguments.grid is not None:
         if model["kind"] == "pmnc":
             parser.error("--grid: the window of pmnc is dilated by the grid of its training")

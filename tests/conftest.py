@@ -14,6 +14,28 @@ import pytest
 from PIL import Image
 
 from semcorr.cli import main
+from semcorr.native.library import LEVELS, core, levels
+
+
+def _at_level(level, monkeypatch):
+    if level != "off" and level not in levels():
+        pytest.skip(f"this processor has no {level}" if levels() else "the native core is not compiled")
+    monkeypatch.setenv("SEMCORR_NATIVE", level)
+    core.cache_clear()
+    yield level
+    core.cache_clear()
+
+
+@pytest.fixture(params=LEVELS)
+def level(request, monkeypatch):
+    """Run a test at every level of the native core."""
+    yield from _at_level(request.param, monkeypatch)
+
+
+@pytest.fixture(params=[*LEVELS, "off"])
+def native(request, monkeypatch):
+    """Run a test at every level of the native core, and without it."""
+    yield from _at_level(request.param, monkeypatch)
 
 
 @pytest.fixture(scope="session")

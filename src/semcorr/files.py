@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from secrets import token_hex
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a single letter would be a Windows drive
 
 
 @contextmanager
@@ -15,11 +19,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """Write a file atomically: if writing fails, the old file is kept.
 
     Args:
-        path: The file. Its folder is made. Where it is a link, what it points to is replaced.
+        path: The file. Missing folders are created. If it is a symbolic link, the file that it points to is replaced.
 
     Yields:
-        A path beside it, with the same suffix, to be written. It takes the place of ``path`` when the block ends
-        without an error, and is removed otherwise.
+        The path of a temporary file in the same folder, with the same suffix, to write to. It replaces ``path`` if the
+        block ends without an error, and is removed otherwise.
     """
     final = Path(os.path.realpath(path))
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -31,6 +35,35 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def refuse_input(path: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to write over a file that was read, whatever links lead to it.
+
+    Args:
+        path: Where something is to be written.
+        inputs: What was read.
+
+    Raises:
+        FileExistsError: If ``path`` is one of them.
+    """
+    for one in inputs:
+        try:
+            same = path.samefile(one)
+        except OSError:  # one of them is not there
+            same = Path(os.path.realpath(path)) == Path(os.path.realpath(one))
+        if same:
+            raise FileExistsError(f"{str(path)!r} is one of the inputs and would be lost: choose another name")
+
+
+def unused(path: Path) -> Path:
+    """Return a path that no file has: this one, or the first of ``name-2``, ``name-3`` … that is free.
+
+    >>> unused(Path("no such folder/match.png")).name
+    'match.png'
+    """
+    names = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
+    return next(free for free in chain((path,), names) if not os.path.lexists(free))
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically; see `replacing`."""
     with replacing(path) as part:
@@ -38,8 +71,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically; see `replacing`."""
-    write_bytes(path, text.encode())
+    """Write a UTF-8 text file atomically; see `replacing`. What UTF-8 cannot hold is written as an escape."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def sha256_of(path: Path) -> str:
@@ -52,9 +85,26 @@ def sha256_of(path: Path) -> str:
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """Return the first line of an error's message, or its type where it has none.
+    """Return the first line of an error's message, cut to ``limit`` characters, or its type if it has none.
 
     >>> one_line(ValueError("first\\nsecond")), one_line(KeyError())
     ('first', 'KeyError')
     """
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:limit]
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= limit else f"{line[: limit - 2].rsplit(' ', 1)[0]} …"
+
+
+def local_path(path: Path | str) -> Path:
+    """Return a path in which ``~`` is the home folder.
+
+    Raises:
+        ValueError: If it is an address, such as ``https://…`` or ``s3://…``: those are not read.
+    """
+    text = os.fspath(path)
+    if _ADDRESS.match(text) and not os.path.lexists(text):
+        address = text if "://" in text else text.replace(":/", "://", 1)  # `Path` joins slashes
+        raise ValueError(f"{address} is an address, not a local path: download the file first")
+    if text.startswith("~") and not os.path.lexists(text):
+        with suppress(RuntimeError):  # nobody of that name
+            return Path(text).expanduser()
+    return Path(text)

@@ -1,8 +1,8 @@
-"""The one place where pixels, cells and the unit square are converted.
+"""Conversions between pixels, cells and the unit square; no other module converts coordinates.
 
-Convention, everywhere in this library: pixel coordinates are continuous, ``(0, 0)`` is the outer corner of the
+Convention throughout this library: pixel coordinates are continuous, ``(0, 0)`` is the outer corner of the
 top-left pixel, x runs right and y runs down, so the centre of the first pixel is ``(0.5, 0.5)`` and the far
-corner of the picture is ``(width, height)``. A grid of ``(rows, columns)`` cells covers the whole picture: cell
+corner of the image is ``(width, height)``. A grid of ``(rows, columns)`` cells covers the whole image: cell
 ``(i, j)`` has its centre at ``((j + ½) · width / columns, (i + ½) · height / rows)``. In cell coordinates that
 centre is ``(j, i)``. The unit square divides pixels by width and height. For ``torch.nn.functional.grid_sample``
 and ``interpolate`` this is ``align_corners=False``.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # torch is not needed where points are NumPy arrays
 
 Points = TypeVar("Points", "Tensor", NDArray[np.float32])
 Size = tuple[int, int]
-"""Height and width of a picture in pixels, or rows and columns of a grid in cells."""
+"""Height and width of an image in pixels, or rows and columns of a grid in cells."""
 
 
 def _xy(size: Size, like: Points) -> Points:
@@ -56,7 +56,7 @@ def cells_to_pixels(cells: Points, image_size: Size, grid: Size) -> Points:
 
 
 def regrid(cells: Points, grid: Size, other: Size) -> Points:
-    """Convert cell coordinates ``(..., 2)`` on one grid to those on another grid of the same picture.
+    """Convert cell coordinates ``(..., 2)`` on one grid to those on another grid of the same image.
 
     >>> import torch
     >>> regrid(torch.tensor([0.0, 24.0]), (25, 25), (50, 50))
@@ -66,10 +66,10 @@ def regrid(cells: Points, grid: Size, other: Size) -> Points:
 
 
 def cells_to_sampling(cells: Tensor, grid: Size) -> Tensor:
-    """Convert cell coordinates ``(..., 2)`` to ``grid_sample``'s range, -1 to 1 over the whole picture."""
+    """Convert cell coordinates ``(..., 2)`` to those of ``grid_sample``, which run from -1 to 1 over the image."""
     import torch
 
-    x, y = cells.unbind(-1)  # one by one: a tensor of the sizes would fix them in an exported graph
+    x, y = cells.unbind(-1)  # separately, because a tensor of the sizes would fix them in an exported graph
     return torch.stack([(x + 0.5) * (2.0 / grid[1]) - 1.0, (y + 0.5) * (2.0 / grid[0]) - 1.0], dim=-1)
 
 
@@ -97,7 +97,7 @@ def cell_centres_array(grid: Size) -> NDArray[np.float32]:
 
 
 def cells_to_unit(cells: Tensor, grid: Size) -> Tensor:
-    """Convert cell coordinates ``(..., 2)`` to the unit square; the sizes stay symbolic in an exported graph."""
+    """Convert cell coordinates ``(..., 2)`` to the unit square; sizes stay symbolic in an exported graph."""
     import torch
 
     x, y = cells.unbind(-1)
@@ -110,14 +110,14 @@ def unit_to_cells(points: Points, grid: Size) -> Points:
 
 
 def unit_to_pixels(points: Points, size: Size) -> Points:
-    """Convert points ``(..., 2)`` of the unit square to pixels of a picture of this size."""
+    """Convert points ``(..., 2)`` of the unit square to pixels of an image of this size."""
     return points * _xy(size, points)
 
 
 def grid_for(image_size: Size, cells: int, max_aspect: float = 4.0) -> Size:
-    """Choose rows and columns for a picture: about ``cells²`` in all, as square as the picture lets them be.
+    """Choose the rows and columns of an image's grid: about ``cells²`` cells that are as square as possible.
 
-    Pictures more elongated than ``max_aspect`` are squeezed to it, so that their short side keeps enough cells.
+    The aspect ratio of the grid is limited to ``max_aspect``, so that the short side of an image has enough cells.
 
     >>> grid_for((400, 400), 25), grid_for((300, 400), 25), grid_for((100, 4000), 25)
     ((25, 25), (22, 29), (12, 50))

@@ -1,8 +1,10 @@
 """The commands as a user runs them: exit codes, stdout, stderr, and what is on disk afterwards."""
 
 import functools
+import html
 import http.server
 import json
+import os
 import re
 import shutil
 import signal
@@ -14,9 +16,12 @@ from pathlib import Path
 
 import layouts
 import pytest
+import torch
 from PIL import Image
 
+import semcorr
 from semcorr.evaluation.run import FILE
+from semcorr.profiling.machine import processor
 from semcorr.weights import BACKBONES, FOLDER, MODELS, Embedded
 
 NEAREST = ("--model", "nearest", "--grid", 6, "--no-cost")
@@ -121,6 +126,29 @@ def test_time_and_memory_in_a_process_of_its_own(run, folder):
     Path("out/nearest/cost.json").write_text('{"fingerprint": "of another run", "matching": 1}')
     assert run(*arguments)[0] == 0
     assert json.loads(Path("out/report.json").read_text())["methods"][0]["cost"]["matching"] < 1
+    stored = json.loads(Path("out/nearest/cost.json").read_text())
+    Path("out/nearest/cost.json").write_text(json.dumps({**stored, "matching": 7.5}))  # measured on a busy machine
+    assert "| 7.500 |" in run(*arguments)[1]
+    assert "| 7.500 |" not in run(*arguments, "--fresh")[1]
+
+
+def test_a_report_says_where_its_figures_come_from(run, folder):
+    """A copied table can be traced: version, command, machine, threads and weights are in every report."""
+    arguments = ("--models", "nearest,pmnc", *PMNC, "--limit", 2, "--alpha", 0.1, "--batch", 3)
+    code, out, err = run("compare", folder, *arguments, "--out", "out")
+    assert code == 0, err
+    command = f"semcorr compare {folder} --models nearest,pmnc --limit 2 --alpha 0.1 --grid 6 --batch 3 --no-cost"
+    page = html.unescape(Path("out/report.html").read_text())
+    origin = json.loads(Path("out/report.json").read_text())["origin"]
+    assert origin["command"] == command
+    assert origin["semcorr"] == semcorr.__version__
+    assert origin["threads"] == str(torch.get_num_threads())
+    for text in (out, page):
+        text = text.replace("\\", "")
+        for part in (command, f"semcorr {semcorr.__version__}, torch", processor(), MODELS["pmnc"].sha256[:12]):
+            assert part in text, part
+    # and the command gives the very same report
+    assert run(*command.split()[1:], "--out", "again")[1] == out
 
 
 def test_weights_of_ones_own(run, folder):
@@ -142,28 +170,28 @@ def test_any_coco_file(run, built):
     code, out, err = run("evaluate", "coco", *files, *NEAREST, "--limit", 4)
     assert code == 0, err
     assert "4 pairs, 12 points" in out
-    assert "the target's box" in out
+    assert "the target's bounding box" in out
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["keypoint", "--root", "FOLDER"], "did you mean 'keypoints'"),
+        (["keypoint", "--root", "FOLDER"], "did you mean keypoints"),
         (["keypoints"], "--root is missing"),
-        (["no/such/folder"], "no/such/folder is no folder"),
+        (["no/such/folder"], "no/such/folder is not a folder"),
         (["keypoints", "--root", "FOLDER", "--split", "tset"], "tset"),
-        (["FOLDER", "--threshold", "box"], "--threshold must be image or bbox or keypoints; got 'box'"),
+        (["FOLDER", "--threshold", "box"], "threshold must be image or bbox or keypoints; got 'box'"),
         (["FOLDER", "--threshold", "bbox"], "has no box: choose the threshold"),
-        (["FOLDER", "--space", "pixels"], "--space must be native or square; got 'pixels'"),
-        (["FOLDER", "--alpha", "10"], "--alpha must be above 0 and at most 1; got 10"),
-        (["FOLDER", "--alpha", "nan"], "--alpha must be above 0 and at most 1; got nan"),
+        (["FOLDER", "--space", "pixels"], "space must be native or square; got 'pixels'"),
+        (["FOLDER", "--alpha", "10"], "alpha must be above 0 and at most 1; got 10"),
+        (["FOLDER", "--alpha", "nan"], "alpha must be above 0 and at most 1; got nan"),
         (["FOLDER", "--model", "pmcn"], "did you mean pmnc"),
         (["FOLDER", "--model", "nearest", "--weights", "x.safetensors"], "nearest has no weights of its own"),
-        (["FOLDER", "--weights", "x.safetensors"], "x.safetensors is no file"),
+        (["FOLDER", "--weights", "x.safetensors"], "x.safetensors is not a file"),
         (["FOLDER", "--weights", "FOLDER/test.json"], "not a readable safetensors file"),
-        (["FOLDER", "--decoding", "argmin"], "--decoding must be soft-argmax or argmax; got 'argmin'"),
-        (["FOLDER", "--device", "abacus"], "device 'abacus' cannot be used"),
-        (["FOLDER", "--images", "somewhere"], "--images goes with the data set coco"),
+        (["FOLDER", "--decoding", "argmin"], "decoding must be soft-argmax or argmax; got 'argmin'"),
+        (["FOLDER", "--device", "abacus"], "device 'abacus' is not available"),
+        (["FOLDER", "--images", "somewhere"], "--images is for the data set coco"),
     ],
 )
 def test_mistakes_get_one_line_and_leave_nothing(run, folder, arguments, says):
@@ -174,7 +202,8 @@ def test_mistakes_get_one_line_and_leave_nothing(run, folder, arguments, says):
 
 
 @pytest.mark.parametrize(
-    ("models", "says"), [("pmnc", "two names"), ("pmnc,,pmnc", "two names"), ("nearest,pmcn", "did you mean pmnc")]
+    ("models", "says"),
+    [("pmnc", "at least two names"), ("pmnc,,pmnc", "at least two names"), ("nearest,pmcn", "did you mean pmnc")],
 )
 def test_compare_needs_models_that_there_are(run, folder, models, says):
     code, _, err = run("compare", folder, "--models", models, "--out", "out")
@@ -203,14 +232,16 @@ def test_predictions_of_other_pairs_are_refused_until_fresh(run, folder):
     assert (code, "3 pairs, 9 points" in out) == (0, True)
 
 
-@pytest.mark.parametrize("missing", ["jinja2", "torchmetrics"])
-def test_a_missing_extra_is_said_before_anything_is_matched(run, folder, monkeypatch, missing):
-    monkeypatch.setitem(sys.modules, missing, None)  # what Python itself takes for not installed
-    for arguments in (["evaluate", folder], ["compare", folder, "--models", "pmnc,nearest"], ["data", "check", folder]):
+def test_a_missing_extra_is_said_before_anything_is_matched(run, folder, monkeypatch):
+    for missing in ("jinja2", "pooch"):
+        monkeypatch.setitem(sys.modules, missing, None)  # what Python itself takes for not installed
+    download = ["data", "download", "pf-willow", "--to", "x"]
+    for arguments in (["evaluate", folder], ["compare", folder, "--models", "pmnc,nearest"], download):
         code, _, err = run(*arguments)
         assert (code, len(err.strip().splitlines())) == (2, 1)
-        assert "pip install 'semcorr[data]'" in err
-        assert missing in err
+        missing = "pooch" if arguments is download else "jinja2"
+        assert f"this needs {missing}, which is not installed: pip install 'semcorr[data]'" in err
+    assert run("data", "check", folder)[0] == 0  # it needs neither
 
 
 @pytest.fixture
@@ -245,6 +276,62 @@ def test_download_check_evaluate(run, mirror):
     assert code == 0, err
     assert "pf-willow test: 3 pairs, 30 points" in out
     assert "extent of the target's keypoints" in out
+
+
+def test_check_says_what_is_misplaced_and_checks_any_coco_file(run, built):
+    root = Path(shutil.copytree(built["ap-10k"], "ap"))
+    files = ("--annotations", root / "annotations" / "ap10k-test-split1.json", "--images", root / "data")
+    code, out, err = run("data", "check", *files)
+    assert (code, "keypoints outside their picture: 0" in out) == (0, True), out + err
+    content = json.loads(files[1].read_text())
+    content["annotations"][0]["keypoints"][0] = -3
+    content["annotations"].append({"id": 99, "image_id": 1, "category_id": 1, "iscrowd": 1})
+    files[1].write_text(json.dumps(content))
+    code, out, _ = run("data", "check", *files)
+    assert (code, "keypoints outside their picture: 1" in out) == (1, True), out
+    assert "left out: 1 objects that are crowds" in out
+    for arguments in (files[:2], ()):
+        code, _, err = run("data", "check", *arguments)
+        assert (code, "--annotations and --images" in err, len(err.splitlines())) == (2, True, 1)
+
+
+def test_check_looks_at_the_training_photographs_too(run, built):
+    root = Path(shutil.copytree(built["keypoints"], "pairs"))
+    entries = json.loads((root / "test.json").read_text())
+    entries[0]["keypoints"]["nose"] = ["far", "away"]
+    (root / "train.json").write_text(json.dumps(entries))
+    code, out, _ = run("data", "check", root)
+    assert (code, "malformed annotations: 1" in out, "train: 0 pairs, 3 photographs" in out) == (1, True, True), out
+
+
+@pytest.mark.parametrize("kind", ["EPS", "ICO", "TGA", "small"])
+def test_check_refuses_what_evaluate_refuses(run, built, kind, monkeypatch):
+    """One reader for both; and no program, such as Ghostscript, is ever run on a picture."""
+    root = Path(shutil.copytree(built["keypoints"], "pairs"))
+    with Image.open(root / "images" / "lion.jpg") as image:
+        size = image.size
+        if kind == "small":
+            image.resize((7, 7)).save(root / "images" / "lion.jpg")
+        else:
+            image.save("lion", format=kind, **({"sizes": [(256, 256)]} if kind == "ICO" else {}))
+            shutil.copy("lion", root / "images" / "lion.jpg")
+    assert size == layouts.SIZES["lion"][::-1]
+    monkeypatch.setattr(subprocess, "Popen", None)  # nothing is started
+    monkeypatch.setattr(os, "system", None)
+    code, out, err = run("data", "check", root)
+    assert (code, "broken pictures: 1" in out, "lion.jpg" in out) == (1, True, True), out + err
+    code, out, err = run("evaluate", root, *NEAREST)
+    assert (code, out, "lion.jpg" in err) == (2, "", True)
+
+
+def test_an_output_is_never_an_input(run, built):
+    root = Path(shutil.copytree(built["ap-10k"], "ap"))
+    annotations = shutil.move(root / "annotations" / "ap10k-test-split1.json", root / "report.json")
+    before = Path(annotations).read_bytes()
+    files = ("--annotations", annotations, "--images", root / "data")
+    code, _, err = run("evaluate", "coco", *files, *NEAREST, "--limit", 4, "--out", root)
+    assert (code, "is one of the inputs and would be lost" in err) == (2, True)
+    assert Path(annotations).read_bytes() == before
 
 
 def test_a_damaged_picture(run, built):

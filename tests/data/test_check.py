@@ -9,9 +9,8 @@ from semcorr.errors import DataError
 
 
 class TestRegistry:
-    @pytest.mark.parametrize("name", ["keypoints", "pf-pascal", "pf-willow", "spair-71k", "ap-10k"])
-    def test_recognises_every_layout(self, name, built):
-        assert recognise(built[name]) == name
+    def test_recognises_every_layout(self, built):
+        assert {name: recognise(folder) for name, folder in built.items()} == {name: name for name in built}
 
     def test_recognises_coco(self, dataset):
         root = dataset("ap-10k")
@@ -29,11 +28,11 @@ class TestRegistry:
         [("pf-pascl", "pf-pascal"), ("SPair", "spair-71k"), ("willow", "pf-willow"), ("ap10", "ap-10k")],
     )
     def test_an_unknown_name_gets_a_suggestion(self, given, meant, tmp_path):
-        with pytest.raises(DataError, match=f"did you mean '{meant}'"):
+        with pytest.raises(DataError, match=f"did you mean {meant}"):
             load_dataset(given, tmp_path)
 
     def test_a_name_like_nothing_gets_the_list(self):
-        with pytest.raises(DataError, match="Choose one of pf-pascal, pf-willow") as raised:
+        with pytest.raises(DataError, match="choose one of pf-pascal, pf-willow") as raised:
             find_dataset("xyzzy")
         assert "did you mean" not in str(raised.value)
 

@@ -21,6 +21,7 @@ from semcorr.evaluation.score import evaluate
 from semcorr.features import FeatureMap
 from semcorr.geometry import cells_to_pixels, pixels_to_cells
 from semcorr.image import load_image
+from semcorr.match.types import Transferred
 from semcorr.models.matcher import Encoded
 
 SMALL = {"image_size": 96, "grid": 6}
@@ -209,7 +210,7 @@ class Answer:
         assert bool((distances < 1e-3).all()), "the source's points were moved on the way"
         truth = torch.tensor(list(self.points(target).values()))[parts]
         moved = cells_to_pixels(pixels_to_cells(truth, size, (25, 25)) + self.cells_off, size, (25, 25))
-        return moved.numpy(), np.full(len(moved), 0.9, np.float32)
+        return Transferred(moved.numpy(), np.full(len(moved), 0.9, np.float32))
 
 
 class Truth:

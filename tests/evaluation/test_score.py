@@ -82,5 +82,5 @@ def test_what_cannot_be_compared_is_refused():
         differences(first, evaluate("b", "d", pairs[:3], answers(pairs[:3], [0] * 3)))
     with pytest.raises(DataError, match="same pairs and protocol"):
         differences(first, evaluate("b", "d", pairs, answers(pairs, [0] * 6), "keypoints"))
-    with pytest.raises(DataError, match="expected predictions"):
+    with pytest.raises(DataError, match="a prediction for each"):
         evaluate("a", "d", [], [])

@@ -9,7 +9,7 @@ def features(rows=6, columns=7):
     return F.normalize(torch.randn(2, 12, rows, columns, generator=torch.Generator().manual_seed(0)), dim=1)
 
 
-def test_it_begins_at_identity():
+def test_it_starts_as_the_identity():
     torch.testing.assert_close(Adapter(12, 8)(features()), features())
 
 

@@ -14,7 +14,7 @@ from semcorr.features.efficientnet_lite import DEVIATION, MEAN, SCALES, Efficien
 
 
 @pytest.mark.parametrize("name", SCALES)
-def test_timms_weights_fit_and_give_timms_features(name):
+def test_timm_weights_give_timm_features(name):
     torch.manual_seed(0)
     theirs = timm.create_model(name, features_only=True).eval()
     for module in theirs.modules():
@@ -33,7 +33,7 @@ def test_timms_weights_fit_and_give_timms_features(name):
     assert (known.mean, known.std) == (MEAN, DEVIATION)
 
 
-def test_what_is_not_put_out_is_not_built():
+def test_later_stages_are_not_built():
     network = EfficientNetLite("tf_efficientnet_lite0", (2, 3)).eval()
     assert [stage.shape for stage in network(torch.zeros(1, 3, 64, 32))] == [(1, 40, 8, 4), (1, 112, 4, 2)]
     assert len(network.blocks) == 5
@@ -46,12 +46,12 @@ def test_the_default_model_needs_no_timm():
 
 
 @pytest.mark.parametrize("blocks", [0, 3, 5, 6])
-def test_both_parts_make_what_the_whole_network_makes(blocks):
+def test_stem_and_later_stages_equal_the_network(blocks):
     network = FeatureExtractor(FeatureOptions()).network
     pixels = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         parts = network.later_stages(network.stem(pixels, blocks), blocks)
-        whole = network(pixels)[1 if blocks == 6 else 0 :]  # what 5 blocks make is the first stage itself
+        whole = network(pixels)[1 if blocks == 6 else 0 :]  # the output of 5 groups of blocks is the first stage itself
         for part, expected in zip(parts, whole, strict=True):
             torch.testing.assert_close(part, expected)
 
@@ -63,11 +63,11 @@ def test_other_networks_cannot_be_trained():
 
 
 @pytest.mark.parametrize("size", [(64, 96), (75, 33), (1, 1)])
-def test_in_parts_as_in_one_piece(size):
+def test_expansion_in_parts_equals_the_whole(size):
     network = FeatureExtractor(FeatureOptions()).network
     block = network.blocks[1][0]
     assert block.conv_pw.bias is not None  # batch norms are folded, so that the parts are used
     assert block.parts
     x = torch.randn(2, block.conv_pw.in_channels, *size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(block._in_parts(x), block._widened(x))
+        torch.testing.assert_close(block._expanded_in_parts(x), block._expanded(x))

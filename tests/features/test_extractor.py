@@ -1,4 +1,4 @@
-"""Backbones of other families are tested with random weights: theirs cannot be downloaded in a test."""
+"""Backbones of other families are tested with random weights, because tests cannot download theirs."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
 
 
-def test_default_joins_stride_16_and_32(default):
+def test_default_uses_stride_16_and_32(default):
     features = default.encode([picture(300, 400)])
     assert features.tensor.shape == (1, 112 + 320, 22, 29)
     assert features.image_sizes == ((300, 400),)
@@ -36,7 +36,7 @@ def test_default_joins_stride_16_and_32(default):
 
 
 @pytest.mark.parametrize("size", [(313, 471), (64, 640), (640, 64), (8, 8), (2000, 1500)])
-def test_any_picture_size(default, size):
+def test_any_image_size(default, size):
     features = default.encode([picture(*size)])
     assert features.tensor.isfinite().all()
     assert features.grid[0] * features.grid[1] == pytest.approx(625, rel=0.1)
@@ -51,16 +51,16 @@ def test_batch_equals_one_by_one(default):
         )
 
 
-def test_batch_of_unlike_sizes_is_refused(default):
-    with pytest.raises(ValueError, match="the same network size and grid"):
+def test_batch_of_different_sizes_is_refused(default):
+    with pytest.raises(ValueError, match="the same input size and grid"):
         default.encode([picture(300, 400), picture(400, 300)])
 
 
-def test_batch_of_unlike_grids_is_refused(default):
+def test_batch_of_different_grids_is_refused(default):
     extractor = FeatureExtractor(FeatureOptions(image_size=64))
     pictures = [picture(300, 300), picture(300, 320)]
     assert extractor.input_size((300, 300)) == extractor.input_size((300, 320))
-    with pytest.raises(ValueError, match="the same network size and grid"):
+    with pytest.raises(ValueError, match="the same input size and grid"):
         extractor.encode(pictures)
 
 
@@ -85,7 +85,7 @@ def test_half_precision_gives_nearly_the_same_features(model, cat):
     assert 0.99 < cosine.mean() < 0.99999
 
 
-def test_features_are_told_apart_by_precision():
+def test_key_depends_on_precision():
     keys = {FeatureExtractor(FeatureOptions(), precision=name).key for name in ("float32", "bfloat16", "float32")}
     assert len(keys) == 2
     with pytest.raises(ValueError, match="precision must be 'float32' or 'bfloat16'; got 'float16'"):
@@ -138,7 +138,7 @@ def test_a_plain_vit_gives_its_last_block():
 
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "test_mambaout"])
 @pytest.mark.slow
-def test_channels_last_is_turned_round(name):
+def test_channels_last_is_permuted(name):
     """Both stages of a picture of random squares change where the picture changes, and not elsewhere."""
     extractor = FeatureExtractor(FeatureOptions(name, weights="random"))
     first, second = picture(384, 384), picture(384, 384)
@@ -150,13 +150,13 @@ def test_channels_last_is_turned_round(name):
 
 
 @pytest.mark.parametrize("name", ["levit_128s", "test_maxvit"])
-def test_a_network_of_one_size_is_refused(name):
-    with pytest.raises(ModelError, match=r"cannot take a picture of \d+ × \d+ pixels: .*takes pictures of any size"):
+def test_a_network_of_fixed_size_is_refused(name):
+    with pytest.raises(ModelError, match=r"cannot process an image of \d+ × \d+ pixels: .*accepts images of any size"):
         FeatureExtractor(FeatureOptions(name, weights="random"))
 
 
 @pytest.mark.slow
-def test_a_network_that_takes_only_whole_cells_of_its_last_stage():
+def test_a_network_that_requires_multiples_of_its_coarsest_stride():
     extractor = FeatureExtractor(FeatureOptions("dla46_c", weights="random"))
     assert extractor.input_size((300, 400)) == (320, 448)
     assert extractor.encode([picture(300, 400)]).grid == (22, 29)
@@ -226,18 +226,18 @@ def test_a_pickle_is_never_opened(tmp_path, ending):
     ("options", "message"),
     [
         (FeatureOptions("resnet_101"), r"unknown backbone 'resnet_101' — did you mean .*resnet101"),
-        (FeatureOptions("resnet18", weights="none.safetensors"), "no backbone weights at none.safetensors"),
+        (FeatureOptions("resnet18", weights="none.safetensors"), "no backbone weights found at none.safetensors"),
         (
             FeatureOptions("resnet18", stages=(9,), weights="random"),
-            r"different ones from 0 to 4, .*\[2, 4, 8, 16, 32\]",
+            r"distinct stages from 0 to 4, .*\[2, 4, 8, 16, 32\]",
         ),
-        (FeatureOptions("resnet18", stages=(-6,), weights="random"), "different ones from 0 to 4"),
-        (FeatureOptions("resnet18", stages=(-1, 4), weights="random"), "different ones from 0 to 4"),
-        (FeatureOptions("test_vit", stages=(6,), weights="random"), "different ones from 0 to 5"),
-        (FeatureOptions(stages=(0, 9)), "different ones from 0 to 4"),
+        (FeatureOptions("resnet18", stages=(-6,), weights="random"), "distinct stages from 0 to 4"),
+        (FeatureOptions("resnet18", stages=(-1, 4), weights="random"), "distinct stages from 0 to 4"),
+        (FeatureOptions("test_vit", stages=(6,), weights="random"), "distinct stages from 0 to 5"),
+        (FeatureOptions(stages=(0, 9)), "distinct stages from 0 to 4"),
     ],
 )
-def test_what_cannot_be_built_is_said(options, message):
+def test_build_errors_are_one_line(options, message):
     with pytest.raises(ModelError, match=message) as caught:
         FeatureExtractor(options)
     assert "\n" not in str(caught.value)
@@ -245,27 +245,27 @@ def test_what_cannot_be_built_is_said(options, message):
 
 
 @pytest.mark.parametrize("stages", [(), (1.5,), ("3",), 3])
-def test_senseless_stages_are_refused(stages):
-    with pytest.raises(ValueError, match="stages must be whole numbers"):
+def test_invalid_stages_are_refused(stages):
+    with pytest.raises(ValueError, match="stages must be one or more whole numbers"):
         FeatureOptions(stages=stages)
 
 
-def test_stages_come_in_the_networks_order():
+def test_stages_are_in_the_order_of_the_network():
     extractor = FeatureExtractor(FeatureOptions("resnet18", stages=(-1, 2), image_size=64, weights="random"))
     assert extractor.network.feature_info.channels() == [128, 512]
 
 
-def test_no_network_is_one_line():
+def test_without_network_access_the_error_is_one_line():
     code = "from semcorr.features import *; FeatureExtractor(FeatureOptions('resnet18.a1_in1k'))"
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": "no-such-cache"}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     last = run.stderr.strip().splitlines()[-1]
-    assert "ModelError: backbone 'resnet18.a1_in1k' cannot be built" in last
-    assert "with no network, hand its weights in" in last
+    assert "ModelError: the weights of backbone 'resnet18.a1_in1k' could not be downloaded" in last
+    assert "--backbone-weights" in last
 
 
 @pytest.mark.parametrize(("name", "value"), [("grid", 0), ("grid", 9999), ("image_size", 1), ("image_size", 2.5)])
-def test_senseless_numbers_are_refused(name, value):
+def test_invalid_numbers_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be a whole number"):
         FeatureOptions(**{name: value})
 

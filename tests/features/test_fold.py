@@ -53,7 +53,7 @@ class Misleading(nn.Module):
         return [self.conv(torch.relu(self.norm(x)))]
 
 
-def test_a_network_that_would_change_stays_as_it_is():
+def test_a_network_that_would_change_is_returned_unchanged():
     network = with_statistics(Misleading())
     assert fold(network) is network
     assert norms(network) == 1

@@ -4,7 +4,7 @@ from torch import nn
 from semcorr.features.pointwise import Pointwise, with_pointwise
 
 
-def test_matrix_products_are_what_the_convolutions_were():
+def test_matrix_products_equal_the_convolutions():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(4, 6, 1), nn.Sequential(nn.Conv2d(6, 6, 1, groups=2), nn.Conv2d(6, 3, 3)))
     images = torch.randn(2, 4, 9, 7)

@@ -45,7 +45,7 @@ def crop(cat, height, width):
     return np.asarray(Image.fromarray(cat).resize((width, height)))
 
 
-def test_panels_show_the_pictures_in_their_pixels(match, tmp_path):
+def test_panels_show_the_images_in_their_pixels(match, tmp_path):
     figure = match.plot(tmp_path / "m.png")
     sizes = [(axes.get_xlim()[1], axes.get_ylim()[0]) for axes in figure.axes[:4]]
     assert sizes == [(451, 300), (250, 300), (451, 300), (451, 300)]
@@ -70,7 +70,7 @@ def test_points_lie_where_they_were_transferred(match):
         assert min(np.linalg.norm(np.asarray(d) - there) for d in drawn) < 1.5
 
 
-def test_the_dot_of_a_point_covers_its_place_in_both_pictures(match, tmp_path):
+def test_the_dot_of_a_point_covers_it_in_both_images(match, tmp_path):
     figure = match.plot(tmp_path / "m.png", points=[(265.0, 243.0)])
     drawn = np.asarray(Image.open(tmp_path / "m.png"))
     for axes, point in zip(figure.axes, ((265.0, 243.0), match.transfer([(265.0, 243.0)]).points[0]), strict=False):
@@ -78,7 +78,7 @@ def test_the_dot_of_a_point_covers_its_place_in_both_pictures(match, tmp_path):
         column, row = round(x), drawn.shape[0] - round(y)
         around = drawn[row - 8 : row + 9, column - 8 : column + 9].reshape(-1, 3)
         yellow = (np.abs(around - np.array([0.99, 0.85, 0.10]) * 255) < 4).all(axis=1)
-        assert yellow.mean() > 0.5  # the rest is the number
+        assert yellow.mean() > 0.5  # the number covers the rest
 
 
 def test_points_are_numbered_in_their_order(match):
@@ -93,7 +93,7 @@ def test_points_are_numbered_in_their_order(match):
     assert np.allclose(starts, [text.get_position() for text in numbers[::2]])
 
 
-def test_no_mutual_match_is_said(match):
+def test_no_mutual_match_is_noted(match):
     size = np.array(match.source_size[::-1])
     elsewhere = (match.backward.points + size / 2) % size
     lost = replace(match, backward=match.backward._replace(points=elsewhere.astype(np.float32)))
@@ -112,7 +112,7 @@ def test_confidence_is_coloured_from_0_to_1(cat, small):
     assert "semcorr · pmnc" in texts
 
 
-def test_the_picture_depends_on_no_style_and_leaves_no_figure(match, tmp_path):
+def test_the_plot_ignores_the_style_and_leaves_no_figure(match, tmp_path):
     match.plot(tmp_path / "a.png", ONE_POINT)
     odd = {"figure.autolayout": True, "savefig.bbox": "tight", "font.size": 30, "lines.marker": "x", "axes.grid": True}
     with plt.style.context(["dark_background", odd]), warnings.catch_warnings():
@@ -122,10 +122,10 @@ def test_the_picture_depends_on_no_style_and_leaves_no_figure(match, tmp_path):
     assert plt.get_fignums() == []
 
 
-def test_colours_of_twenty_points_can_be_told_apart(match):
+def test_colours_of_twenty_points_are_distinct(match):
     sheet = match.plot().axes[-1]
     colours = np.array([collection.get_facecolors()[0][:3] for collection in sheet.collections])
-    assert len(colours) == 40  # both ends of twenty
+    assert len(colours) == 40  # both ends of twenty matches
     ends = colours.reshape(20, 2, 3)
     assert np.array_equal(ends[:, 0], ends[:, 1])
     distances = np.abs(ends[:, None, 0] - ends[None, :, 0]).sum(axis=2) + 9 * np.eye(20)
@@ -149,7 +149,7 @@ def test_low_confidence_pales_the_warped_target(cat, small):
         ((3000, 4000), (50, 50)),
     ],
 )
-def test_any_shape_is_legible_and_small(cat, tmp_path, source, target):
+def test_any_image_shape_gives_a_legible_plot(cat, tmp_path, source, target):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         identity_match(crop(cat, *source), crop(cat, *target)).plot(tmp_path / "m.png")
@@ -159,7 +159,7 @@ def test_any_shape_is_legible_and_small(cat, tmp_path, source, target):
     assert (tmp_path / "m.png").stat().st_size < 2_000_000
 
 
-def test_many_points_no_points(match):
+def test_many_points_and_no_points(match):
     many = np.random.default_rng(0).random((500, 2)) * [451, 300]
     assert len(match.plot(points=many).axes[-1].collections) == 2
     sheet = match.plot(points=[]).axes[-1]
@@ -167,7 +167,7 @@ def test_many_points_no_points(match):
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "pdf", "svg", "webp"])
-def test_formats_are_written_whole_and_alike(match, tmp_path, ending):
+def test_formats_are_complete_and_reproducible(match, tmp_path, ending):
     first, second = tmp_path / f"a.{ending}", tmp_path / f"b.{ending}"
     match.plot(first, ONE_POINT)
     match.plot(second, ONE_POINT)
@@ -182,12 +182,12 @@ def test_formats_are_written_whole_and_alike(match, tmp_path, ending):
     ("name", "error", "message"),
     [
         ("m.xyz", ValueError, "expected one of .png"),
-        ("m", ValueError, "has no ending"),
+        ("m", ValueError, "has no suffix"),
         ("none/m.png", FileNotFoundError, "create it first"),
         ("", IsADirectoryError, "is a folder"),
     ],
 )
-def test_bad_places_are_refused_in_one_line(match, tmp_path, name, error, message):
+def test_bad_paths_are_refused_in_one_line(match, tmp_path, name, error, message):
     with pytest.raises(error, match=message) as caught:
         match.plot(tmp_path / name)
     assert "\n" not in str(caught.value)
@@ -202,28 +202,30 @@ def test_wrong_points_write_nothing(match, tmp_path):
 
 
 @pytest.mark.parametrize("step", ["write_bytes", "replace"])
-def test_a_refused_write_keeps_the_old_picture(match, tmp_path, monkeypatch, step):
+def test_a_failed_write_keeps_the_old_file(match, tmp_path, monkeypatch, step):
     def refuse(*arguments):
         raise PermissionError(13, "Permission denied")
 
     path = tmp_path / "m.png"
     path.write_bytes(b"old")
     monkeypatch.setattr(Path, step, refuse)
-    with pytest.raises(PermissionError, match=r"m\.png' cannot be written \(Permission denied\); make room") as caught:
+    with pytest.raises(
+        PermissionError, match=r"m\.png' cannot be written \(Permission denied\); free disk space"
+    ) as caught:
         match.plot(path, ONE_POINT)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["m.png"]  # noqa: PTH208
 
 
-def test_a_full_disk_keeps_the_old_picture(match, tmp_path):
+def test_a_full_disk_keeps_the_old_file(match, tmp_path):
     path = tmp_path / "m.png"
     path.write_bytes(b"old")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # no file may grow beyond this, as on a full disk
     try:
-        with pytest.raises(OSError, match="make room"):
+        with pytest.raises(OSError, match="free disk space"):
             match.plot(path, ONE_POINT)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -1,6 +1,6 @@
 import torch
 
-from semcorr.matchers.confidence import fit_rescaling, rescale
+from semcorr.matchers.dense.confidence import fit_rescaling, rescale
 from semcorr.metrics.calibration import calibrate
 
 

@@ -200,7 +200,7 @@ class TestCurve:
 
     @pytest.mark.parametrize("alphas", [(0.1,), (0.2, 0.1), (0.1, 0.1)])
     def test_area_needs_rising_alphas(self, alphas):
-        with pytest.raises(ValueError, match="must rise"):
+        with pytest.raises(ValueError, match="rising order"):
             area_under(torch.zeros(len(alphas)), alphas)
 
 

@@ -1,4 +1,4 @@
-"""Files in the layout of the authors' code: what is converted computes the same, and hostile files run nothing."""
+"""Imported checkpoints compute the same as the authors' layout defines, and hostile files execute nothing."""
 
 import argparse
 import io
@@ -142,7 +142,7 @@ def their_ancnet(state, a, b):
     [("ncnet", ncnet_state, their_ncnet, "", True), ("ancnet", ancnet_state, their_ancnet, "module.", False)],
 )
 @torch.inference_mode()
-def test_what_is_converted_computes_what_their_layout_defines(tmp_path, resnet, kind, state, definition, prefix, old):
+def test_converted_models_compute_what_their_layout_defines(tmp_path, resnet, kind, state, definition, prefix, old):
     torch.manual_seed(1)
     tensors = state()
     path = save(tmp_path / f"{kind}.pth.tar", tensors, resnet, prefix, _use_new_zipfile_serialization=not old)
@@ -165,7 +165,7 @@ def test_what_is_converted_computes_what_their_layout_defines(tmp_path, resnet, 
     assert matcher(source, target).flatten(3).argmax(3).equal(expected.flatten(3).argmax(3))
 
 
-def test_the_command_writes_two_files_that_load(tmp_path, resnet):
+def test_the_command_writes_two_loadable_files(tmp_path, resnet):
     import semcorr
 
     path = save(tmp_path / "published.pth.tar", ncnet_state(), resnet)
@@ -226,7 +226,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", ["ncnet", "ancnet"])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_files_are_refused_in_one_line_and_nothing_runs(name, kind, tmp_path, monkeypatch):
+def test_hostile_files_are_refused_in_one_line_without_running(name, kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "checkpoint.pth.tar"
     path.write_bytes(HOSTILE[name])
@@ -238,14 +238,14 @@ def test_hostile_files_are_refused_in_one_line_and_nothing_runs(name, kind, tmp_
     assert not (tmp_path / "executed").exists()
 
 
-def test_the_traps_would_have_run(tmp_path, monkeypatch):
+def test_the_hostile_files_run_when_unpickled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.load(io.BytesIO(HOSTILE["trap beside a state dict"]), weights_only=False)
     assert (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_huge_files_are_refused_before_they_are_read(compression, tmp_path, monkeypatch):
+def test_huge_files_are_refused_without_reading_them(compression, tmp_path, monkeypatch):
     monkeypatch.setattr("semcorr.models.import_checkpoint.MAX_BYTES", 1 << 20)
     path = tmp_path / "huge.pth.tar"
     with zipfile.ZipFile(path, "w", compression) as archive:
@@ -264,31 +264,31 @@ WEIGHT, BIAS = "NeighConsensus.conv.2.weight", "NeighConsensus.conv.2.bias"
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({}, "no filters"),
+        ({}, "expected filters"),
         (without(WEIGHT), "found layers"),
         (without(BIAS), "conv.2.bias is missing"),
         (ncnet_state() | {WEIGHT: torch.zeros(3, 4, 4, 3, 3)}, "six axes"),
-        (ncnet_state() | {WEIGHT: torch.zeros(2, 4, 4, 3, 3, 3)}, "odd kernels"),
-        (ncnet_state() | {WEIGHT: torch.zeros(3, 4, 4, 3, 3, 5)}, "from axis to axis"),
-        (ncnet_state() | {WEIGHT: torch.zeros(3, 4, 7, 3, 3, 3)}, "do not follow"),
-        (ncnet_state() | {BIAS: torch.zeros(5)}, r"must be \(4,\)"),
+        (ncnet_state() | {WEIGHT: torch.zeros(2, 4, 4, 3, 3, 3)}, "odd kernel sizes"),
+        (ncnet_state() | {WEIGHT: torch.zeros(3, 4, 4, 3, 3, 5)}, "differ between axes"),
+        (ncnet_state() | {WEIGHT: torch.zeros(3, 4, 7, 3, 3, 3)}, "do not match"),
+        (ncnet_state() | {BIAS: torch.zeros(5)}, r"must have shape \(4,\)"),
         (ncnet_state() | {WEIGHT: torch.full((3, 4, 4, 3, 3, 3), torch.nan)}, "not finite"),
         (ncnet_state() | {WEIGHT: torch.zeros(3, 4, 4, 3, 3, 3, dtype=torch.long)}, "floating point"),
-        (ncnet_state() | {WEIGHT: torch.zeros(1).expand(11, 1 << 20, 1 << 20, 11, 11, 11)}, "holds fewer"),
+        (ncnet_state() | {WEIGHT: torch.zeros(1).expand(11, 1 << 20, 1 << 20, 11, 11, 11)}, "contains fewer"),
         (ncnet_state(), "FeatureExtraction.model.0.weight is missing"),
-        (ncnet_state() | {"FeatureExtraction.model.0.weight": torch.zeros(64, 3, 3, 3)}, "as ResNet-101"),
+        (ncnet_state() | {"FeatureExtraction.model.0.weight": torch.zeros(64, 3, 3, 3)}, "as in ResNet-101"),
     ],
 )
-def test_wrong_contents_are_named(state, message, tmp_path):
+def test_wrong_contents_are_described(state, message, tmp_path):
     with pytest.raises(ModelError, match=message) as caught:
         import_checkpoint("ncnet", save(tmp_path / "wrong.pth.tar", state))
     assert "\n" not in str(caught.value)
 
 
-def test_one_kind_is_not_taken_for_the_other(tmp_path):
-    with pytest.raises(ModelError, match="layout of a published checkpoint of ancnet"):
+def test_one_kind_is_not_mistaken_for_the_other(tmp_path):
+    with pytest.raises(ModelError, match="layout of a published ancnet checkpoint"):
         import_checkpoint("ancnet", save(tmp_path / "a.pth.tar", ncnet_state()))
-    with pytest.raises(ModelError, match="layout of a published checkpoint of ncnet"):
+    with pytest.raises(ModelError, match="layout of a published ncnet checkpoint"):
         import_checkpoint("ncnet", save(tmp_path / "b.pth.tar", ancnet_state()))
 
 

@@ -24,7 +24,7 @@ def test_every_model_matches_odd_sizes(name, cat):
 
 
 @pytest.mark.parametrize("name", semcorr.list_models())
-def test_a_picture_matches_itself(name, cat):
+def test_an_image_matches_itself(name, cat):
     match = semcorr.load(name).match(cat, cat)
     points = np.random.default_rng(0).random((200, 2)) * [451, 300]
     moved, confidence = match.transfer(points)
@@ -35,7 +35,7 @@ def test_a_picture_matches_itself(name, cat):
 
 
 @pytest.mark.parametrize("name", semcorr.list_models())
-def test_a_picture_of_one_colour_matches_nothing(name, cat):
+def test_an_image_of_one_colour_has_no_confidence(name, cat):
     model, black = semcorr.load(name), np.zeros((300, 400, 3), np.uint8)
     for pair in ((black, black), (black, cat), (cat, black + 255)):
         match = model.match(*pair)
@@ -43,7 +43,7 @@ def test_a_picture_of_one_colour_matches_nothing(name, cat):
         assert len(match.keypoints().confidence) == 0
 
 
-def test_a_mirror_image_is_mirrored_and_what_was_left_is_right(pmnc, cat):
+def test_a_mirror_image_matches_mirrored(pmnc, cat):
     """In the mirror the other eye is the left one: untouched features see like eyes, trained ones know the sides."""
     mirrored = np.ascontiguousarray(cat[:, ::-1])
     eye, other_eye, nose = np.array([[170.0, 115.0], [319.0, 137.0], [265.0, 243.0]])
@@ -52,7 +52,7 @@ def test_a_mirror_image_is_mirrored_and_what_was_left_is_right(pmnc, cat):
         assert np.abs(moved - ([451, 0] + np.array([same, nose]) * [-1, 1])).max() < 30, model.name
 
 
-def test_all_kinds_of_pictures_are_one(pmnc, cat, tmp_path):
+def test_all_kinds_of_images_give_the_same_match(pmnc, cat, tmp_path):
     from PIL import Image
 
     Image.fromarray(cat).save(tmp_path / "cat.png")
@@ -71,19 +71,19 @@ def test_all_kinds_of_pictures_are_one(pmnc, cat, tmp_path):
         assert np.array_equal(flow, flows[0])
 
 
-def test_same_inputs_same_result(cat, cheetah_path):
+def test_same_inputs_give_the_same_result(cat, cheetah_path):
     first, second = (semcorr.load().match(cat, cheetah_path) for _ in range(2))
     assert np.array_equal(first.forward.points, second.forward.points)
     assert np.array_equal(first.confidence, second.confidence)
 
 
-def test_inverse_is_the_match_the_other_way_round(pmnc, cat, cheetah_path):
+def test_inverse_equals_matching_in_the_other_direction(pmnc, cat, cheetah_path):
     there, back = pmnc.match(cat, cheetah_path), pmnc.match(cheetah_path, cat)
     far = np.linalg.norm(there.inverse().forward.points - back.forward.points, axis=2) > 1
     assert far.mean() < 0.01
 
 
-def test_encoded_pictures_match_as_pictures_do(pmnc, cat, cheetah_path, lion_path):
+def test_encoded_images_give_the_same_match(pmnc, cat, cheetah_path, lion_path):
     pictures = [cat, cheetah_path, lion_path]
     encoded = [pmnc.encode(picture) for picture in pictures]
     plain = [pmnc.match(cat, other) for other in pictures[1:]]
@@ -92,7 +92,7 @@ def test_encoded_pictures_match_as_pictures_do(pmnc, cat, cheetah_path, lion_pat
         np.testing.assert_allclose(one.forward.points, other.forward.points, atol=0.05)
 
 
-def test_a_batch_of_like_pairs_is_what_each_is_alone(pmnc, cat):
+def test_a_batch_gives_the_same_as_each_pair_alone(pmnc, cat):
     pictures = [cat, np.ascontiguousarray(cat[:, ::-1]), np.ascontiguousarray(cat[::-1])]
     pairs = [(pictures[0], pictures[1]), (pictures[0], pictures[2])]
     for (source, target), batched in zip(pairs, pmnc.match_many(pairs), strict=True):
@@ -115,14 +115,14 @@ def test_one_against_many(pmnc, cat, cheetah_path, lion_path):
     assert list(pmnc.match_each(cat, [])) == []
 
 
-def test_one_against_many_stops_at_a_missing_picture(pmnc, cat, tmp_path):
+def test_one_against_many_stops_at_a_missing_image(pmnc, cat, tmp_path):
     answers = pmnc.match_each(cat, [cat, tmp_path / "none.jpg"])
     assert next(answers).target_size == cat.shape[:2]
     with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
         next(answers)
 
 
-def test_a_batch_does_not_change_the_grid_of_a_picture(cat):
+def test_a_batch_does_not_change_the_grid_of_an_image(cat):
     model = semcorr.load(image_size=64)
     pictures = [np.ascontiguousarray(cat[:, :width]) for width in (300, 320)]
     together = model.encode_many(pictures)
@@ -131,7 +131,7 @@ def test_a_batch_does_not_change_the_grid_of_a_picture(cat):
     assert together[0].features.grid != together[1].features.grid
 
 
-def test_another_backbone_takes_the_same_scoring_function(cat):
+def test_another_backbone_uses_the_same_scoring_function(cat):
     model = semcorr.load(backbone="resnet18", backbone_weights="random", grid=16)
     assert model.match(cat, cat).forward.confidence.shape[0] == 13
 
@@ -146,15 +146,15 @@ def test_a_finer_grid_dilates_the_window(pmnc):
     ("arguments", "message"),
     [
         ({"name": "pmcn"}, "unknown model 'pmcn' — did you mean pmnc"),
-        ({"name": "xyz"}, "unknown model 'xyz'; there are: pmnc, pmnc-universal, ncnet, ancnet, nearest"),
-        ({"name": "nearest", "weights": "w.safetensors"}, "no weights of its own"),
+        ({"name": "xyz"}, f"unknown model 'xyz'; choose from: {', '.join(semcorr.list_models())}"),
+        ({"name": "nearest", "weights": "w.safetensors"}, "has no weights"),
         ({"weights": "none.safetensors"}, "not a readable safetensors file"),
-        ({"device": "gpu"}, "device 'gpu' cannot be used here"),
-        ({"device": "cuda:99"}, "device 'cuda:99' cannot be used here"),
+        ({"device": "gpu"}, "device 'gpu' is not available"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not available"),
         ({"backbone": "resnt50"}, "did you mean"),
     ],
 )
-def test_what_cannot_be_loaded_is_said_in_one_line(arguments, message):
+def test_load_errors_are_one_line(arguments, message):
     with pytest.raises(ModelError, match=message) as caught:
         semcorr.load(**arguments)
     assert "\n" not in str(caught.value)
@@ -168,31 +168,31 @@ def test_weights_of_another_kind_are_refused(tmp_path):
         semcorr.load(weights=tmp_path / "w.safetensors")
 
 
-def test_weights_of_another_version_are_refused_with_what_is_unknown(tmp_path):
+def test_weights_of_another_version_are_refused_by_unknown_key(tmp_path):
     from semcorr.weights import MODELS, Weights, write_weights
 
     stored = MODELS["pmnc-universal"].load()
-    recipe = {"model": stored.recipe["model"] | {"colour": "blue"}}
+    recipe = {"model": stored.metadata["model"] | {"colour": "blue"}}
     write_weights(tmp_path / "w.safetensors", Weights(stored.tensors, recipe))
     with pytest.raises(ModelError, match=r"of this version \(.*colour"):
         semcorr.load(weights=tmp_path / "w.safetensors")
 
 
-def test_bad_pictures_are_refused(pmnc, cat):
+def test_bad_images_are_refused(pmnc, cat):
     with pytest.raises(ImageError):
         pmnc.match(cat, np.zeros((5, 5), np.uint8))
     with pytest.raises(FileNotFoundError):
         pmnc.match(cat, "no such picture.jpg")
 
 
-def test_which_model_is_meant():
+def test_default_model_names():
     assert semcorr.load().name == "pmnc"
     assert semcorr.load(backbone="resnet18", backbone_weights="random").name == "pmnc-universal"
     with pytest.raises(ModelError, match="for other features choose 'pmnc-universal'"):
         semcorr.load("pmnc", backbone="resnet18", backbone_weights="random")
 
 
-def test_encoded_pictures_carry_the_adapted_features(cat):
+def test_encoded_images_have_the_adapted_features(cat):
     own, untouched = semcorr.load("pmnc"), semcorr.load("pmnc-universal")
     assert own.features.adapter is not None
     assert untouched.features.adapter is None
@@ -204,16 +204,16 @@ def test_encoded_pictures_carry_the_adapted_features(cat):
 
 
 @pytest.mark.parametrize("name", semcorr.list_models())
-def test_every_model_works_from_the_package_alone(cat, name):
+def test_every_model_works_with_the_weights_in_the_package(cat, name):
     match = semcorr.load(name, grid=10, image_size=160).match(cat, cat)
     assert np.isfinite(match.forward.points).all()
-    assert match.forward.confidence.shape == ((16, 24) if name == "pmnc" else (8, 12))  # on its finer cells
+    assert match.forward.confidence.shape == ((16, 24) if name == "pmnc" else (8, 12))  # on its fine cells
 
 
-def test_decoding_as_the_authors_of_ncnet_did(cat):
+def test_argmax_decoding_follows_ncnet(cat):
     plain = semcorr.load("ncnet", decoding="argmax", grid=10, image_size=160).match(cat, cat)
     cells = plain.forward.points / [451 / 12, 300 / 8] - 0.5
-    assert np.abs(cells - cells.round()).max() < 1e-3  # whole cells
+    assert np.abs(cells - cells.round()).max() < 1e-3  # cell centres
     assert plain.plain_interpolation
     soft = semcorr.load("ncnet", grid=10, image_size=160).match(cat, cat)
     assert not soft.plain_interpolation

@@ -13,38 +13,38 @@ from semcorr.models.memory import DENSE, bytes_per_pair, check_memory, memory_of
 CPU = torch.device("cpu")
 
 
-def test_the_memory_of_this_machine():
+def test_memory_of_this_machine():
     assert 2**28 < memory_of(CPU) < 2**50
 
 
-def test_what_fits_is_not_refused_and_what_does_not_is():
+def test_only_what_does_not_fit_is_refused():
     most = int(memory_of(CPU) // DENSE)
     check_memory(most, CPU)
     with pytest.raises(SemcorrError, match=r"needs about \d+ GB, and cpu has \d+ GB: choose a smaller grid"):
         check_memory(most + most // 10, CPU)
 
 
-def test_the_grid_that_is_advised_fits():
+def test_the_suggested_grid_fits():
     with pytest.raises(SemcorrError) as caught:
         check_memory(512**4, CPU)
     check_memory(int(str(caught.value).split("up to ")[1].split(")")[0]) ** 4, CPU)
 
 
-def test_a_huge_grid_is_refused_before_it_is_computed(cat):
+def test_a_huge_grid_is_refused_up_front(cat):
     with pytest.raises(SemcorrError, match="choose a smaller grid"):
         semcorr.load("nearest", grid=512).match(cat, cat)
 
 
-def test_too_many_at_once_are_refused(cat):
+def test_a_batch_that_is_too_large_is_refused(cat):
     model = semcorr.load("nearest")
     encoded = model.encode(cat)
     cells = np.prod(encoded.features.grid)
     count = int(memory_of(CPU) // DENSE // cells**2) + 1
-    with pytest.raises(SemcorrError, match="or fewer at once"):
+    with pytest.raises(SemcorrError, match="or match fewer pairs at once"):
         model.match_many([(encoded, encoded)] * count)
 
 
-def test_each_matcher_says_what_it_needs():
+def test_each_matcher_estimates_its_memory():
     small, large = (25, 25), (100, 100)
     nearest, pmnc, ncnet = (semcorr.load(name).score for name in ("nearest", "pmnc", "ncnet"))
     assert bytes_per_pair(nearest, small, small, CPU) == DENSE
@@ -66,12 +66,12 @@ model.match(noise, noise)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process by what Linux says of it")
 @pytest.mark.slow
-def test_running_out_of_memory_is_said():
+def test_running_out_of_memory_is_reported():
     run = subprocess.run([sys.executable, "-c", RUNS_OUT], capture_output=True, text=True, check=False)
     assert "SemcorrError: out of memory on cpu: matching 6.6e+07 pairs of cells needs" in run.stderr.splitlines()[-1]
 
 
-def test_the_command_line_says_it_in_one_line(cheetah_path, monkeypatch, capsys):
+def test_the_command_line_reports_it_in_one_line(cheetah_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["semcorr", "match", str(cheetah_path), str(cheetah_path), "--grid", "512"])
     with pytest.raises(SystemExit) as caught:
         main()

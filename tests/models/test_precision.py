@@ -1,10 +1,10 @@
-"""The shipped weights on real photographs: what they are worth, and that the search finds what they want found."""
+"""The weights in the package on real photographs: PCK, and how often the search reaches the optimum."""
 
 import pytest
 import torch
 
 import semcorr
-from semcorr.matchers.scores import ScoredPairs
+from semcorr.matchers.dense.scores import ScoredPairs
 from semcorr.metrics.pck import pck_distances, score
 
 
@@ -27,7 +27,7 @@ def test_search_reaches_the_exhaustive_optimum(name, cat, cheetah_path, lion_pat
     assert torch.stack(reached).mean() >= 0.97
 
 
-def test_consensus_beats_nearest_neighbours_and_training_with_the_features_beats_both(shared_keypoints):
+def test_consensus_beats_nearest_neighbours_and_trained_features_beat_both(shared_keypoints):
     from semcorr.data.formats.keypoints import load_pairs
 
     pairs = [pair for pair in load_pairs(shared_keypoints, "val") if pair.source.category != "person"][::25]

@@ -1,4 +1,4 @@
-"""The exported model against the model itself, on real photographs, and without torch."""
+"""The exported model gives the same as the model itself, on real photographs, and runs without torch."""
 
 import json
 import subprocess
@@ -58,13 +58,13 @@ def test_same_as_torch_scoring_all_pairs(matcher, exported, cat, cheetah_path, n
     for own, other in ((answer, expected), (answer.inverse(), expected.inverse())):
         assert own.forward.points.shape == other.forward.points.shape
         off = np.abs(own.forward.points - other.forward.points).max(axis=2)
-        assert off.max() < 1  # a place halfway between two fine cells may be corrected around either
+        assert off.max() < 1  # a position halfway between two fine cells may be corrected around either
         assert (off > 0.1).mean() < 1e-3
         assert own.forward.confidence == pytest.approx(other.forward.confidence, abs=1e-3)
 
 
 @pytest.mark.slow
-def test_points_go_where_the_default_search_takes_them(matcher, exported, cat, cheetah_path):
+def test_points_agree_with_the_default_search(matcher, exported, cat, cheetah_path):
     points = [(170, 115), (265, 243), (250, 40), (400, 60)]
     expected = matcher.match(cat, cheetah_path).transfer(points)
     answer = exported.match(cat, cheetah_path).transfer(points)
@@ -72,7 +72,7 @@ def test_points_go_where_the_default_search_takes_them(matcher, exported, cat, c
 
 
 @pytest.mark.slow
-def test_one_colour_is_never_sure(exported, cat):
+def test_one_colour_has_no_confidence(exported, cat):
     match = exported.match(cat, np.full((90, 60, 3), 128, np.uint8))
     assert match.forward.confidence.max() == match.backward.confidence.max() == 0
 
@@ -90,7 +90,7 @@ def test_command_without_torch(model_file, cat, cheetah_path, tmp_path):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(ModelError, match=r"no model file at .*: write one with `semcorr export"):
+    with pytest.raises(ModelError, match=r"no model file found at .*: create one with `semcorr export"):
         load(tmp_path / "none.onnx")
 
 
@@ -111,13 +111,13 @@ def _identity(path, **metadata):
     return path
 
 
-def test_file_of_something_else(tmp_path):
+def test_another_onnx_file_is_refused(tmp_path):
     with pytest.raises(ModelError, match="was not written by `semcorr export`"):
         load(_identity(tmp_path / "other.onnx"))
 
 
-def test_file_of_another_version(tmp_path):
-    with pytest.raises(ModelError, match="has format 3, this semcorr reads 2: export the model again"):
+def test_another_format_version_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="has format 3, but this semcorr reads 2: export the model again"):
         load(_identity(tmp_path / "later.onnx", semcorr='{"format": 3}'))
 
 
@@ -138,14 +138,14 @@ def test_missing_extra_of_export(monkeypatch, tmp_path):
 def test_another_grid_is_refused(tmp_path):
     from semcorr.onnx.export import export
 
-    with pytest.raises(ModelError, match="for a grid of 50 give image size 800; got 400"):
+    with pytest.raises(ModelError, match="for a grid of 50 set the image size to 800; got 400"):
         export(semcorr.load("nearest", grid=50), tmp_path / "any.onnx")
-    with pytest.raises(ModelError, match="leave the grid at 25"):
+    with pytest.raises(ModelError, match="set the grid to 25"):
         export(semcorr.load("pmnc-universal", grid=50, image_size=800), tmp_path / "any.onnx")
 
 
 def test_another_precision_is_refused(tmp_path):
     from semcorr.onnx.export import export
 
-    with pytest.raises(ModelError, match="computes in float32; got one in bfloat16"):
+    with pytest.raises(ModelError, match="only float32 models can be exported; got bfloat16"):
         export(semcorr.load(precision="bfloat16"), tmp_path / "model.onnx")

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from semcorr.cli.app import main
-from semcorr.cli.benchmark import plan
 from semcorr.errors import SemcorrError
-from semcorr.matchers.pmnc.scoring import ScoringFunction
-from semcorr.matchers.pmnc.search import exhaustive_search
-from semcorr.profiling.case import Case, Settings, load_case, made_up_pair, measure, with_radius
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
+from semcorr.matchers.pmnc.gpu.search import exhaustive_search
+from semcorr.profiling.case import Case, Settings, load_case, measure, synthetic_pair, with_radius
+from semcorr.profiling.plan import plan
 from semcorr.profiling.table import growth, plot, series, to_markdown
 
 
@@ -47,16 +47,16 @@ def test_cases_rise_with_the_grid_and_only_pmnc_has_windows():
 @pytest.mark.parametrize("case", [Case("nearest", 8), Case("pmnc", 8, 1), Case("ncnet", 6), Case("ancnet", 6)])
 def test_every_method_loads_at_its_grid(case):
     model = load_case(case)
-    match = model.match(*made_up_pair())
+    match = model.match(*synthetic_pair())
     fields = (50, 50) if case.method == "pmnc" else (case.grid, case.grid)  # on the cells of its fine descriptors
     assert (match.model, match.forward.confidence.shape) == (case.method, fields)
-    assert model.encode(made_up_pair()[0]).features.grid == (case.grid, case.grid)
+    assert model.encode(synthetic_pair()[0]).features.grid == (case.grid, case.grid)
     if case.radius is not None:
         assert model.score.scoring.radius == case.radius
 
 
 def test_the_part_that_was_enlarged_is_found():
-    match = load_case(Case("pmnc", 25, 2)).match(*made_up_pair())
+    match = load_case(Case("pmnc", 25, 2)).match(*synthetic_pair())
     x, y = match.transfer([(210, 190)]).points[0]  # the middle of the part: box 60, 40 to 360, 340
     assert math.hypot(x - 200, y - 200) < 24
 
@@ -119,11 +119,11 @@ def test_command_goes_on_and_names_what_it_leaves_out(tmp_path, monkeypatch, cap
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--grids", "0"], "--grids must be whole numbers from 2 to 512"),
+        (["--grids", "0"], "--grids must be integers from 2 to 512"),
         (["--methods", "pnmc"], "did you mean pmnc"),
-        (["--radii", "two"], "--radii must be whole numbers from 0 to 4"),
+        (["--radii", "two"], "--radii must be integers from 0 to 4"),
         (["--data", "nowhere"], "--data must be a folder"),
-        (["--figures", "cost,time"], "--figures must be of cost,optimum,precision; got 'time'"),
+        (["--figures", "cost,time"], "--figures must be cost or optimum or precision; got 'time'"),
     ],
 )
 def test_mistakes_are_said(arguments, message, tmp_path, monkeypatch, capsys):

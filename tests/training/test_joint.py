@@ -4,8 +4,9 @@ import torch
 
 from semcorr.features import FeatureExtractor, FeatureOptions
 from semcorr.features.adapter import Adapter
-from semcorr.matchers.pmnc.scoring import ScoringFunction
-from semcorr.training.objectives.joint import JointModel, Pictured
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
+from semcorr.training.backbone import unfreeze
+from semcorr.training.objectives.joint import JointModel, Picture, Scored
 
 OPTIONS = FeatureOptions(image_size=160, grid=10)
 POINTS = {"nose": (6.4, 7.6), "right_eye": (3.7, 3.3), "left_eye": (7.5, 4.1)}
@@ -14,9 +15,9 @@ POINTS = {"nose": (6.4, 7.6), "right_eye": (3.7, 3.3), "left_eye": (7.5, 4.1)}
 def joint(frozen, contrast=0.5):
     torch.manual_seed(0)
     extractor = FeatureExtractor(OPTIONS)
-    model = JointModel(
-        ScoringFunction(1, 4), Adapter(extractor.channels, 8), extractor, frozen, contrast, keypoints=3, pairs=2
-    )
+    backbone = None if frozen is None else unfreeze(extractor, frozen)
+    scored = Scored(pairs=2, keypoints=3, contrast=contrast)
+    model = JointModel(ScoringFunction(1, 4), Adapter(extractor.channels, 8), scored, backbone, frozen or 0)
     return model, extractor
 
 
@@ -26,7 +27,7 @@ def group(cat, extractor, frozen, move=0.0, shift=32):
     cell = shift * extractor.grid((300, 400))[1] / 400
     points = [POINTS, {name: (x - cell + move, y) for name, (x, y) in POINTS.items()}]
     stems = [extractor.encode([p]).tensor[0] if frozen is None else extractor.stem(p, frozen) for p in pictures]
-    return [Pictured(one.clone(), extractor.grid((300, 400)), where) for one, where in zip(stems, points, strict=True)]
+    return [Picture(one.clone(), extractor.grid((300, 400)), where) for one, where in zip(stems, points, strict=True)]
 
 
 @pytest.mark.parametrize("frozen", [None, 3])

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.training.objectives.losses import target_probability
 from semcorr.training.objectives.proxy import Example, ProxyModel
 

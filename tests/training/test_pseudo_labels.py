@@ -15,7 +15,8 @@ from semcorr.errors import DataError
 from semcorr.training.loop import train
 from semcorr.training.recipe import read_recipe
 from semcorr.training.sampling.augment import STRONG
-from semcorr.training.sampling.sampling import PseudoLabelSampler, View
+from semcorr.training.sampling.pseudo_labels import PseudoLabelSampler
+from semcorr.training.sampling.views import View
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "pseudo_labels.py"
 

@@ -7,8 +7,10 @@ from PIL import Image
 
 from semcorr.data.pairs import Photo
 from semcorr.errors import DataError
-from semcorr.training.sampling.augment import MILD, STRONG, Warp, bend, random_warp, recolour
-from semcorr.training.sampling.sampling import FeatureBank, KeypointSampler, View, WarpSampler, view_of
+from semcorr.training.sampling.augment import MILD, STRONG, Warp, random_warp, recolour, warp_picture
+from semcorr.training.sampling.bank import FeatureBank
+from semcorr.training.sampling.samplers import KeypointSampler, WarpSampler
+from semcorr.training.sampling.views import View, view_of
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def test_a_bent_picture_shows_at_a_point_what_the_original_had_there(portrait):
     ys, xs = np.mgrid[:height, :width]
     ramp = np.stack([255 * (xs + 0.5) / width, 255 * (ys + 0.5) / height, np.full_like(xs, 99.0)], axis=2)
     warp = draw(3, (height, width))
-    bent = bend(ramp.round().astype(np.uint8), warp)
+    bent = warp_picture(ramp.round().astype(np.uint8), warp)
     assert bent.shape == (height, width, 3)
     points = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)).double() * 0.9 + 0.05
     original = warp.to_original(points)
@@ -60,7 +62,7 @@ def test_a_bent_picture_shows_at_a_point_what_the_original_had_there(portrait):
 
 
 def test_large_pictures_shrink():
-    assert bend(np.zeros((1000, 2000, 3), np.uint8), draw(0, (1000, 2000))).shape == (256, 512, 3)
+    assert warp_picture(np.zeros((1000, 2000, 3), np.uint8), draw(0, (1000, 2000))).shape == (256, 512, 3)
 
 
 def test_colours_change_and_shapes_stay(cat):
@@ -99,7 +101,7 @@ def test_warps_give_points_that_mean_the_same(photo):
 
 
 def test_too_few_photographs_are_said(photo):
-    with pytest.raises(DataError, match="two photographs"):
+    with pytest.raises(DataError, match="at least two photographs"):
         KeypointSampler([photo], 0, 1, 3)
     with pytest.raises(DataError, match="no photographs"):
         WarpSampler([], 0, 1, 3)

@@ -18,7 +18,7 @@ def test_round_trip(tmp_path):
     write_weights(path, Weights({"a": torch.arange(3.0)}, {"steps": 3}))
     stored = read_weights(path)
     assert stored.tensors["a"].tolist() == [0, 1, 2]
-    assert stored.recipe == {"steps": 3}
+    assert stored.metadata == {"steps": 3}
     assert list(path.parent.iterdir()) == [path]
 
 

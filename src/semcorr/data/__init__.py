@@ -1,1 +1,1 @@
-"""Pair data sets: loading, drawing, downloading and checking. Import what is needed from the modules."""
+"""Data sets of pairs: load, draw, download and check them."""

@@ -1,4 +1,4 @@
-"""Is a data set complete and sound? Counts, missing and broken pictures, keypoints outside their picture."""
+"""Check a data set: count its pairs, and list missing and broken pictures and misplaced keypoints."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from semcorr.data.formats.keypoints import load_photos
 from semcorr.data.pairs import PairSet, Photo
-from semcorr.data.records import BrokenPictureError, MissingPictureError, check_picture
-from semcorr.data.registry import find_dataset, load_dataset, splits_at
+from semcorr.data.pictures import BrokenPictureError, MissingPictureError, check_picture
+from semcorr.data.registry import DATASETS, find_dataset, load_dataset, splits_at
 from semcorr.errors import DataError
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What one split holds: pairs, different pictures, pairs by category, and by value of each nuisance."""
+    """The contents of a split: numbers of pairs, of distinct pictures, and of pairs by category and nuisance."""
 
     pairs: int
     photos: int
@@ -25,17 +27,17 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What a data set holds, and what is wrong with it.
+    """The contents of a data set, and its problems.
 
     Attributes:
-        name: the data set.
-        root: its folder.
-        splits: split to its counts. Only what is sound is counted.
-        missing: pictures that are named but not there.
-        broken: pictures that cannot be decoded, or have another size than annotated, with the reason.
-        outside: keypoints outside their picture, as ``"file: name at (x, y) in width×height"``. Annotators do
-            click outside: such points are counted, not refused.
-        malformed: annotations that cannot be used, each with its file, field and reason.
+        name: The data set.
+        root: Its folder.
+        splits: Split to its counts. Only usable pairs are counted.
+        missing: Pictures that annotations refer to, but that do not exist.
+        broken: Pictures that cannot be read, or have another size than annotated, with the reason.
+        outside: Keypoints outside their picture, as ``"file: name at (x, y) in width×height"``.
+        malformed: Annotations that cannot be used, each with its file, field and reason.
+        left_out: What is left out although it is not broken: description to number.
     """
 
     name: str
@@ -44,7 +46,8 @@ class Report:
     missing: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
-    malformed: tuple[str, ...] = field(default=())
+    malformed: tuple[str, ...] = ()
+    left_out: dict[str, int] = field(default_factory=dict)
 
     @property
     def sound(self) -> bool:
@@ -52,13 +55,14 @@ class Report:
         return not (self.missing or self.broken or self.malformed)
 
     def lines(self, most: int = 10) -> list[str]:
-        """Return the report as text, with at most so many examples of each problem."""
+        """Return the report as lines of text, with at most ``most`` examples of each problem."""
         lines = [f"{find_dataset(self.name).title} in {self.root}"]
         for split, report in self.splits.items():
             counts = f"{report.pairs} pairs, {report.photos} photographs, {len(report.categories)} categories"
             lines.append(f"{split}: {counts}")
             lines.append(f"  categories: {_counts(report.categories)}")
             lines += [f"  {nuisance}: {_counts(values)}" for nuisance, values in report.nuisances.items()]
+        lines += [f"left out: {count} {what}" for what, count in self.left_out.items()]
         problems = {
             "missing pictures": self.missing,
             "broken pictures": self.broken,
@@ -82,26 +86,25 @@ def check_dataset(
     root: Path | str,
     splits: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> Report:
-    """Load every split of a data set, decode every picture, and report what is there and what is wrong.
+    """Load every split of a data set, read every picture, and report the contents and the problems.
 
     Args:
-        name: one of the registry's names; `recognise` finds it from the folder.
-        root: the data set's folder.
-        splits: which splits to check; all that are there, if not given.
-        progress: called with the pictures decoded so far and in all.
+        name: A name from `semcorr.data.registry.DATASETS`; `recognise` finds it from the folder.
+        root: The data set's folder.
+        splits: Which splits to check; by default all that the folder holds.
+        progress: Called with the number of pictures read so far and in total.
+        **options: Options of the data set's loader, such as ``annotations`` and ``images`` of a COCO file.
 
     Raises:
-        DataError: a list or a whole annotation file is missing or cannot be read.
+        DataError: If a list or a whole annotation file is missing or cannot be read.
     """
-    found = splits_at(name, root) if splits is None else tuple(splits)
-    if not found:
-        expected = " or ".join(find_dataset(name).markers)
-        raise DataError(f"{root} does not hold {find_dataset(name).title}: expected {expected}")
-    sets = {split: load_dataset(name, root, split, skip_broken=True) for split in found}
-    photos = [photo for pairs in sets.values() for pair in pairs for photo in (pair.source, pair.target)]
+    sets = _load(name, root, splits, options)
     errors = [error for pairs in sets.values() for error in pairs.skipped]
-    errors += _undecodable({photo.path for photo in photos}, progress)
+    training = _training_photos(name, root, errors) if splits is None else []
+    photos = [photo for pairs in sets.values() for pair in pairs for photo in (pair.source, pair.target)] + training
+    errors += _unreadable({photo.path for photo in photos}, progress)
     pictures: dict[type, dict[Path, str]] = {MissingPictureError: {}, BrokenPictureError: {}}
     malformed = []
     for error in errors:
@@ -112,7 +115,9 @@ def check_dataset(
     return Report(
         name=name,
         root=Path(root),
-        splits={split: _count(pairs) for split, pairs in sets.items()},
+        left_out=dict(sum((Counter(pairs.left_out) for pairs in sets.values()), Counter[str]())),
+        splits={split: _count(pairs) for split, pairs in sets.items()}
+        | ({"train": _count_photos(training)} if training else {}),
         missing=tuple(pictures[MissingPictureError].values()),
         broken=tuple(pictures[BrokenPictureError].values()),
         outside=tuple(dict.fromkeys(line for photo in photos for line in _outside(photo))),
@@ -120,7 +125,23 @@ def check_dataset(
     )
 
 
-def _undecodable(paths: Iterable[Path], progress: Callable[[int, int], None] | None) -> list[DataError]:
+def _load(name: str, root: Path | str, splits: Sequence[str] | None, options: dict[str, Any]) -> dict[str, PairSet]:
+    """Load the splits of a data set: all that are in the folder, or the one that a given annotation file is for."""
+    dataset = find_dataset(name)
+    chosen = tuple(splits or (dataset.splits[-1:] if options else splits_at(name, root)))
+    if not chosen:
+        raise DataError(f"{root} does not hold {dataset.title}: expected {' or '.join(dataset.markers)}")
+    return {split: load_dataset(name, root, split, skip_broken=True, **options) for split in chosen}
+
+
+def _training_photos(name: str, root: Path | str, errors: list[DataError]) -> list[Photo]:
+    """Load the photographs of a split for training, which has no list of pairs."""
+    if find_dataset(name) is not DATASETS["keypoints"] or not Path(root, "train.json").is_file():
+        return []
+    return load_photos(root, "train", errors)
+
+
+def _unreadable(paths: Iterable[Path], progress: Callable[[int, int], None] | None) -> list[DataError]:
     errors: list[DataError] = []
     ordered = sorted(paths)
     for done, path in enumerate(ordered, start=1):
@@ -140,6 +161,10 @@ def _outside(photo: Photo) -> list[str]:
         for name, (x, y) in photo.keypoints.items()
         if not (0 <= x <= width and 0 <= y <= height)
     ]
+
+
+def _count_photos(photos: list[Photo]) -> SplitReport:
+    return SplitReport(0, len(photos), dict(sorted(Counter(photo.category for photo in photos).items())), {})
 
 
 def _count(pairs: PairSet) -> SplitReport:

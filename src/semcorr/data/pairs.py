@@ -1,4 +1,4 @@
-"""The one type that every data set gives and every metric takes: two photographs with named keypoints."""
+"""Pairs of photographs with named keypoints: what every data set provides and every metric takes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Photo:
     """A photograph of one object, with its annotation.
 
     Attributes:
-        path: the picture's file.
-        size: height and width of the file, in pixels.
-        keypoints: name (or id) to ``(x, y)`` in native pixels: pixels of the file as it is shown, whatever
-            a benchmark resizes it to. Only annotated points: no padding, no placeholder.
-        bbox: the object's box in native pixels, where the data set gives one.
-        category: what the object is, as the data set calls it.
+        path: The picture's file.
+        size: Height and width in pixels, as the picture is shown.
+        keypoints: Name (or id) to ``(x, y)`` in native pixels: those of the picture as it is shown, whatever size a
+            protocol resizes it to. Only annotated points, without padding or placeholders.
+        bbox: The object's box in native pixels, if the data set has one.
+        category: The object's category, in the data set's words.
     """
 
     path: Path
@@ -42,12 +42,12 @@ class Photo:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two photographs of the same category: points go from ``source`` to ``target``.
+    """Two photographs of the same category: points are transferred from ``source`` to ``target``.
 
     Attributes:
-        source: where the points are given.
-        target: where they are looked for. All errors and thresholds are measured here.
-        nuisances: what makes the pair hard, by kind: ``{"viewpoint": "easy", "truncation": "none"}``.
+        source: The photograph that contains the points.
+        target: The photograph to find them in. All errors and thresholds are measured here.
+        nuisances: What makes the pair difficult, by kind: ``{"viewpoint": "easy", "truncation": "none"}``.
     """
 
     source: Photo
@@ -56,11 +56,11 @@ class Pair:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the keypoints that both photographs have, in the source's order."""
+        """Names of the shared keypoints, in the source's order."""
         return tuple(name for name in self.source.keypoints if name in self.target.keypoints)
 
     def swapped(self) -> Pair:
-        """Return the pair in the other direction: some protocols move the target's points to the source."""
+        """Return the pair in the other direction: some protocols transfer points from the target to the source."""
         return Pair(self.target, self.source, self.nuisances)
 
     def points(self) -> tuple[Tensor, Tensor]:
@@ -80,7 +80,7 @@ class Pair:
         return source, target
 
     def points_inside(self) -> Tensor:
-        """Return the shared keypoints in the source, ``(K, 2)``; those annotated outside of it move onto its border.
+        """Return the shared keypoints in the source, ``(K, 2)``; those outside it are moved to its border.
 
         >>> tall = Photo(Path("cat.jpg"), (300, 200), {"nose": (10, 20), "tail": (201, -3)}, None, "cat")
         >>> Pair(tall, tall).points_inside()
@@ -93,18 +93,21 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairSet(Sequence[Pair]):
-    """The pairs of one data set: a sequence that also knows its name and what could not be read.
+    """The pairs of one data set, as a sequence.
 
     Attributes:
-        name: the data set's name and split, such as ``"spair-71k test"``.
-        pairs: the pairs, in the order of the data set's list.
-        skipped: the entries left out by ``skip_broken``: each error's message is one line that names the
-            file, the field and what is wrong.
+        name: The data set's name and split, such as ``"spair-71k test"``.
+        pairs: The pairs, in the order of the data set's list.
+        skipped: The entries left out by ``skip_broken``, as errors whose messages name the file, the field and the
+            reason.
+        left_out: What was left out although it is not broken, such as objects without keypoints: description to
+            number.
     """
 
     name: str
     pairs: list[Pair]
     skipped: list[DataError] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -123,7 +126,7 @@ class PairSet(Sequence[Pair]):
 def gather(
     entries: Iterable[Entry], read: Callable[[Entry], Item], skipped: list[DataError] | None = None
 ) -> list[Item]:
-    """Read every entry of a data set. A broken one raises, or joins ``skipped`` where a list is given."""
+    """Read every entry of a data set. Errors are raised, or appended to ``skipped`` if a list is given."""
     items = []
     for entry in entries:
         try:
@@ -136,21 +139,25 @@ def gather(
 
 
 def make_pair(source: Photo, target: Photo, nuisances: dict[str, str], where: str) -> Pair:
-    """Return the pair, once it is sure that its photographs share a keypoint; errors begin with ``where``."""
+    """Return a pair of photographs that share at least one keypoint; errors begin with ``where``."""
     pair = Pair(source, target, nuisances)
     if not pair.names:
         raise DataError(f"{where}: {source.path.name} and {target.path.name} share no annotated keypoint")
     return pair
 
 
-def spread(pairs: Sequence[Pair], count: int) -> list[Pair]:
-    """Take so many pairs from all over a list, or all if there are no more, so that every category is there."""
+def spread(pairs: Sequence[Item], count: int) -> list[Item]:
+    """Return ``count`` items sampled evenly from a list, or all if there are fewer; the order is kept.
+
+    >>> spread("abcdefgh", 3)
+    ['a', 'c', 'f']
+    """
     count = min(count, len(pairs))
     return [pairs[index * len(pairs) // count] for index in range(count)]
 
 
 def mirrored_name(name: str) -> str:
-    """Return what a keypoint is called once its picture is mirrored: left and right change places.
+    """Return the name of a keypoint after mirroring its picture: left and right are swapped.
 
     >>> mirrored_name("left_ear"), mirrored_name("rear_right_paw"), mirrored_name("nose")
     ('right_ear', 'rear_left_paw', 'nose')
@@ -160,16 +167,16 @@ def mirrored_name(name: str) -> str:
 
 
 def draw_pairs(photos: Sequence[Photo], count: int, seed: int, min_shared: int = 3) -> list[Pair]:
-    """Draw pairs within a category: the same ones for the same photographs and seed, on any machine.
+    """Draw random pairs within categories: the same for the same photographs and seed, on any machine.
 
-    Every category gets the same share as far as its photographs last; within it, ordered pairs of two
-    different pictures with at least ``min_shared`` shared keypoints are drawn evenly, none twice.
+    Every category gets the same number of pairs, as far as its photographs allow. Within a category, ordered pairs of
+    different pictures with at least ``min_shared`` shared keypoints are drawn uniformly, without replacement.
 
     Args:
-        photos: the photographs to draw from; their order does not matter.
-        count: how many pairs to draw. Fewer come back where there are not so many.
-        seed: of the draw.
-        min_shared: how many keypoint names the two must share.
+        photos: The photographs to draw from, in any order.
+        count: How many pairs to draw; fewer are returned if there are not enough.
+        seed: The random seed.
+        min_shared: How many keypoint names the two photographs must share.
     """
     if count < 0:
         raise ValueError(f"count must not be negative, got {count}")
@@ -190,7 +197,7 @@ def draw_pairs(photos: Sequence[Photo], count: int, seed: int, min_shared: int =
 
 
 def _stream(group: Sequence[Photo], generator: random.Random, min_shared: int) -> Iterator[Pair]:
-    """Yield every eligible ordered pair of one category, in random order."""
+    """Yield the eligible ordered pairs of one category, in random order."""
     usable = [photo for photo in group if len(photo.keypoints) >= min_shared]
     for code in _shuffled(len(usable) * len(usable), generator):
         source, target = usable[code // len(usable)], usable[code % len(usable)]
@@ -201,7 +208,7 @@ def _stream(group: Sequence[Photo], generator: random.Random, min_shared: int) -
 
 
 def _shuffled(total: int, generator: random.Random) -> Iterator[int]:
-    """Yield the numbers below ``total`` in random order, remembering only those that were asked for."""
+    """Yield the numbers below ``total`` in random order, with memory only for those drawn so far."""
     moved: dict[int, int] = {}
     for index in range(total):
         chosen = generator.randrange(index, total)

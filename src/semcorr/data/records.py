@@ -1,65 +1,48 @@
-"""Reading annotation files that may be broken or hostile: errors name the file, the field and the reason."""
+"""Read annotation files that may be broken or hostile; errors name the file, the field and the reason."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-import warnings
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NoReturn, TypeVar
-
-from PIL import ExifTags, Image
+from typing import NoReturn
 
 from semcorr.data.pairs import Box
+from semcorr.data.pictures import BrokenPictureError, Sizes
 from semcorr.errors import DataError
+from semcorr.geometry import Size
 
 MAX_SIDE = 100_000
-"""No picture of a data set is wider or higher than this: a larger number is a broken annotation."""
+"""Largest width or height of a picture, in pixels: a larger number is a broken annotation."""
 
 MAX_BYTES = 4 * 1024**3
-"""No annotation file is larger than this."""
-
-T = TypeVar("T")
-
-
-class MissingPictureError(DataError):
-    """A data set names a picture that is not there."""
-
-    def __init__(self, where: str, path: Path) -> None:
-        super().__init__(f"{where}: picture {path} is missing")
-        self.path = path
-
-
-class BrokenPictureError(DataError):
-    """A data set names a picture that cannot be read, or that is not the annotated one."""
-
-    def __init__(self, where: str, path: Path, reason: str) -> None:
-        super().__init__(f"{where}: picture {path} {reason}")
-        self.path = path
+"""Size of the largest annotation file that is read, in bytes."""
 
 
 def shorten(value: object, limit: int = 60) -> str:
-    """Return a value as it may stand in an error message: on one line, not too long."""
+    """Return a value for an error message: on one line, and not too long."""
     text = repr(value[:limit] if isinstance(value, (str, list)) else value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 @dataclass(frozen=True)
 class Record:
-    """One entry of an annotation file: named values of any type, and where they stand in which file.
+    """One entry of an annotation file: named values of any type.
 
-    Every method returns the value of a field once it is sure of its type and range, or raises `DataError`.
+    Every method checks the type and range of a field and returns its value, or raises `DataError`.
+
+    Attributes:
+        values: Field to value.
+        where: The file and the place in it, for errors.
     """
 
     values: dict[str, object]
     where: str
 
     def fail(self, field: str, problem: str) -> NoReturn:
-        """Raise the error that names the file, the entry and the field."""
+        """Raise an error that names the file, the entry and the field."""
         raise DataError(f"{self.where}: field '{field}' {problem}")
 
     def value(self, field: str) -> object:
@@ -69,24 +52,26 @@ class Record:
         return self.values[field]
 
     def text(self, field: str) -> str:
-        """Return a string that is not empty."""
+        """Return a non-empty string."""
         value = self.value(field)
         if not isinstance(value, str) or not value.strip():
-            self.fail(field, f"must be a text that is not empty, got {shorten(value)}")
+            self.fail(field, f"must be a non-empty string, got {shorten(value)}")
         return value
 
     def integer(self, field: str, low: int, high: int) -> int:
-        """Return a whole number between ``low`` and ``high``, both included."""
-        return self.whole(field, self.value(field), low, high)
+        """Return an integer from ``low`` to ``high``, inclusive."""
+        return self.check_integer(field, self.value(field), low, high)
 
-    def whole(self, field: str, value: object, low: int, high: int) -> int:
-        """Return a whole number between ``low`` and ``high``; ``field`` only names it in the error."""
+    def check_integer(self, field: str, value: object, low: int, high: int) -> int:
+        """Check an integer from ``low`` to ``high``; ``field`` names it in errors."""
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            self.fail(field, f"must be a whole number from {low} to {high}, got {shorten(value)}")
+            self.fail(field, f"must be an integer from {low} to {high}, got {shorten(value)}")
         return value
 
     def sequence(self, field: str, length: int | None = None) -> list[object]:
-        """Return a list, of the given length where one is given."""
+        """Return a list, of the given length if one is given."""
         value = self.value(field)
         if not isinstance(value, list):
             self.fail(field, f"must be a list, got {shorten(value)}")
@@ -95,7 +80,7 @@ class Record:
         return value
 
     def numbers(self, field: str, values: object, length: int | None = None) -> list[float]:
-        """Return finite numbers; ``field`` only names them in the error."""
+        """Check finite numbers; ``field`` names them in errors."""
         if not isinstance(values, (list, tuple)) or (length is not None and len(values) != length):
             self.fail(field, f"must be a list of {length or 'some'} numbers, got {shorten(values)}")
         return [self._number(field, value) for value in values]
@@ -103,31 +88,48 @@ class Record:
     def _number(self, field: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             self.fail(field, f"must be a number, got {shorten(value)}")
-        # An integer of a thousand digits is no float: compare before converting.
+        # An integer of a thousand digits does not fit in a float: compare before converting.
         if not abs(value) <= 1e12 or not math.isfinite(value):
             self.fail(field, f"must be a finite number of a reasonable size, got {shorten(value)}")
         return float(value)
 
-    def point(self, field: str, value: object, size: tuple[int, int]) -> tuple[float, float]:
-        """Return a point of a picture: a little outside is an annotator's slip, a picture's width is not."""
+    def point(self, field: str, value: object, size: Size) -> tuple[float, float]:
+        """Check a point of a picture. Annotators click slightly outside, too: up to one picture size is accepted."""
         x, y = self.numbers(field, value, 2)
         height, width = size
         if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
-            self.fail(field, f"lies far outside its picture of {width}×{height}: ({x:g}, {y:g})")
+            self.fail(field, f"is far outside its picture of {width}×{height}: ({x:g}, {y:g})")
         return x, y
 
-    def box(self, field: str, value: object, size: tuple[int, int]) -> Box:
-        """Return a box ``(left, top, right, bottom)`` that has an area."""
+    def size(self) -> Size | None:
+        """Return height and width from the fields of these names, or None if both are missing."""
+        if self.values.get("height") is None and self.values.get("width") is None:
+            return None
+        return self.integer("height", 1, MAX_SIDE), self.integer("width", 1, MAX_SIDE)
+
+    def box(self, field: str, size: Size, as_width_and_height: bool = False) -> Box | None:
+        """Return a box, or None if it is missing, empty or has no area.
+
+        Args:
+            field: The field, which holds left, top, right and bottom.
+            size: Height and width of the picture.
+            as_width_and_height: The field holds left, top, width and height.
+        """
+        value = self.values.get(field)
+        if value is None or value == [] or (isinstance(value, list) and len(value) == 4 and value.count(None) == 4):
+            return None
         left, top, right, bottom = self.numbers(field, value, 4)
+        if as_width_and_height:
+            right, bottom = left + right, top + bottom
         self.point(field, [left, top], size)
         self.point(field, [right, bottom], size)
-        if not (left < right and top < bottom):
+        if right < left or bottom < top:
             corners = f"({left:g}, {top:g}, {right:g}, {bottom:g})"
-            self.fail(field, f"must be (left, top, right, bottom) with an area, got {corners}")
-        return left, top, right, bottom
+            self.fail(field, f"must be left, top, right and bottom, got {corners}")
+        return (left, top, right, bottom) if left < right and top < bottom else None
 
-    def picture(self, field: str, folder: Path, size: tuple[int, int] | None, sizes: Sizes) -> Path:
-        """Return the path of the picture that ``field`` names, once it exists and has the annotated size."""
+    def picture(self, field: str, folder: Path, size: Size | None, sizes: Sizes) -> Path:
+        """Return the path of the picture that ``field`` names; it must exist and have the annotated size, if any."""
         path = folder / self.inside(field)
         height, width = sizes(path, self.where)
         if size is not None and size != (height, width):
@@ -136,73 +138,24 @@ class Record:
         return path
 
     def inside(self, field: str) -> PurePosixPath:
-        """Return the relative path that ``field`` holds, once it is sure that it stays in its folder."""
-        name = PurePosixPath(self.text(field))
-        if name.is_absolute() or ".." in name.parts or "\0" in str(name) or not name.parts:
+        """Return the relative path that ``field`` holds; it must not lead out of its folder."""
+        name = PurePosixPath(self.text(field).replace("\\", "/"))  # Windows writes backslashes
+        hostile = name.is_absolute() or ".." in name.parts or "\0" in str(name) or ":" in str(name)[1:2]
+        if hostile or not name.parts or len(str(name)) > 1000:
             self.fail(field, f"must name a file inside the data set, got {shorten(str(name))}")
         return name
-
-
-class Sizes:
-    """Heights and widths of picture files, read once each from the file's header."""
-
-    def __init__(self) -> None:
-        self._known: dict[Path, tuple[int, int]] = {}
-
-    def __call__(self, path: Path, where: str) -> tuple[int, int]:
-        """Return the height and width of a picture; ``where`` says in an error who asked."""
-        if path not in self._known:
-            self._known[path] = picture_size(path, where)
-        return self._known[path]
-
-
-def picture_size(path: Path, where: str) -> tuple[int, int]:
-    """Return height and width of a picture, from its header alone; as shown, where EXIF turns it upright."""
-
-    def read() -> tuple[int, int]:
-        with Image.open(path) as image:
-            turned = False
-            with suppress(Exception):  # damaged EXIF is no reason to refuse a picture
-                turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-            return (image.width, image.height) if turned else (image.height, image.width)
-
-    height, width = _with_pillow(read, path, where)
-    if max(height, width) > MAX_SIDE:
-        raise BrokenPictureError(where, path, f"claims an absurd size of {width}×{height}")
-    return height, width
-
-
-def check_picture(path: Path, where: str) -> None:
-    """Decode a picture completely, and raise `BrokenPictureError` where that is impossible."""
-
-    def read() -> None:
-        with Image.open(path) as image:
-            image.load()
-
-    _with_pillow(read, path, where)
-
-
-def _with_pillow(read: Callable[[], T], path: Path, where: str) -> T:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return read()
-    except FileNotFoundError:
-        raise MissingPictureError(where, path) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BrokenPictureError(where, path, f"cannot be read: {shorten(str(error))}") from error
 
 
 def read_text(path: Path) -> str:
     """Return the text of an annotation file."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path} is larger than any annotation file ({MAX_BYTES} bytes)")
+            raise DataError(f"{path} is larger than {MAX_BYTES >> 30} GB, too large for an annotation file")
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path} is missing: is this the data set's folder?") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a text file in UTF-8: {error.reason}") from error
+        raise DataError(f"{path} is not UTF-8 text: {error.reason}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -211,10 +164,19 @@ def read_json(path: Path) -> object:
     """Return the content of a JSON file."""
     text = read_text(path)
     try:
-        content: object = json.loads(text)
+        content: object = json.loads(text, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {shorten(str(error), 120)}") from error
     return content
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object; a key that stands twice would silently lose a value."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{shorten(next(key for key in keys if keys.count(key) > 1))} stands twice in one object")
+    return entries
 
 
 def read_record(path: Path) -> Record:
@@ -241,15 +203,17 @@ def as_record(value: object, where: str) -> Record:
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> list[Record]:
-    """Return the rows of a CSV file that has at least these columns, each value a string.
+    """Return the rows of a CSV file that has at least these columns; values are strings.
 
-    A row shorter than the header keeps only what it has: the missing field is named when it is read.
+    A row shorter than the header lacks its last fields: reading one of them is an error.
     """
     try:
         rows = [row for row in csv.reader(read_text(path).splitlines()) if row]
     except csv.Error as error:
         raise DataError(f"{path} is not a CSV file: {error}") from error
     header = [name.strip() for name in rows[0]] if rows else []
+    if twice := [name for name in header if name and header.count(name) > 1]:
+        raise DataError(f"{path}: column '{twice[0]}' stands twice")
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(f"{path}: column '{missing[0]}' is missing; the header is {shorten(','.join(header))}")
@@ -269,5 +233,5 @@ def parse_numbers(record: Record, field: str, text: str, separator: str = ";") -
 
 
 def first_existing(*paths: Path) -> Path:
-    """Return the first of the paths that exists; or the first, so that an error names the standard place."""
+    """Return the first of the paths that exists, or else the first, so that an error names the standard place."""
     return next((path for path in paths if path.exists()), paths[0])

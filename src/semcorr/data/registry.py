@@ -1,8 +1,7 @@
-"""The data sets by name: how each is loaded, and by which protocol it is scored."""
+"""The data sets by name: how each is loaded, and the protocol by which it is scored."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +14,20 @@ from semcorr.data.formats.pf_willow import load_pf_willow
 from semcorr.data.formats.spair import load_spair
 from semcorr.data.pairs import PairSet
 from semcorr.data.records import first_existing
-from semcorr.errors import DataError
+from semcorr.errors import DataError, did_you_mean
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set as the command line knows it.
+    """A known data set.
 
     Attributes:
-        title: what people call it.
-        load: ``load(root, split, skip_broken=…)`` gives its pairs.
-        splits: the splits that have pairs; the last one is the one that papers report.
-        markers: a file pattern for each split, which tells the data set from others.
-        threshold: what its protocol measures α by, and in which ``space``: see `semcorr.metrics.pck`.
-        space: ``"square"`` where both pictures are squashed to one, otherwise ``"native"``.
+        title: Its name in print.
+        load: ``load(root, split, skip_broken=…)`` returns its pairs.
+        splits: The splits that have pairs; papers report the last one.
+        markers: File patterns that tell the data set from others; ``{split}`` stands for a split.
+        threshold: What its protocol takes α as a fraction of: see `semcorr.metrics.pck`.
+        space: ``"square"`` if its protocol squashes both pictures to a square, otherwise ``"native"``.
     """
 
     title: str
@@ -40,7 +39,7 @@ class Dataset:
 
 
 def _load_coco_2017(root: Path | str, split: str = "val", **options: Any) -> PairSet:
-    """Load people from COCO's own layout, or any file and folder named by ``annotations`` and ``images``."""
+    """Load people from COCO's own layout, or any COCO file, given as ``annotations`` and ``images``."""
     root = Path(root)
     annotations = options.pop("annotations", root / "annotations" / f"person_keypoints_{split}2017.json")
     images = options.pop("images", root / f"{split}2017")
@@ -101,31 +100,35 @@ DATASETS: dict[str, Dataset] = {
 
 
 def find_dataset(name: str) -> Dataset:
-    """Return the data set of this name, however it is capitalised, or suggest one that is spelt like it."""
+    """Return the data set of this name, ignoring case and hyphens.
+
+    Raises:
+        DataError: If there is none; the message suggests the nearest name.
+    """
     known = {key.replace("-", ""): key for key in DATASETS}
     plain = name.lower().replace("-", "").replace("_", "").replace(" ", "")
     if plain in known:
         return DATASETS[known[plain]]
-    close = difflib.get_close_matches(plain, known, n=1, cutoff=0.4)
-    meant = f"did you mean {known[close[0]]!r}? " if close else ""
-    raise DataError(f"there is no data set {name!r}: {meant}Choose one of {', '.join(DATASETS)}")
+    raise DataError(
+        f"unknown data set {name!r}{did_you_mean(name.lower(), DATASETS)}; choose one of {', '.join(DATASETS)}"
+    )
 
 
 def load_dataset(name: str, root: Path | str, split: str = "test", **options: Any) -> PairSet:
     """Load the pairs of a data set.
 
     Args:
-        name: one of `DATASETS`.
-        root: the folder that it was downloaded to.
-        split: one of the data set's splits.
-        **options: what its loader takes: ``skip_broken`` for all; ``annotations``, ``images``, ``pairs``,
+        name: A name from `DATASETS`.
+        root: The folder that holds it.
+        split: One of its splits.
+        **options: The options of its loader: ``skip_broken`` for all; ``annotations``, ``images``, ``pairs``,
             ``count``, ``seed`` and ``min_shared`` for COCO files.
     """
     return find_dataset(name).load(root, split, **options)
 
 
 def splits_at(name: str, root: Path | str) -> tuple[str, ...]:
-    """Return the splits of a data set whose lists are in the folder."""
+    """Return the splits of a data set that a folder holds."""
     dataset, root = find_dataset(name), Path(root)
     return tuple(
         split
@@ -135,11 +138,15 @@ def splits_at(name: str, root: Path | str) -> tuple[str, ...]:
 
 
 def recognise(root: Path | str) -> str:
-    """Return the name of the data set that a folder holds, from the files that tell it from others."""
+    """Return the name of the data set that a folder holds.
+
+    Raises:
+        DataError: If it cannot be told from the files in the folder.
+    """
     names = [name for name in DATASETS if splits_at(name, root)]
-    if "pf-willow" in names:  # both keep a list of pairs called test_pairs.csv
+    if "pf-willow" in names:  # both have a list of pairs named test_pairs.csv
         names = [name for name in names if name != "pf-pascal"]
     if len(names) != 1:
-        found = f"could be {' or '.join(names)}" if names else f"holds none of {', '.join(DATASETS)}"
-        raise DataError(f"{root} {found}: say which data set it is")
+        reason = f"could be {' or '.join(names)}" if names else f"holds none of {', '.join(DATASETS)}"
+        raise DataError(f"{root} {reason}: give the data set's name")
     return names[0]

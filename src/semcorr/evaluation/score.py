@@ -1,4 +1,4 @@
-"""From predictions to what they are worth, by any protocol and for every group of pairs; and which model is better."""
+"""Score predictions by any protocol, for all pairs and for every group; and estimate which model is better."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def evaluate(
     space: Space = "native",
     alphas: Sequence[float] = ALPHAS,
 ) -> Evaluation:
-    """Score predictions: all pairs, and each category and nuisance by itself.
+    """Score predictions: all pairs, and separately each category and each value of a nuisance.
 
     Args:
         model: The model's name.
@@ -32,14 +32,16 @@ def evaluate(
         pairs: The pairs.
         predictions: One for each pair.
         threshold: What α is a fraction of.
-        space: Native pixels or the custom square.
+        space: Native pixels, or both pictures squashed to a square.
         alphas: The thresholds.
 
     Raises:
-        DataError: If there are no pairs, or not one prediction for each.
+        DataError: If there are no pairs, or not exactly one prediction for each.
     """
     if not pairs or len(pairs) != len(predictions):
-        raise DataError(f"expected predictions for each of some pairs; got {len(predictions)} for {len(pairs)} pairs")
+        raise DataError(
+            f"expected one or more pairs, and a prediction for each; got {len(predictions)} for {len(pairs)} pairs"
+        )
     errors = [
         pck_distances(torch.tensor(p.points, dtype=torch.float64).reshape(-1, 2), pair, threshold, space)
         for pair, p in zip(pairs, predictions, strict=True)
@@ -73,23 +75,23 @@ def evaluate(
 def differences(
     first: Evaluation, second: Evaluation, level: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> list[Difference]:
-    """Estimate how much better the first model is than the second, by resampling the pairs they were both run on.
+    """Estimate how much better the first model is than the second, with a paired bootstrap.
 
-    The interval is the bootstrap's percentile interval of the difference of the per-image PCK; pairs are drawn with
-    replacement, the same ones for both models.
+    The interval is the percentile interval of the difference of the per-image PCK; pairs are drawn with replacement,
+    the same ones for both models.
 
     Args:
         first: One model's evaluation.
-        second: Another's, on the same pairs and by the same protocol.
-        level: Of the intervals.
-        resamples: How often the pairs are drawn.
-        seed: Decides the draws.
+        second: Another model's, on the same pairs and by the same protocol.
+        level: The confidence level of the intervals.
+        resamples: The number of bootstrap resamples.
+        seed: The random seed.
 
     Raises:
-        DataError: If the evaluations are not of the same pairs and protocol.
+        DataError: If the evaluations differ in their pairs or their protocol.
     """
     if first.pairs != second.pairs or (first.threshold, first.space) != (second.threshold, second.space):
-        raise DataError(f"{first.model} and {second.model} can be compared on the same pairs and protocol only")
+        raise DataError(f"{first.model} and {second.model} can only be compared on the same pairs and protocol")
     rng = np.random.default_rng(seed)
     count = len(first.pairs)
     alphas = list(first.scores.per_image)

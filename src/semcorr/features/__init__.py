@@ -1,4 +1,4 @@
-"""Backbones: a picture in, a `FeatureMap` out."""
+"""Feature extraction: an image in, a `FeatureMap` out."""
 
 from semcorr.features.extractor import FeatureExtractor, join_stages
 from semcorr.features.feature_map import FeatureMap

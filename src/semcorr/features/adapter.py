@@ -1,4 +1,4 @@
-"""A residual adapter: what training adds to frozen features, beginning at nothing."""
+"""A residual adapter that is trained on frozen features and starts as the identity."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from torch import Tensor, nn
 
 
 class Adapter(nn.Module):
-    """Correct features by what a small convolutional network reads from them, in the same space.
+    """Add the output of a small convolutional network to the features that it reads.
 
-    Its last layer begins at zero, so that training starts from the untouched features and can only move away from them
-    for a reason.
+    Its last layer is initialised to zero, so that training starts from the unmodified features.
 
     Args:
         channels: Channels of the features.
-        width: Channels inside.
+        width: Hidden channels.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -33,10 +32,10 @@ class Adapter(nn.Module):
         """Adapt features.
 
         Args:
-            features: ``(B, C, rows, columns)``, L2-normalised over C; what corrects them is computed in the precision
-                of the weights.
-            dilation: Spacing of the cells that the inner convolutions see: on a grid twice as fine as that of the
-                training, two keeps their extent in the picture.
+            features: ``(B, C, rows, columns)``, L2-normalised over C, in any floating-point precision; the network
+                computes in the precision of its weights.
+            dilation: Dilation of the inner convolutions; on a grid twice as fine as in training, 2 keeps their extent
+                in the image.
 
         Returns:
             The same shape, L2-normalised over C.

@@ -1,10 +1,11 @@
-"""EfficientNet-Lite as timm's feature networks have it, without timm: the backbone inside the package loads without it.
+"""EfficientNet-Lite, equal to timm's feature networks, so that the backbone in the package loads without timm.
 
-Importing timm takes longer than all else between the command and the first match, and 200 MB: it imports torchvision,
-which imports PyTorch's compiler. Tensors have timm's names, features are the same (tests/features/).
+Importing timm takes 200 MB and longer than everything else before the first match: it imports torchvision, which
+imports PyTorch's compiler. Tensors have timm's names, and the features are the same (tests/features/).
 
-The shapes are those of EfficientNet-B0 (Tan and Le, ICML 2019, table 1), scaled. Lite has no squeeze-and-excitation,
-and ReLU6 in place of swish; the first stage, the last and the stem are unscaled in depth, the stem in width, too.
+The layers are those of EfficientNet-B0 (Tan and Le, ICML 2019, table 1), scaled. Lite has no squeeze-and-excitation,
+and ReLU6 instead of swish. The depth of the stem, of the first stage and of the last is not scaled, and neither is the
+width of the stem.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from semcorr.errors import ModelError
 
-SCALES = {  # factors of width and of depth
+SCALES = {  # width and depth multipliers
     "tf_efficientnet_lite0": (1.0, 1.0),
     "tf_efficientnet_lite1": (1.0, 1.1),
     "tf_efficientnet_lite2": (1.1, 1.2),
@@ -27,7 +28,7 @@ SCALES = {  # factors of width and of depth
     "tf_efficientnet_lite4": (1.4, 1.8),
 }
 MEAN, DEVIATION = (0.5,) * 3, (0.5,) * 3
-"""Of the pixels that the published weights were trained with."""
+"""Mean and standard deviation of pixels in 0…1, per channel, that the published weights expect."""
 
 _STEM = 32
 _BLOCKS = (  # repeats, kernel, stride, expansion, channels
@@ -41,32 +42,33 @@ _BLOCKS = (  # repeats, kernel, stride, expansion, channels
 )
 _LAST_OF_STAGE = (0, 1, 2, 4, 6)  # the last group of blocks at strides 2, 4, 8, 16, 32
 _EPS = 1e-3
-_IN_PARTS = (1, 2)  # groups of blocks whose widened tensors are by far the largest of the network
-_BYTES = 64  # of the widened channels of a place that are computed at once
+_IN_PARTS = (1, 2)  # groups of blocks whose expanded tensors are by far the largest of the network
+_BYTES = 64  # bytes of expanded channels, per position, that are computed at once
 
 
 @dataclass(frozen=True)
 class StageInfo:
-    """What timm's ``feature_info`` says: channels and stride of every stage, and which stages are put out."""
+    """Channels and stride of every stage, and which stages are returned; equivalent to timm's ``feature_info``."""
 
     info: list[dict[str, int]]
     out_indices: tuple[int, ...]
 
     def channels(self) -> list[int]:
-        """List the channels of the stages that are put out."""
+        """Return the channels of the returned stages."""
         return [self.info[index]["num_chs"] for index in self.out_indices]
 
     def reduction(self) -> list[int]:
-        """List their strides."""
+        """Return the strides of the returned stages."""
         return [self.info[index]["reduction"] for index in self.out_indices]
 
 
 class EfficientNetLite(nn.Module):
-    """Images ``(B, 3, H, W)`` to a list of feature maps.
+    """Map images ``(B, 3, H, W)`` to a list of feature maps.
 
     Args:
         name: One of `SCALES`.
-        out_indices: The stages that are put out, rising; what lies behind the last is not built. None is all five.
+        out_indices: Indices of the stages to return, in ascending order; later stages are not built. None returns all
+            five.
     """
 
     def __init__(self, name: str, out_indices: tuple[int, ...] | None = None) -> None:
@@ -77,7 +79,7 @@ class EfficientNetLite(nn.Module):
         self.feature_info = StageInfo(
             [{"num_chs": widths[last], "reduction": 2 << stage} for stage, last in enumerate(_LAST_OF_STAGE)], indices
         )
-        self.first_stage = _LAST_OF_STAGE[indices[0]]  # the group of blocks whose output is the first wanted stage
+        self.first_stage = _LAST_OF_STAGE[indices[0]]  # the group of blocks whose output is the first returned stage
         self.conv_stem = _convolution(3, _STEM, 3, 2)
         self.bn1 = nn.BatchNorm2d(_STEM, _EPS)
         self.blocks = nn.ModuleList()
@@ -91,53 +93,53 @@ class EfficientNetLite(nn.Module):
             before = widths[index]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the wanted stages, ``(B, C, H / stride, W / stride)`` each, sizes rounded up."""
+        """Return the chosen stages, each ``(B, C, H / stride, W / stride)`` with sizes rounded up."""
         return self.later_stages(self.stem(images, 0), 0)
 
     def stem(self, images: Tensor, blocks: int) -> Tensor:
-        """Compute the first convolution and so many groups of blocks: what can stay as it is while the rest learns."""
+        """Compute the first convolution and that many groups of blocks: the part that stays frozen in training."""
         x: Tensor = F.relu6(self.bn1(_convolve_same(self.conv_stem, images)), inplace=True)
         for group in self.blocks[:blocks]:
             x = group(x)
         return x
 
     def later_stages(self, x: Tensor, blocks: int) -> list[Tensor]:
-        """Return those of the wanted stages that are what `stem` has computed, or come after it."""
-        wanted = {_LAST_OF_STAGE[index] for index in self.feature_info.out_indices}
-        found = [x] if blocks - 1 in wanted else []
+        """Return the chosen stages from the output ``x`` of `stem` with the same ``blocks`` onwards."""
+        chosen = {_LAST_OF_STAGE[index] for index in self.feature_info.out_indices}
+        stages = [x] if blocks - 1 in chosen else []
         for index, group in enumerate(self.blocks[blocks:], start=blocks):
             x = group(x)
-            if index in wanted:
-                found.append(x)
-        return found
+            if index in chosen:
+                stages.append(x)
+        return stages
 
 
 def trainable(network: nn.Module) -> EfficientNetLite:
-    """Return the network if its later blocks can be trained.
+    """Check that the network is one whose later blocks can be trained, and return it.
 
     Raises:
-        ModelError: If they cannot.
+        ModelError: If it is not.
     """
     if not isinstance(network, EfficientNetLite):
         raise ModelError(
-            f"only the backbones {', '.join(SCALES)} can be trained: set frozen_blocks to null to learn on "
+            f"only the backbones {', '.join(SCALES)} can be trained: set frozen_blocks to null to train on "
             "frozen features"
         )
     return network
 
 
 class _Block(nn.Module):
-    """Widen, convolve each channel by itself, narrow; added to the input where the shapes agree.
+    """Inverted residual: expand, depthwise convolution, project; added to the input if the shapes agree.
 
-    Names follow timm's two classes of blocks, of which the first, in the first stage, does not widen.
+    Layer names follow timm's two block classes; the one in the first stage does not expand.
 
     Args:
-        inside: Channels that come in.
-        outside: Channels that go out.
-        kernel: Size of the kernel of each channel.
-        stride: Of that convolution.
-        expansion: How many times as many channels there are in between.
-        parts: Whether the widened channels are computed a few at a time, once batch norms are folded.
+        inside: Input channels.
+        outside: Output channels.
+        kernel: Kernel size of the depthwise convolution.
+        stride: Stride of the depthwise convolution.
+        expansion: Ratio of expanded channels to input channels.
+        parts: Whether the expanded channels are computed a few at a time, once batch norms are folded.
     """
 
     def __init__(
@@ -162,20 +164,20 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.widens:
             folded = self.conv_pw.bias is not None
-            inner = self._in_parts(x) if folded and self.parts else self._widened(x)
+            inner = self._expanded_in_parts(x) if folded and self.parts else self._expanded(x)
             y = self.bn3(self.conv_pwl(inner))
         else:
             inner = F.relu6(self.bn1(_convolve_same(self.conv_dw, x)), inplace=True)
             y = self.bn2(self.conv_pw(inner))
         return cast(Tensor, y + x if self.residual else y)
 
-    def _widened(self, x: Tensor) -> Tensor:
+    def _expanded(self, x: Tensor) -> Tensor:
         inner = F.relu6(self.bn1(self.conv_pw(x)), inplace=True)
         return F.relu6(self.bn2(_convolve_same(self.conv_dw, inner)), inplace=True)
 
-    def _in_parts(self, x: Tensor) -> Tensor:
-        """Do as `_widened`, without ever holding all widened channels at the input's size."""
-        pw, dw, found = self.conv_pw, self.conv_dw, []
+    def _expanded_in_parts(self, x: Tensor) -> Tensor:
+        """Version of `_expanded` that never holds all expanded channels at the input's size."""
+        pw, dw, parts = self.conv_pw, self.conv_dw, []
         assert pw.bias is not None
         assert dw.bias is not None
         size = _BYTES // x.element_size()
@@ -184,12 +186,12 @@ class _Block(nn.Module):
             inner = F.relu6(F.conv2d(x, pw.weight[of], pw.bias[of]), inplace=True)
             groups = inner.shape[1]
             inner = F.conv2d(_pad_same(dw, inner), dw.weight[of], dw.bias[of], dw.stride, dw.padding, 1, groups)
-            found.append(F.relu6(inner, inplace=True))
-        return torch.cat(found, dim=1)
+            parts.append(F.relu6(inner, inplace=True))
+        return torch.cat(parts, dim=1)
 
 
 def _scaled(channels: int, factor: float) -> int:
-    """Scale a number of channels to a multiple of 8 that is no more than a tenth below."""
+    """Scale a number of channels and round it to a multiple of 8, at most a tenth below the exact value."""
     multiple = max(8, int(channels * factor + 4) // 8 * 8)
     return multiple + 8 if multiple < 0.9 * channels * factor else multiple
 
@@ -204,7 +206,7 @@ def _convolve_same(convolution: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def _pad_same(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """Pad as TensorFlow does, more behind than before, so that a stride divides the size, rounded up."""
+    """Pad like TensorFlow's "same" convolution, so that output sizes are size / stride, rounded up."""
     stride, kernel = convolution.stride[0], convolution.kernel_size[0]
     if stride == 1:
         return x

@@ -1,4 +1,4 @@
-"""Any timm backbone as a feature extractor: chosen stages, each L2-normalised, joined on a chosen grid."""
+"""Any timm backbone as a feature extractor: its chosen stages, L2-normalised and concatenated on a chosen grid."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from semcorr.features.feature_map import FeatureMap
 from semcorr.features.fine import EARLY_BLOCKS, FineDescriptors
 from semcorr.features.options import FeatureOptions, Precision
 from semcorr.features.timm_backbones import (
-    _build,
-    _info,
-    _input_size,
-    _is_nhwc,
-    _normalisation,
-    _put_in_tuned,
-    _try_out,
+    build_network,
+    is_nhwc,
+    load_tuned,
+    network_size,
+    normalisation,
+    probe_network,
+    stage_info,
 )
 from semcorr.features.untouched import Untouched, join_features, later_blocks
 from semcorr.geometry import Size, grid_for
@@ -33,27 +33,28 @@ from semcorr.image import to_tensor
 
 
 class FeatureExtractor(nn.Module):
-    """Turn pictures into feature maps.
+    """Compute feature maps of images.
 
     Args:
-        options: Which backbone, which stages, which grid.
-        adapter: Changes the features; it was trained on those of this backbone and these stages.
-        trained_grid: Cells to a side of the grid that the adapter was trained on.
-        tuned: Weights of the backbone that was trained with the adapter, batch norms folded, in place of the options'.
-        fine: Makes fine descriptors of an early stage of an EfficientNet-Lite.
+        options: The backbone, its stages, its weights and the grid.
+        adapter: Adapter that was trained on these stages of this backbone.
+        trained_grid: Cells along each side of the grid that the adapter was trained on.
+        tuned: Weights of the backbone that was trained with the adapter, batch norms folded; replace those of the
+            options.
+        fine: Network that computes fine descriptors from an early stage of an EfficientNet-Lite.
         untouched: Later blocks of an EfficientNet-Lite, whose features are joined with the adapted ones.
-        precision: What backbone and adapter compute in. ``"bfloat16"`` takes about half the time where the processor
-            has instructions for it (AVX-512 BF16, AMX, ARM's BF16), and more where not.
+        precision: Precision of the backbone, the adapter and the fine descriptors. ``"bfloat16"`` takes about half the
+            time on processors with instructions for it (AVX-512 BF16, AMX, Arm BF16), and longer on others.
 
     Attributes:
         channels: Number of channels of the backbone's stages.
-        width: Number of channels C of the features: twice as many where untouched ones are joined with them.
-        key: Equal for extractors that give the same features of the same picture.
+        width: Number of channels C of the features; twice as many where untouched features are joined.
+        key: Hashable; equal for extractors that compute the same features.
 
     Raises:
-        ModelError: If timm does not know the backbone, or it has no such stages, or takes pictures of one size only,
-            or its weights cannot be had or do not fit.
-        ValueError: If the precision is no such name.
+        ModelError: If timm does not know the backbone, if it lacks a stage or accepts images of one size only, or if
+            its weights cannot be downloaded or do not fit.
+        ValueError: If ``precision`` is unknown.
     """
 
     def __init__(
@@ -70,35 +71,34 @@ class FeatureExtractor(nn.Module):
         if precision not in get_args(Precision):
             raise ValueError(f"precision must be {' or '.join(map(repr, get_args(Precision)))}; got {precision!r}")
         self.options, self.trained_grid, self.precision = options, trained_grid, precision
-        own = (
-            None if adapter is None and tuned is None and untouched is None else object()
-        )  # features that no other extractor computes
-        self.key: Hashable = (options, precision, own)
+        trained = adapter is not None or tuned is not None or untouched is not None
+        unique = object() if trained else None  # trained features are compared by identity
+        self.key: Hashable = (options, precision, unique)
         self._dtype = getattr(torch, precision)
         start = options if tuned is None else replace(options, weights="random")
-        network, self.stride = _try_out(_build(start), options)
+        network, self.stride = probe_network(build_network(start), options)
         if tuned is not None:
-            _put_in_tuned(network, tuned, options.backbone)
+            load_tuned(network, tuned, options.backbone)
         self.network = network.to(self._dtype).to(memory_format=torch.channels_last)
         self.adapter, self.fine = adapter and adapter.to(self._dtype), fine and fine.to(self._dtype)
-        self.channels = self.width = sum(_info(network).channels())
+        self.channels = self.width = sum(stage_info(network).channels())
         self.early_channels = (
-            _info(network).info[EARLY_BLOCKS - 1]["num_chs"] if isinstance(network, EfficientNetLite) else 0
+            stage_info(network).info[EARLY_BLOCKS - 1]["num_chs"] if isinstance(network, EfficientNetLite) else 0
         )
         self.untouched, self.gate = None, untouched and untouched.gate
         if untouched is not None:
             self.untouched = later_blocks(trainable(self.network), untouched.weights).to(self._dtype)
             self.width = 2 * self.channels
-        for name, value in zip(("mean", "std"), _normalisation(options.backbone), strict=True):
+        for name, value in zip(("mean", "std"), normalisation(options.backbone), strict=True):
             self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
     def input_size(self, image_size: Size) -> Size:
-        """Return height and width in pixels at which the network sees a picture: whole cells of its finest stage."""
-        return _input_size(image_size, self.options.image_size, self.stride)
+        """Return the height and width in pixels that an image is resized to: whole cells of the finest stage."""
+        return network_size(image_size, self.options.image_size, self.stride)
 
     def grid(self, image_size: Size) -> Size:
-        """Return rows and columns of the feature map of a picture."""
+        """Return the rows and columns of the feature map of an image."""
         return grid_for(image_size, self.options.grid)
 
     def forward(self, images: Tensor, grid: Size | None = None) -> Tensor:
@@ -106,22 +106,22 @@ class FeatureExtractor(nn.Module):
 
         Args:
             images: ``(B, 3, H, W)`` float32 in 0…1, with H and W from `input_size`.
-            grid: Rows and columns of the wanted feature map; None is the network's own, of its finest stage.
+            grid: Rows and columns of the feature map; None uses the grid of the finest stage.
 
         Returns:
-            ``(B, C, rows, columns)`` float32, L2-normalised over C; each stage has the same share of the norm.
+            ``(B, C, rows, columns)`` float32, L2-normalised over C; without an adapter, all stages have the same norm.
         """
         return self.describe(images, grid)[0]
 
     def describe(self, images: Tensor, grid: Size | None = None) -> tuple[Tensor, Tensor | None]:
-        """Do as `forward`, and make the fine descriptors ``(B, D, h, w)`` too, if there are any."""
+        """Compute features as `forward` does, and fine descriptors ``(B, D, h, w)`` if the model has them."""
         pixels = self._normalised(images)
         if self.fine is None and self.untouched is None:
             early, stages = None, self.network(pixels)
         else:
             early = trainable(self.network).stem(pixels, EARLY_BLOCKS)
             stages = trainable(self.network).later_stages(early, EARLY_BLOCKS)
-        if _is_nhwc(self.network):
+        if is_nhwc(self.network):
             stages = [stage.movedim(3, 1) for stage in stages]
         grid = grid or max((stage.shape[2], stage.shape[3]) for stage in stages)
         features = join_stages(stages, grid)
@@ -139,35 +139,35 @@ class FeatureExtractor(nn.Module):
 
     @torch.inference_mode()
     def stem(self, image: NDArray[np.uint8], blocks: int) -> Tensor:
-        """Compute the first blocks of the network on one picture ``(H, W, 3)``: ``(C', h', w')``."""
+        """Compute the first groups of blocks of the network for one image ``(H, W, 3)`` uint8: ``(C', h', w')``."""
         pixels = to_tensor(image, self.input_size((image.shape[0], image.shape[1])))[None]
         return trainable(self.network).stem(self._normalised(pixels.to(self.device)), blocks)[0]
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device that features are computed on."""
         return cast(Tensor, self.mean).device
 
     @torch.inference_mode()
     def encode(self, images: list[NDArray[np.uint8]]) -> FeatureMap:
-        """Compute the features of pictures that have the same network size and the same grid.
+        """Compute the features of a batch of images.
 
         Args:
-            images: ``(H, W, 3)`` uint8 arrays whose `input_size` and `grid` are the same, such as one picture, or
-                several of one size.
+            images: ``(H, W, 3)`` uint8 arrays with the same `input_size` and the same `grid`, such as images of one
+                size.
 
         Returns:
             Their feature map, on the device of the network.
 
         Raises:
-            ValueError: If the network sizes or the grids differ.
+            ValueError: If the input sizes or the grids differ.
         """
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         if len({(self.input_size(size), self.grid(size)) for size in sizes}) != 1:
-            raise ValueError(f"pictures of one batch need the same network size and grid; got pictures of {sizes}")
+            raise ValueError(f"images of one batch need the same input size and grid; got images of sizes {sizes}")
         grid, size = self.grid(sizes[0]), self.input_size(sizes[0])
         batch = torch.stack([to_tensor(image, size) for image in images]).to(self.device)
-        # more pictures at once than threads only take memory, which costs time to get
+        # more images at once than threads gain nothing, and allocating their memory takes time
         at_once = torch.get_num_threads() if self.device.type == "cpu" else len(images)
         parts = [self.describe(part, grid) for part in torch.split(batch, at_once)]
         fine = [part for _, part in parts if part is not None]
@@ -175,10 +175,10 @@ class FeatureExtractor(nn.Module):
 
 
 def join_stages(stages: Sequence[Tensor], grid: Size) -> Tensor:
-    """Join the stages of a network, each with the same share of the norm.
+    """Resize the stages of a network to one grid, L2-normalise each, and concatenate them.
 
     Args:
-        stages: ``(B, C', h', w')`` each.
+        stages: Tensors ``(B, C', h', w')``, floating point.
         grid: Rows and columns of the result.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a backbone hands to a matcher."""
+"""The feature map that a backbone passes to a matcher."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from semcorr.geometry import Size
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """Features of pictures on a grid of cells that covers each picture whole.
+    """Features of a batch of images, on a grid of cells that covers the whole of each image.
 
     Attributes:
         tensor: ``(B, C, rows, columns)``, floating point, L2-normalised over C.
-        image_sizes: Height and width in pixels of each of the B pictures, as they were before any resizing.
-        fine: Fine descriptors ``(B, D, h, w)``, float32, L2-normalised over D, of models that refine.
+        image_sizes: Height and width in pixels of each of the B images, before any resizing.
+        fine: Fine descriptors ``(B, D, h, w)``, float32, L2-normalised over D; None if the model has none.
+
+    Raises:
+        ValueError: If the tensor has another shape, or the number of sizes differs from B.
     """
 
     tensor: Tensor
@@ -31,7 +34,7 @@ class FeatureMap:
             )
 
     def row(self, index: int) -> FeatureMap:
-        """Return the features of one of the pictures, with ``B = 1``."""
+        """Return the features of one image, as a batch of one."""
         part = slice(index, index + 1)
         return FeatureMap(self.tensor[part], self.image_sizes[part], None if self.fine is None else self.fine[part])
 
@@ -42,5 +45,5 @@ class FeatureMap:
 
     @property
     def strides(self) -> tuple[tuple[float, float], ...]:
-        """Height and width of one cell in pixels, for each picture."""
+        """Height and width of a cell in pixels, for each image."""
         return tuple((height / self.grid[0], width / self.grid[1]) for height, width in self.image_sizes)

@@ -1,8 +1,8 @@
-"""Fine descriptors: an early stage of the backbone told by the deep features what it looks at.
+"""Fine descriptors: early-stage features conditioned on the deep ones.
 
-The deep features know what a place is, on cells of 16 pixels; an early stage knows where its edges are, on cells of 8.
-A small network reads both. Matches on the deep features are then corrected by comparing fine descriptors around them;
-see `semcorr.match.refine`.
+Deep features say what an object part is, on cells of 16 pixels; an early stage says where its edges are, on cells of 8.
+A small network reads both. Matches of the deep features are corrected by comparing fine descriptors around them; see
+`semcorr.match.correct`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EARLY_BLOCKS = 3
-"""Groups of blocks of EfficientNet-Lite that the early stage has passed: stride 8."""
+"""Groups of EfficientNet-Lite blocks up to the early stage, whose stride is 8."""
 
 
 class FineDescriptors(nn.Module):
-    """Describe the cells of an early stage.
+    """Compute a descriptor for each cell of an early stage.
 
     Args:
         early: Channels of the early stage.
@@ -39,22 +39,22 @@ class FineDescriptors(nn.Module):
         self.log_spread = nn.Parameter(torch.tensor(math.log(1.5)))
 
     def forward(self, early: Tensor, deep: Tensor) -> Tensor:
-        """Describe.
+        """Compute fine descriptors.
 
         Args:
-            early: ``(B, C', h, w)``, as the backbone gives it.
-            deep: ``(B, C, rows, columns)``, L2-normalised over C, on any grid of the same pictures.
+            early: Output of the early stage, ``(B, C', h, w)``.
+            deep: Deep features ``(B, C, rows, columns)``, L2-normalised over C, on any grid of the same images.
 
         Returns:
             ``(B, width, h, w)`` float32, L2-normalised over the channels.
         """
         dtype = self.leave.weight.dtype
-        told = self.from_deep((deep * self.scale).to(dtype))
-        told = F.interpolate(told, early.shape[2:], mode="bilinear", align_corners=False)
-        values = F.relu(self.norms[0](self.from_early(self.norm(early.to(dtype))) + told))
+        context = self.from_deep((deep * self.scale).to(dtype))
+        context = F.interpolate(context, early.shape[2:], mode="bilinear", align_corners=False)
+        values = F.relu(self.norms[0](self.from_early(self.norm(early.to(dtype))) + context))
         values = values + F.relu(self.norms[1](self.inner(values)))
         return F.normalize(self.leave(values).float(), dim=1).contiguous()
 
     def comparison(self) -> tuple[float, float]:
-        """Return how descriptors are compared: sharpness and spread, as `semcorr.match.refine.Refinement` has them."""
+        """Return the sharpness and the spread of `semcorr.match.correct.Correction`."""
         return self.log_sharpness.detach().exp().item(), self.log_spread.detach().exp().item()

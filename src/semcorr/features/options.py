@@ -1,4 +1,4 @@
-"""Which features: the backbone, its stages, the size of the pictures and of the grid."""
+"""Options of feature extraction: the backbone, its stages, the image size and the grid."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from dataclasses import dataclass
 from typing import Literal
 
 Precision = Literal["float32", "bfloat16"]
-"""What a network computes in; its features are float32 either way."""
+"""Precision that a network computes in; its features are float32 in both cases."""
 
 
 @dataclass(frozen=True)
 class FeatureOptions:
-    """How features are made.
+    """Options of feature extraction.
 
     Attributes:
         backbone: A timm model name, for example ``"tf_efficientnet_lite0"``, ``"resnet101.tv_in1k"`` or
             ``"vit_base_patch14_dinov2"``.
-        stages: timm's indices of the stages that are used (``out_indices``); negative ones count from the last.
-            None takes every stage of stride 16 and of stride 32, or the last of a backbone that has neither.
-        image_size: The network sees each picture with about ``image_size²`` pixels, its aspect ratio kept.
-        grid: The picture gets about ``grid²`` cells.
-        weights: ``"auto"`` takes those inside the package if there are any, else timm's; ``"random"`` leaves the
-            backbone untrained; anything else is the path of a safetensors file with timm's names.
+        stages: Indices of the stages to use (timm's ``out_indices``); negative ones count from the last. None uses the
+            last stage of stride 16 and the last of stride 32, or the very last if the backbone has neither.
+        image_size: Images are resized to about ``image_size²`` pixels for the network, keeping their aspect ratio.
+        grid: Feature maps have about ``grid²`` cells.
+        weights: ``"auto"`` uses the weights in the package if it has them, and downloads timm's otherwise;
+            ``"random"`` leaves the backbone untrained; any other value is the path of a safetensors file with timm's
+            tensor names.
+
+    Raises:
+        ValueError: If ``image_size`` is not 32 to 4096, ``grid`` not 2 to 512, or ``stages`` not whole numbers.
     """
 
     backbone: str = "tf_efficientnet_lite0"
@@ -39,4 +43,4 @@ class FeatureOptions:
         if (stages := self.stages) is not None and not (
             isinstance(stages, Sequence) and stages and all(isinstance(stage, int) for stage in stages)
         ):
-            raise ValueError(f"stages must be whole numbers, one or more, or None; got {stages!r}")
+            raise ValueError(f"stages must be one or more whole numbers, or None; got {stages!r}")

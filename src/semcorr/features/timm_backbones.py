@@ -1,4 +1,4 @@
-"""Backbones by their timm names: checked, created, given their weights, and tried out."""
+"""Backbones by timm name: check the name, build the network, load its weights and probe it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,35 @@ from torch import Tensor, nn
 
 from semcorr.errors import ModelError, did_you_mean
 from semcorr.features import efficientnet_lite
+from semcorr.features.download import download
 from semcorr.features.fold import fold_batch_norm
 from semcorr.features.options import FeatureOptions
+from semcorr.files import one_line
 from semcorr.geometry import Size, grid_for
 from semcorr.weights import BACKBONES, read_weights
 
 
-def _build(options: FeatureOptions) -> nn.Module:
-    """Create the timm network cut down to the stages that are used, with its weights."""
+def build_network(options: FeatureOptions) -> nn.Module:
+    """Build a timm network up to the last stage that is used, and load its weights.
+
+    Raises:
+        ModelError: If the backbone or its stages are unknown, or its weights cannot be downloaded or do not fit.
+    """
     name = options.backbone
     _check_name(name)
     stages = _chosen_stages(options)
-    tensors = _weights_at_hand(options)
+    tensors = _local_weights(options)
     try:
-        network = _create(name, pretrained=options.weights == "auto" and tensors is None, out_indices=stages)
-    except Exception as error:  # timm and its hub raise many kinds; all mean the same to the user
-        raise ModelError(
-            f"backbone {name!r} cannot be built: {_reason(error)} — with no network, hand its weights in as a "
-            "safetensors file"
-        ) from error
+        if options.weights == "auto" and tensors is None:
+            network = download(name, lambda: _create(name, pretrained=True, out_indices=stages))
+        else:
+            network = _create(name, pretrained=False, out_indices=stages)
+    except ModelError:
+        raise
+    except Exception as error:  # timm raises many kinds; all mean the same to the user
+        raise ModelError(f"backbone {name!r} cannot be built: {one_line(error)}") from error
     if tensors is not None:
-        _put_in(network, tensors, name)
+        _load_timm(network, tensors, name)
     return network.eval()
 
 
@@ -38,15 +46,15 @@ def _check_name(name: str) -> None:
     architecture = name.split(".")[0]
     if architecture in efficientnet_lite.SCALES:
         return
-    import timm  # it takes seconds, which the backbones of the package do without
+    import timm  # takes seconds, and the backbones in the package do not need it
 
     if not timm.is_model(architecture):
         hint = did_you_mean(architecture, timm.list_models())
-        raise ModelError(f"unknown backbone {name!r}{hint}; timm.list_models() lists all")
+        raise ModelError(f"unknown backbone {name!r}{hint}; timm.list_models() lists all names")
 
 
 def _create(name: str, pretrained: bool, out_indices: tuple[int, ...] | None = None) -> nn.Module:
-    """Create a timm feature network; vision transformers are told to take any picture size."""
+    """Create a timm feature network; vision transformers are configured to accept any image size."""
     if name.split(".")[0] in efficientnet_lite.SCALES and not pretrained:
         return efficientnet_lite.EfficientNetLite(name.split(".")[0], out_indices)
     import timm
@@ -62,12 +70,14 @@ def _create(name: str, pretrained: bool, out_indices: tuple[int, ...] | None = N
 
 
 def _chosen_stages(options: FeatureOptions) -> tuple[int, ...]:
-    """Check the wanted stages, or choose the last of stride 16 and the last of stride 32, or else the very last."""
+    """Check the requested stages, or choose the last of stride 16 and the last of stride 32, or else the very last."""
     try:
         with torch.device("meta"):
-            strides = [int(stage["reduction"]) for stage in _info(_create(options.backbone, pretrained=False)).info]
+            strides = [
+                int(stage["reduction"]) for stage in stage_info(_create(options.backbone, pretrained=False)).info
+            ]
     except Exception as error:
-        raise ModelError(f"backbone {options.backbone!r} gives no feature maps: {_reason(error)}") from error
+        raise ModelError(f"backbone {options.backbone!r} does not return feature maps: {one_line(error)}") from error
     if options.stages is None:
         last = {stride: index for index, stride in enumerate(strides)}
         return tuple(last[stride] for stride in (16, 32) if stride in last) or (len(strides) - 1,)
@@ -75,14 +85,14 @@ def _chosen_stages(options: FeatureOptions) -> tuple[int, ...]:
     chosen = sorted({stage % count for stage in options.stages if -count <= stage < count})
     if len(chosen) < len(options.stages):
         raise ModelError(
-            f"stages {options.stages} do not fit {options.backbone!r}: choose different ones from 0 to {count - 1}, "
+            f"stages {options.stages} do not fit {options.backbone!r}: choose distinct stages from 0 to {count - 1}, "
             f"whose strides are {strides}"
         )
     return tuple(chosen)
 
 
-def _weights_at_hand(options: FeatureOptions) -> dict[str, Tensor] | None:
-    """Return the tensors that need no network: those of a file, or those inside the package."""
+def _local_weights(options: FeatureOptions) -> dict[str, Tensor] | None:
+    """Read the weights from the given file or from the package; None if they are to be downloaded or random."""
     if options.weights == "auto":
         embedded = BACKBONES.get(options.backbone.split(".")[0])
         return embedded.load().tensors if embedded is not None else None
@@ -90,101 +100,106 @@ def _weights_at_hand(options: FeatureOptions) -> dict[str, Tensor] | None:
 
 
 def _read_file(path: Path, name: str) -> dict[str, Tensor]:
-    """Read a file of a timm model's weights, and refuse it if it holds any other tensor; the classifier may differ."""
+    """Read the weights of a timm model from a file; apart from the classifier, it may contain no other tensors."""
     import timm
 
     if not path.is_file():
-        raise ModelError(f"no backbone weights at {path}: give the path of a safetensors file")
+        raise ModelError(f"no backbone weights found at {path}: give the path of a safetensors file")
     tensors = read_weights(path).tensors
     with torch.device("meta"):
         model: Any = timm.create_model(name, pretrained=False)
     classifier = model.pretrained_cfg.get("classifier") or ()
     heads = tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
-    known = {*model.state_dict(), *dict(model.named_buffers())}  # older files hold buffers that timm stores no more
-    _refuse("not known to", [key for key in tensors if key not in known and not key.startswith(heads)], name)
+    expected = {*model.state_dict(), *dict(model.named_buffers())}  # older files have buffers that timm no longer saves
+    _refuse("not known to", [key for key in tensors if key not in expected and not key.startswith(heads)], name)
     return tensors
 
 
-def _put_in(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
-    """Load a timm model's tensors into the feature network that was cut out of it; every one that it has must fit."""
-    # the cut-out network calls its tensors as the model does, but for a prefix and for dots that became underscores
+def _load_timm(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+    """Load a timm model's tensors into the feature network derived from it; each tensor of the network must fit."""
+    # the feature network names its tensors like the model, except for a prefix and underscores in place of dots
     given = {key.replace(".", "_"): value for key, value in tensors.items()}
-    own = network.state_dict()
-    names = {key: key.removeprefix("model.").removeprefix("body.").replace(".", "_") for key in own}
-    _refuse("missing for", [k for k in own if names[k] not in given and not k.endswith("num_batches_tracked")], name)
-    found = {key: given[names[key]] for key in own if names[key] in given}
-    _refuse("of another shape than in", [key for key in found if found[key].shape != own[key].shape], name)
-    network.load_state_dict(found, strict=False)
+    state = network.state_dict()
+    names = {key: key.removeprefix("model.").removeprefix("body.").replace(".", "_") for key in state}
+    _refuse("missing for", [k for k in state if names[k] not in given and not k.endswith("num_batches_tracked")], name)
+    loaded = {key: given[names[key]] for key in state if names[key] in given}
+    _refuse("of another shape than in", [key for key in loaded if loaded[key].shape != state[key].shape], name)
+    network.load_state_dict(loaded, strict=False)
 
 
-def _put_in_tuned(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+def load_tuned(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+    """Load the weights of a backbone that was trained with a model; every tensor must fit.
+
+    Raises:
+        ModelError: If a tensor does not fit.
+    """
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ModelError(f"the trained backbone does not fit {name!r}: {_reason(error)}") from error
+        raise ModelError(f"the trained backbone does not fit {name!r}: {one_line(error)}") from error
 
 
 def _refuse(problem: str, keys: list[str], name: str) -> None:
     if keys:
         more = f" and {len(keys) - 1} more" if keys[1:] else ""
         raise ModelError(
-            f"the weights do not fit: {keys[0]}{more} {problem} these stages of {name!r}; give timm's file of it"
+            f"the weights do not fit: {keys[0]}{more} {problem} these stages of {name!r}; give timm's weights for it"
         )
 
 
 @torch.no_grad()
-def _try_out(network: nn.Module, options: FeatureOptions) -> tuple[nn.Module, int]:
-    """Run the network once on a picture of 3:4, and fold its batch norms.
+def probe_network(network: nn.Module, options: FeatureOptions) -> tuple[nn.Module, int]:
+    """Run the network once on an image with aspect ratio 4:3, and fold its batch norms.
 
     Returns:
-        The network, and the number of pixels whose multiples its input must measure: the stride of its finest stage,
-        or that of its coarsest where it takes no other.
+        The network, and the number of pixels that its input height and width must be multiples of: the stride of its
+        finest stage, or of its coarsest if the network requires that.
 
     Raises:
-        ModelError: If it cannot take pictures of any size, or its stages are not what timm says.
+        ModelError: If the network does not accept images of any size, or its stages differ from timm's description.
     """
-    info = _info(network)
-    # those of the package are known to take any size: a small picture is enough, and quick
+    info = stage_info(network)
+    # the backbones in the package are known to accept any size: a small image suffices, and is fast
     side = 64 if options.backbone in BACKBONES else options.image_size
     for stride in sorted({min(info.reduction()), max(stage["reduction"] for stage in info.info)}):
-        height, width = _input_size((3, 4), side, stride)
+        height, width = network_size((3, 4), side, stride)
         probe = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
         try:
             stages = network(probe)
         except Exception as error:  # every network has its own way to fail
             failure = error
             continue
-        axis = 3 if _is_nhwc(network) else 1
+        axis = 3 if is_nhwc(network) else 1
         if [stage.shape[axis] if stage.ndim == 4 else 0 for stage in stages] != info.channels():
             shapes = [tuple(stage.shape) for stage in stages]
-            raise ModelError(f"backbone {options.backbone!r} gives no maps of {info.channels()} channels but {shapes}")
+            raise ModelError(
+                f"backbone {options.backbone!r} should return maps with {info.channels()} channels; got shapes {shapes}"
+            )
         return fold_batch_norm(network, probe, stages), stride
     raise ModelError(
-        f"backbone {options.backbone!r} cannot take a picture of {height} × {width} pixels: {_reason(failure)} — "
-        "choose a backbone that takes pictures of any size"
+        f"backbone {options.backbone!r} cannot process an image of {height} × {width} pixels: {one_line(failure)} — "
+        "choose a backbone that accepts images of any size"
     ) from failure
 
 
-def _input_size(image_size: Size, side: int, stride: int) -> Size:
+def network_size(image_size: Size, side: int, stride: int) -> Size:
+    """Return the height and width in pixels of a network's input: about ``side²`` pixels, in whole strides."""
     rows, columns = grid_for(image_size, max(1, round(side / stride)))
     return rows * stride, columns * stride
 
 
-def _info(network: nn.Module) -> Any:
+def stage_info(network: nn.Module) -> Any:
+    """Return timm's description of the stages: channels, strides, names."""
     return network.feature_info
 
 
-def _is_nhwc(network: nn.Module) -> bool:
-    """Say whether timm's feature network puts the channels last, as Swin does."""
+def is_nhwc(network: nn.Module) -> bool:
+    """Return whether timm's feature network returns channels last, as Swin does."""
     return getattr(network, "output_fmt", "NCHW") == "NHWC"
 
 
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
-def _normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and deviation of the pixels that the backbone's weights were trained with."""
+def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and standard deviation, per channel in 0…1, that the backbone's weights expect of pixels."""
     if name.split(".")[0] in efficientnet_lite.SCALES:
         return efficientnet_lite.MEAN, efficientnet_lite.DEVIATION
     import timm

@@ -1,4 +1,4 @@
-"""The result of matching two pictures."""
+"""The match of two images: transferring points, correcting, warping and plotting."""
 
 from semcorr.match.result import Match
 from semcorr.match.types import Field, Keypoints, Transferred

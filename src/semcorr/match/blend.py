@@ -1,31 +1,31 @@
-"""From matches of cells to matches of points: what the four cells around a point propose, blended."""
+"""Transfer points by blending the matches of the four cells around each."""
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
 from semcorr.geometry import Size, cell_centres_array, cells_to_pixels, pixels_to_cells
-from semcorr.jit import import_compiled
 from semcorr.match.types import Bytes, Field, Floats, Transferred
+from semcorr.native import core
+from semcorr.native import points as native
 
 FAINT = 1e-3
-"""What a match of no confidence still weighs, so that four of them still give an answer."""
+"""Added to every confidence, so that four matches of confidence zero still give an answer."""
 
 _POINTS_AT_ONCE = 1 << 18
-_SAME_PART = 3.0  # cells of the target; chosen on the validation pairs
+_SAME_PART = 3.0  # largest distance of proposals that are blended, in target cells; chosen on the validation pairs
 _SPREAD = 1.5  # cells, of the Gaussian that makes a match smooth
 _ROUNDS = 4  # of averaging, in which cells that disagree count less and less
 _AROUND = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
 
 
 class Direction(NamedTuple):
-    """One direction of a match: all that moving points needs.
+    """One direction of a match: everything needed to transfer points.
 
     Attributes:
-        field: Where each source cell went.
+        field: The match of each source cell.
         source_size: Height and width of the source in pixels.
         target_size: Height and width of the target in pixels.
         target_grid: Rows and columns of the target's cells.
@@ -45,13 +45,13 @@ class Direction(NamedTuple):
 
 
 def move(direction: Direction, points: Floats) -> Transferred:
-    """Move points ``(N, 2)`` (x, y) in source pixels, inside the source, to the target."""
-    moved, share = blend(direction, points)
-    return Transferred(moved.points, moved.confidence * share)
+    """Transfer points ``(N, 2)`` (x, y), in pixels inside the source, to the target."""
+    blended, share = blend(direction, points)
+    return Transferred(blended.points, blended.confidence * share)
 
 
 def move_all(direction: Direction) -> Transferred:
-    """Move the centre of every source pixel: points ``(H, W, 2)``, confidence ``(H, W)``."""
+    """Transfer the centre of every source pixel: points ``(H, W, 2)``, confidence ``(H, W)``."""
     height, width = size = direction.source_size
     centres = cells_to_pixels(cell_centres_array(size), size, size).reshape(-1, 2)
     parts = [move(direction, centres[i : i + _POINTS_AT_ONCE]) for i in range(0, len(centres), _POINTS_AT_ONCE)]
@@ -60,34 +60,34 @@ def move_all(direction: Direction) -> Transferred:
 
 
 def blend(direction: Direction, points: Floats) -> tuple[Transferred, Floats]:
-    """Let the four cells around each point propose a match, as neighbours do in PatchMatch, and blend them.
+    """Let the four cells around each point propose a match, as neighbours do in PatchMatch, and blend the proposals.
 
-    Each proposal is the cell's own match, moved by the offset from the cell's centre to the point, in cells. Its weight
-    is its nearness (bilinear) times its confidence, and the heaviest one leads: proposals far from it belong to another
-    part of the object and are ignored. Plain interpolation blends the matches by nearness alone.
+    A proposal is the match of a cell plus the offset from the cell's centre to the point, measured in cells. Its weight
+    is its bilinear weight times its confidence. Proposals far from the one with the largest weight belong to another
+    part of the object and are ignored. Plain interpolation uses the matches themselves and bilinear weights alone.
 
     Args:
-        direction: Which matches.
-        points: ``(N, 2)`` (x, y) in source pixels, inside the source.
+        direction: The matches.
+        points: ``(N, 2)`` float32 (x, y) in pixels inside the source.
 
     Returns:
-        The points in the target with the mean confidence of the proposals that counted, and the share of those by
-        nearness, ``(N,)``.
+        The points in the target with the mean confidence of the proposals that were blended, and the sum of their
+        bilinear weights ``(N,)``, 0…1.
     """
-    compiled = None if direction.plain else import_compiled("semcorr.match.blend_compiled")
-    if not isinstance(compiled, ModuleType):
+    if direction.plain or core() is None:
         return blend_plain(direction, points)
-    height, width = direction.target_size
-    moved, mean, share = compiled.blend_compiled(
-        pixels_to_cells(points, direction.source_size, grid_of(direction.field)),
-        direction.field.points,
-        direction.field.confidence,
-        direction.cell_size(),
+    (height, width), cell = direction.target_size, direction.cell_size()
+    blending = native.Blending(
+        np.ascontiguousarray(direction.field.points, dtype=np.float32),
+        np.ascontiguousarray(direction.field.confidence, dtype=np.float32),
+        (float(cell[0]), float(cell[1])),
         (float(width), float(height)),
-        np.float32(FAINT),
+        FAINT,
         _SAME_PART,
     )
-    return Transferred(moved, mean), share
+    cells = pixels_to_cells(points, direction.source_size, grid_of(direction.field))
+    blended, mean, share = native.blend(np.ascontiguousarray(cells, dtype=np.float32), blending)
+    return Transferred(blended, mean), share
 
 
 def blend_plain(direction: Direction, points: Floats) -> tuple[Transferred, Floats]:
@@ -96,25 +96,25 @@ def blend_plain(direction: Direction, points: Floats) -> tuple[Transferred, Floa
     height, width = direction.target_size
     cells = pixels_to_cells(points, direction.source_size, grid)
     last = np.array([grid[1] - 1, grid[0] - 1])
-    inner = np.clip(cells, 0, last)  # beyond the outermost centres, the outermost cells count alone
+    inner = np.clip(cells, 0, last)  # beyond the outermost centres, only the outermost cells propose
     neighbours = np.floor(inner).astype(np.int64)[None] + _AROUND[:, None]  # (4, N, 2)
     nearness = np.clip(1 - np.abs(inner - neighbours), 0, 1).prod(axis=2)  # (4, N)
     x, y = np.moveaxis(np.minimum(neighbours, last), 2, 0)
     matches, confidence = direction.field.points[y, x], direction.field.confidence[y, x]
     if direction.plain:
-        plain = (nearness[..., None] * matches).sum(axis=0)
+        interpolated = (nearness[..., None] * matches).sum(axis=0)
         mean = (nearness * confidence).sum(axis=0).astype(np.float32)
-        return Transferred(plain.astype(np.float32), mean), np.ones_like(mean)
+        return Transferred(interpolated.astype(np.float32), mean), np.ones_like(mean)
     proposals = matches + (cells - neighbours) * cell_size  # (4, N, 2)
     weights = nearness * (confidence + FAINT)
     leader = np.take_along_axis(proposals, weights.argmax(axis=0)[None, :, None], axis=0)
     agrees = np.linalg.norm((proposals - leader) / cell_size, axis=2) <= _SAME_PART
     weights *= agrees
     weights /= weights.sum(axis=0)
-    moved = np.clip((weights[..., None] * proposals).sum(axis=0), 0, [width, height])
+    blended = np.clip((weights[..., None] * proposals).sum(axis=0), 0, [width, height])
     share: Floats = (nearness * agrees).sum(axis=0).astype(np.float32)
     mean = ((nearness * agrees * confidence).sum(axis=0) / share).astype(np.float32)
-    return Transferred(moved.astype(np.float32), mean), share
+    return Transferred(blended.astype(np.float32), mean), share
 
 
 def visibility_at(direction: Direction, points: Floats) -> Floats:
@@ -189,12 +189,12 @@ def _spread(values: Floats) -> Floats:
 
 
 def warp(target: Bytes, points: Floats) -> Bytes:
-    """Sample a picture bilinearly at ``points (H, W, 2)`` in its pixels: ``(H, W, 3)`` uint8."""
+    """Sample an image bilinearly at points ``(H, W, 2)`` in its pixels: ``(H, W, 3)`` uint8."""
     height, width = target.shape[:2]
     last = np.array([width - 1, height - 1], dtype=np.float32)
-    bent = np.empty((*points.shape[:2], 3), dtype=np.uint8)
-    for row, places in zip(bent, points, strict=True):  # one at a time: little memory
-        cells = np.clip(pixels_to_cells(places, (height, width), (height, width)), 0, last)  # (W, 2)
+    warped = np.empty((*points.shape[:2], 3), dtype=np.uint8)
+    for row, positions in zip(warped, points, strict=True):  # row by row, to save memory
+        cells = np.clip(pixels_to_cells(positions, (height, width), (height, width)), 0, last)  # (W, 2)
         low = cells.astype(np.int64)
         x, y = low.T
         right, below = np.minimum(x + 1, width - 1), np.minimum(y + 1, height - 1)
@@ -202,9 +202,9 @@ def warp(target: Bytes, points: Floats) -> Bytes:
         upper = target[y, x] * (1 - dx) + target[y, right] * dx
         lower = target[below, x] * (1 - dx) + target[below, right] * dx
         row[:] = np.rint(upper * (1 - dy) + lower * dy)
-    return bent
+    return warped
 
 
 def grid_of(field: Field) -> Size:
-    """Return rows and columns of a field."""
+    """Return the rows and columns of a field."""
     return field.confidence.shape[0], field.confidence.shape[1]

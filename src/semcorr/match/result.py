@@ -1,4 +1,4 @@
-"""The result: where every point of one picture went in the other, and how sure that is."""
+"""The result of matching: dense correspondences between two images in both directions, with a confidence."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Match:
-    """Correspondences between two pictures, in both directions.
+    """Correspondences between two images, in both directions.
 
-    Pixel coordinates are continuous, (0, 0) is the outer corner of the top-left pixel; see `semcorr.geometry`.
+    Pixel coordinates are continuous, and (0, 0) is the outer corner of the top-left pixel; see `semcorr.geometry`.
 
     Attributes:
-        source: The source picture, ``(H, W, 3)`` uint8 RGB.
-        target: The target picture, ``(H', W', 3)`` uint8 RGB.
-        forward: Where each cell of the source went in the target.
-        backward: Where each cell of the target went in the source.
-        model: The name of the model that made it.
-        plain_interpolation: Points go through plain bilinear interpolation of the four matches around them, as in the
-            evaluations of NC-Net and ANC-Net, and not through what those matches propose.
-        similarity: How probable it is that both pictures show the same kind of thing, 0…1; None of a model that does
-            not say.
+        source: The source image, ``(H, W, 3)`` uint8 RGB.
+        target: The target image, ``(H', W', 3)`` uint8 RGB.
+        forward: The match of each source cell in the target.
+        backward: The match of each target cell in the source.
+        model: The name of the model.
+        plain_interpolation: Transfer points by bilinear interpolation of the four matches around them, as in the
+            evaluations of NC-Net and ANC-Net, instead of by `semcorr.match.blend.blend`.
+        similarity: The probability that both images show the same kind of thing, 0…1; None from a model that does not
+            estimate it.
         turn: By how many degrees the source was turned, counter-clockwise, to match it, and whether it was mirrored
-            before; see `semcorr.models.turning`. Everything else is of the source as it is.
+            before that; see `semcorr.models.turning`. Everything else refers to the source as it is.
     """
 
     source: Bytes
@@ -69,24 +69,24 @@ class Match:
         return replace(self, source=self.target, target=self.source, forward=self.backward, backward=self.forward)
 
     def transfer(self, points: Points) -> Transferred:
-        """Move points from the source to the target.
+        """Transfer points from the source to the target.
 
         Args:
-            points: ``(N, 2)`` (x, y) in source pixels; any real numbers from 0 to the width and the height, as an
-                array, a tensor of any device, a list or a generator.
+            points: ``(N, 2)`` (x, y) in source pixels, real numbers from 0 to the width and to the height, as an array,
+                a tensor on any device, a list or a generator.
 
         Returns:
-            The points in target pixels, inside the target, and a confidence for each.
+            The points in pixels inside the target, and a confidence for each.
 
         Raises:
-            ValueError: If the shape is not ``(N, 2)``, or a point is not finite or outside the picture; the message
-                names its index.
+            ValueError: If the shape is not ``(N, 2)``, or if a point is not finite or lies outside the image; the
+                message gives its index.
         """
         return move(self.direction, _check_points(points, self.source_size))
 
     @property
     def direction(self) -> Direction:
-        """What moving points from the source to the target needs."""
+        """The direction from source to target, as `semcorr.match.blend` takes it."""
         grid = grid_of(self.backward)
         return Direction(self.forward, self.source_size, self.target_size, grid, self.plain_interpolation)
 
@@ -96,56 +96,59 @@ class Match:
 
     @property
     def flow(self) -> Floats:
-        """``(H, W, 2)``: the way (dx, dy) in pixels from each source pixel's centre to its point in the target."""
+        """Displacement (dx, dy) from the centre of each source pixel to its match, in pixels: ``(H, W, 2)`` float32."""
         size = self.source_size
         flow: Floats = self._dense.points - cells_to_pixels(cell_centres_array(size), size, size)
         return flow
 
     @property
     def confidence(self) -> Floats:
-        """``(H, W)``: how probable it is that the match of each source pixel is right, if it has one, 0…1."""
-        own: Floats = self._dense.confidence.copy()
-        return own
+        """Confidence of the match of each source pixel, 0…1: ``(H, W)`` float32.
+
+        It is the probability that the match is right, within a tenth of the target, if the target has the point.
+        """
+        confidence: Floats = self._dense.confidence.copy()
+        return confidence
 
     @property
     def visibility(self) -> Floats:
-        """``(H, W)``: how probable it is that the target shows what is at each source pixel, 0…1.
+        """Probability that the target has the point at each source pixel, 0…1: ``(H, W)`` float32.
 
-        A model that does not say has 1 everywhere: all but `pmnc`.
+        All models but `pmnc` do not estimate it and give 1.
         """
         size = self.source_size
         return visibility_at(self.direction, cells_to_pixels(cell_centres_array(size), size, size))
 
     def visible(self, points: Points) -> Floats:
-        """Say of source points how probable it is that the target shows them.
+        """Return the probability that the target has each of these source points.
 
         Args:
             points: ``(N, 2)`` as for `transfer`.
 
         Returns:
-            ``(N,)`` float32, 0…1; 1 from a model that does not say.
+            ``(N,)`` float32, 0…1; 1 from a model that does not estimate it.
 
         Raises:
-            ValueError: As `transfer`.
+            ValueError: As for `transfer`.
         """
         return visibility_at(self.direction, _check_points(points, self.source_size))
 
     def keypoints(self, count: int = 20, min_visibility: float = 0.5) -> Keypoints:
-        """Choose the most reliable mutual matches, spread over the picture.
+        """Choose the most reliable mutual matches, spread over the image.
 
-        Matches are taken one by one, each the most reliable that is left, counting less the nearer it lies to those
-        taken before. Only mutual matches are taken: those of some confidence whose way there and back ends within a
-        cell of its start. Reliable means visible and confident.
+        Matches are chosen greedily by visibility and confidence, which are reduced near matches that were chosen
+        before. Mutual matches have a confidence above zero, and transferring the centre of their cell to the target and
+        back ends within one cell of where it started.
 
         Args:
-            count: How many, at most; 1 or more.
-            min_visibility: The least visibility, 0…1: what is less likely to be in the target is not taken.
+            count: Maximum number of matches, 1 or more.
+            min_visibility: Minimum visibility, 0…1.
 
         Returns:
-            Up to ``count`` matches, the first taken first; fewer where there are fewer, none where nothing matches.
+            Up to ``count`` matches, in the order in which they were chosen; fewer if fewer are visible and mutual.
 
         Raises:
-            ValueError: If ``count`` or ``min_visibility`` is no such number.
+            ValueError: If ``count`` is not a whole number of 1 or more, or ``min_visibility`` not from 0 to 1.
         """
         if not isinstance(count, Integral) or count < 1:
             raise ValueError(f"count must be a whole number, 1 or more; got {count!r}")
@@ -154,28 +157,27 @@ class Match:
         grid = grid_of(self.forward)
         centres = cells_to_pixels(cell_centres_array(grid), self.source_size, grid).reshape(-1, 2)
         targets = self.forward.points.reshape(-1, 2)
-        back = move(self.inverse().direction, targets).points
+        returned = move(self.inverse().direction, targets).points
         cell = np.array([self.source_size[1] / grid[1], self.source_size[0] / grid[0]], dtype=np.float32)
         confidence = self.forward.confidence.reshape(-1)
         visible = np.ones_like(confidence) if self.forward.visibility is None else self.forward.visibility.reshape(-1)
-        mutual = (np.abs(back - centres) <= cell).all(axis=1) & (confidence > 0) & (visible >= min_visibility)
-        # than the least sure: a rescaled confidence never comes near zero
-        sure = visible * (confidence - confidence.min()) + FAINT
-        worth = np.where(mutual, sure, -1.0)
+        mutual = (np.abs(returned - centres) <= cell).all(axis=1) & (confidence > 0) & (visible >= min_visibility)
+        relative = visible * (confidence - confidence.min()) + FAINT  # a rescaled confidence never comes near zero
+        priority = np.where(mutual, relative, -1.0)
         spacing = 0.5 * np.sqrt(self.source_size[0] * self.source_size[1] / count)
         chosen: list[int] = []
         for _ in range(min(count, int(mutual.sum()))):
-            best = int(worth.argmax())
+            best = int(priority.argmax())
             chosen.append(best)
             distance = np.linalg.norm(centres - centres[best], axis=1)
-            worth = np.where(worth >= 0, worth * (1 - np.exp(-((distance / spacing) ** 2))), worth)
-            worth[best] = -1.0
+            priority = np.where(priority >= 0, priority * (1 - np.exp(-((distance / spacing) ** 2))), priority)
+            priority[best] = -1.0
         return Keypoints(centres[chosen], targets[chosen], confidence[chosen])
 
     def warp(self) -> Bytes:
-        """Warp the target to the source: ``(H, W, 3)`` uint8, each source pixel showing its point in the target.
+        """Warp the target to the source: each source pixel shows the colour of its match, ``(H, W, 3)`` uint8.
 
-        So that the picture does not break into tiles, points move smoothly here; see `semcorr.match.blend.smooth`.
+        Matches are made smooth first, so that the image does not break into tiles; see `semcorr.match.blend.smooth`.
         """
         return warp(self.target, smooth(self.direction).points)
 
@@ -185,37 +187,40 @@ class Match:
         points: Points | None = None,
         min_visibility: float = 0.5,
     ) -> Figure:
-        """Draw both pictures with their matches, the target bent to the source, and the confidence.
+        """Draw both images with their matches, the target warped to the source, and the confidence.
 
         Args:
-            path: Where to write the picture (png, jpg, webp, pdf, svg by its ending); None writes nothing.
-            points: Source points ``(N, 2)`` to show; None shows `keypoints`.
+            path: File to write the figure to; its suffix gives the format (png, jpg, jpeg, webp, pdf or svg). None
+                writes nothing.
+            points: Source points ``(N, 2)`` to show, as for `transfer`; None shows `keypoints`.
             min_visibility: As for `keypoints`.
 
         Returns:
             The matplotlib figure.
+
+        Raises:
+            ValueError: If a point is not in the image, or the suffix is unknown.
+            OSError: If the file cannot be written; the message is one line and says why.
         """
         from semcorr.match.plot import Drawing, draw
 
         if points is None:
-            shown, none = self.keypoints(20, min_visibility), "no mutual\nmatches found"
+            shown, empty_note = self.keypoints(20, min_visibility), "no mutual\nmatches found"
         else:
             checked = _check_points(points, self.source_size)
-            shown, none = Keypoints(checked, *self.transfer(checked)), "no points\ngiven"
-        note = "" if len(shown.source) else none
-        about = self.model
-        if self.similarity is not None:
-            about = f"{about} · similarity {self.similarity:.2f}"
+            shown, empty_note = Keypoints(checked, *self.transfer(checked)), "no points\ngiven"
+        note = "" if len(shown.source) else empty_note
+        about = self.model if self.similarity is None else f"{self.model} · similarity {self.similarity:.2f}"
         return draw(Drawing(self.source, self.target, self.direction, shown, about, note), path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the match as plain JSON values: sizes as [height, width], points as [x, y] in pixels.
 
-        ``forward.points[i][j]`` is where the centre of cell (i, j) of the source's grid went in the target.
+        ``forward.points[i][j]`` is the match, in the target, of the centre of cell (i, j) of the source's grid.
         """
         return {
             "model": self.model,
-            "similarity": None if self.similarity is None else round(self.similarity, 4),
+            **({} if self.similarity is None else {"similarity": round(self.similarity, 4)}),
             "source_size": list(self.source_size),
             "target_size": list(self.target_size),
             "forward": _field_to_dict(self.forward),
@@ -232,7 +237,7 @@ def _field_to_dict(field: Field) -> dict[str, Any]:
 
 
 def _plain(points: Any) -> Any:
-    """Turn tensors of any device and dtype, also in a list or generator, into what NumPy understands."""
+    """Convert tensors of any device and dtype, also within a list or generator, to arrays that NumPy understands."""
     if is_tensor(points):
         points = points.detach().cpu()
         return (points if points.is_complex() else points.double()).numpy()
@@ -248,7 +253,7 @@ def _check_points(points: Points, size: Size) -> Floats:
             raise TypeError
         array = array.astype(np.float64)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError("points must be real numbers, (N, 2) as (x, y) in pixels") from None
+        raise ValueError("points must be an (N, 2) array of real numbers, (x, y) in pixels") from None
     if array.size == 0:
         return np.zeros((0, 2), dtype=np.float32)
     if array.ndim != 2 or array.shape[1] != 2:
@@ -259,6 +264,6 @@ def _check_points(points: Points, size: Size) -> Floats:
         index = int(np.flatnonzero(~inside)[0])
         x, y = array[index]
         raise ValueError(
-            f"point {index} ({x:g}, {y:g}) is outside the source picture: x must be 0 to {width}, y 0 to {height}"
+            f"point {index} ({x:g}, {y:g}) is outside the source image: x must be 0 to {width}, y 0 to {height}"
         )
     return array.astype(np.float32)

@@ -1,4 +1,4 @@
-"""The arrays and tuples that a match is made of."""
+"""The array and tuple types of a match."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Points: TypeAlias = "ArrayLike | Tensor | Iterator[Any]"
 
 
 class Transferred(NamedTuple):
-    """Points in the other picture: ``points (N, 2)`` in pixels, ``confidence (N,)`` in 0…1, both float32."""
+    """Transferred points: ``points (N, 2)`` in pixels of the other image and ``confidence (N,)`` in 0…1, float32."""
 
     points: Floats
     confidence: Floats
@@ -37,13 +37,13 @@ class Keypoints(NamedTuple):
 
 
 class Field(NamedTuple):
-    """Matches of a grid of cells.
+    """Matches of a grid of cells, float32.
 
     Attributes:
-        points: ``(rows, columns, 2)`` in pixels of the other picture.
-        confidence: ``(rows, columns)``, 0…1: how probable it is that the match is right, if there is one.
-        visibility: ``(rows, columns)``, 0…1: how probable it is that the other picture shows it at all; None of a model
-            that does not say.
+        points: The match of each cell's centre, ``(rows, columns, 2)`` (x, y) in pixels of the other image.
+        confidence: ``(rows, columns)``, 0…1: the probability that the match is right, if the other image has the point.
+        visibility: ``(rows, columns)``, 0…1: the probability that the other image has the point at all; None from a
+            model that does not estimate it.
     """
 
     points: Floats

@@ -1,1 +1,1 @@
-"""Matchers: two feature maps in, scores of pairs of cells out; one file or folder a method."""
+"""Matchers: two feature maps in, scores of pairs of cells out; one file or folder per method."""

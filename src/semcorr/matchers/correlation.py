@@ -1,107 +1,56 @@
 """The cosine 4-D correlation map of two feature maps, and NC-Net's soft mutual filter.
 
-Shapes: ``B`` pairs, ``C`` channels, ``hs × ws`` source cells, ``ht × wt`` target cells.
+Shapes: ``C`` channels, ``hs × ws`` source cells, ``ht × wt`` target cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
+import numpy as np
 
-import torch
-from torch import Tensor
-
-
-def cosine_correlation(source: Tensor, target: Tensor) -> Tensor:
-    """Correlate every source cell with every target cell.
-
-    Args:
-        source: L2-normalised features ``(B, C, hs, ws)``, floating point.
-        target: L2-normalised features ``(B, C, ht, wt)``, the same dtype, device, ``B`` and ``C``.
-
-    Returns:
-        Cosines ``(B, hs, ws, ht, wt)`` in -1…1.
-
-    Raises:
-        ValueError: If the shapes do not fit each other.
-
-    >>> a = torch.nn.functional.normalize(torch.randn(1, 8, 3, 4), dim=1)
-    >>> cosine_correlation(a, a).shape, bool(torch.allclose(cosine_correlation(a, a)[0, 1, 2, 1, 2], torch.ones(())))
-    (torch.Size([1, 3, 4, 3, 4]), True)
-    """
-    if source.ndim != 4 or target.ndim != 4 or source.shape[:2] != target.shape[:2]:
-        raise ValueError(
-            f"features must be (B, C, h, w) with the same B and C; got {tuple(source.shape)} and {tuple(target.shape)}"
-        )
-    flat = source.flatten(2).transpose(1, 2) @ target.flatten(2)  # (B, hs·ws, ht·wt)
-    return flat.reshape(source.shape[0], *source.shape[2:], *target.shape[2:])
-
-
-_lock = Lock()
-_running: list[str] = []  # the setting before, once for everyone that multiplies quickly at the moment
-
-
-@contextmanager
-def quick_products() -> Iterator[None]:
-    """Let oneDNN multiply float32 matrices on the CPU, and round factors to bfloat16 where that is quicker.
-
-    Sums and results stay float32. Processors with AMX round; on others this is the same arithmetic as ever, in a
-    library that is quicker there than the one that is asked by default.
-    """
-    settings = getattr(torch.backends.mkldnn, "matmul", None)  # from torch 2.9 on
-    if settings is None:
-        yield
-        return
-    with _lock:  # the setting is the process's, and matches may run in several threads
-        _running.append(_running[0] if _running else settings.fp32_precision)
-        settings.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        with _lock:
-            before = _running.pop()
-            if not _running:
-                settings.fp32_precision = before
-
+from semcorr.matchers.scored import Floats
 
 EPS = 1e-5  # from the authors' code
 
 
-def filter_weight(highest: Tensor, eps: float = EPS) -> Tensor:
-    """Return 1 / (largest positive correlation + eps) of cells, from their largest correlation.
+def cosine_correlation(source: Floats, target: Floats) -> Floats:
+    """Correlate every source cell with every target cell.
 
-    `soft_mutual_filter` multiplies the cube of a positive correlation by those of its source cell and its target cell.
+    Args:
+        source: L2-normalised features ``(C, hs, ws)``, float32.
+        target: L2-normalised features ``(C, ht, wt)``, float32.
+
+    Returns:
+        Cosines ``(hs, ws, ht, wt)`` in -1…1.
+
+    Raises:
+        ValueError: If the shapes do not match.
     """
-    return 1 / (highest.clamp(min=0) + eps)
+    if source.ndim != 3 or target.ndim != 3 or len(source) != len(target):
+        raise ValueError(f"features must be (C, h, w) with the same C; got {source.shape} and {target.shape}")
+    flat = source.reshape(len(source), -1).T @ target.reshape(len(target), -1)
+    correlation: Floats = flat.reshape(*source.shape[1:], *target.shape[1:])
+    return correlation
 
 
-def soft_mutual_filter(correlation: Tensor, eps: float = EPS) -> Tensor:
-    """Weaken every correlation that is not the best of its source cell and of its target cell.
+def soft_mutual_filter(correlation: Floats) -> Floats:
+    """Weaken correlations that are not the highest of both their source cell and their target cell.
 
     M(p, q) = C(p, q) · C(p, q) / max over p of C · C(p, q) / max over q of C, with negative correlations set to
     zero first (Rocco et al., NeurIPS 2018, section 3.2).
 
     Args:
-        correlation: ``(B, hs, ws, ht, wt)``, floating point.
-        eps: Added to both maxima, so that a map of zeros stays a map of zeros.
+        correlation: ``(hs, ws, ht, wt)``.
 
     Returns:
-        The filtered map, the same shape, never negative.
+        The filtered map, of the same shape, never negative.
     """
-    positive = correlation.clamp(min=0)
-    best_of_target = positive.amax(dim=(1, 2), keepdim=True)  # (B, 1, 1, ht, wt)
-    best_of_source = positive.amax(dim=(3, 4), keepdim=True)  # (B, hs, ws, 1, 1)
-    return positive.pow(3) / ((best_of_target + eps) * (best_of_source + eps))
+    positive = np.maximum(correlation, 0)
+    of_target = positive.max(axis=(0, 1), keepdims=True) + np.float32(EPS)
+    of_source = positive.max(axis=(2, 3), keepdims=True) + np.float32(EPS)
+    filtered: Floats = positive**3 / (of_target * of_source)
+    return filtered
 
 
-def correlation_channels(correlation: Tensor) -> Tensor:
-    """Stack what the scoring function sees: the correlation map and its softly mutual-filtered form.
-
-    Args:
-        correlation: ``(B, hs, ws, ht, wt)``, floating point.
-
-    Returns:
-        ``(B, 2, hs, ws, ht, wt)``.
-    """
-    return torch.stack([correlation, soft_mutual_filter(correlation)], dim=1)
+def correlation_channels(correlation: Floats) -> Floats:
+    """Stack the inputs of the scoring function, the correlation map and its filtered form: ``(2, hs, ws, ht, wt)``."""
+    return np.stack([correlation, soft_mutual_filter(correlation)])

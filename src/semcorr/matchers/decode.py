@@ -1,133 +1,123 @@
-"""From a table of scores to sub-cell matches and their confidence, in both directions at once."""
+"""Decode scored pairs into sub-cell matches and their confidence, in both directions."""
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from semcorr.geometry import Size
-from semcorr.jit import import_compiled
-from semcorr.matchers.confidence import agreement_of
-from semcorr.matchers.scores import CellMatches, ScoredPairs
-
-Decoding = Literal["soft-argmax", "argmax"]
-"""Between the cells around the best one; or the centre of the best one, as NC-Net and ANC-Net are evaluated."""
+from semcorr.geometry import Size, cell_centres_array
+from semcorr.matchers.scored import Floats, Integers, Scored
+from semcorr.native import core, points
 
 
-class Peaks(NamedTuple):
-    """The best match of each cell, ``(B, h, w, 2)``, and the share of probability around it, ``(B, h, w)``."""
+class CellMatches(NamedTuple):
+    """The match of each cell of one image in the other.
 
-    cells: Tensor
-    share: Tensor
+    Attributes:
+        cells: ``(h, w, 2)`` (x, y) in cell coordinates of the other image's grid, float32.
+        confidence: ``(h, w)``, 0…1, float32.
+        peak: ``(h, w)``, 0…1, float32: how peaked the scores are, which is the confidence before the round trip.
+    """
+
+    cells: Floats
+    confidence: Floats
+    peak: Floats
 
 
-def decode(scores: Tensor | ScoredPairs, radius: int = 2, agreement: float = 1.0) -> tuple[CellMatches, CellMatches]:
+def decode(scored: Scored, radius: int = 2, agreement: float = 1.0) -> tuple[CellMatches, CellMatches]:
     """Decode the best match of every cell, source to target and target to source.
 
     The position is the soft-argmax over the scored cells within ``radius`` of the best one. The confidence is the
     share of the probability (softmax over all scored cells) that lies in that window — how peaked the score is —
-    times exp(-d²/2) for a round trip, there and back, that ends d · ``agreement`` cells from where it began.
+    times exp(-d²/2) for a round trip that ends d · ``agreement`` cells from where it started.
 
     Args:
-        scores: ``(B, hs, ws, ht, wt)``, log-probabilities up to a constant; -inf where a pair was not scored. Or only
-            those that were.
-        radius: Radius of the decoded window in cells; 0 takes the centre of the best cell.
-        agreement: Round trips of this many cells lower the confidence by exp(-½).
+        scored: The scored pairs, in which every cell of both images occurs at least once.
+        radius: Radius of the decoded window in cells; 0 returns the centre of the best cell.
+        agreement: Round-trip error in cells that multiplies the confidence by exp(-½).
 
     Returns:
         The matches of the source cells and those of the target cells.
     """
-    if isinstance(scores, ScoredPairs):
-        forward, backward = _peaks_of_pairs(scores, radius)
-    else:
-        forward, backward = _peaks(scores, radius), _peaks(scores.permute(0, 3, 4, 1, 2), radius)
-    return _sure(forward, backward, agreement), _sure(backward, forward, agreement)
+    hs, ws, ht, wt = scored.grid
+    p, q = np.divmod(scored.pairs, ht * wt)
+    forward, backward = (
+        _peaks(soft_argmax(*arguments, radius), grid)
+        for arguments, grid in (
+            ((p, q, scored.scores, hs * ws, (ht, wt)), (hs, ws)),
+            ((q, p, scored.scores, ht * wt, (hs, ws)), (ht, wt)),
+        )
+    )
+    certainty = scored.certainty or (np.float32(1), np.float32(1))
+    peaks = forward[1] * certainty[0], backward[1] * certainty[1]
+    of_source = peaks[0] * _agreement(forward[0], backward[0], agreement)
+    of_target = peaks[1] * _agreement(backward[0], forward[0], agreement)
+    return CellMatches(forward[0], of_source, peaks[0]), CellMatches(backward[0], of_target, peaks[1])
 
 
-def _sure(there: Peaks, back: Peaks, agreement: float) -> CellMatches:
-    return CellMatches(there.cells, there.share * agreement_of(there.cells, back.cells, agreement), there.share)
-
-
-def soft_argmax(scores: Tensor, radius: int = 2) -> tuple[Tensor, Tensor]:
-    """Decode maps of scores around their highest cell.
+def soft_argmax(
+    cell: Integers, other: Integers, scores: Floats, cells: int, grid: Size, radius: int
+) -> tuple[Floats, Floats]:
+    """Decode the matches of the cells of one image from a list of scored pairs.
 
     Args:
-        scores: ``(N, h, w)``, log-probabilities up to a constant; -inf counts for nothing.
-        radius: Radius of the decoded window in cells.
+        cell: The cell of each pair in this image, ``(N,)`` int64.
+        other: The cell of each pair in the other image, ``(N,)`` int64.
+        scores: Log-probabilities up to a constant, ``(N,)``.
+        cells: Number of cells of this image.
+        grid: Rows and columns of the other image.
+        radius: Radius, in cells, of the window around the best cell.
 
     Returns:
-        Positions ``(N, 2)`` (x, y) in cell coordinates, and ``(N,)`` the share of all probability in the window.
+        Positions ``(cells, 2)`` (x, y) in cells of the other image, NaN for a cell without pairs, and the share of the
+        probability that lies in the window, ``(cells,)``.
     """
-    height, width = scores.shape[-2:]
-    flat = scores.flatten(1)
-    best = flat.argmax(1)
-    row = best // width
-    column = best - row * width  # a remainder by a size cannot be exported to ONNX
-    steps = torch.arange(-radius, radius + 1, device=scores.device)
-    dy, dx = torch.cartesian_prod(steps, steps).T if radius else steps.new_zeros(2, 1)
-    y, x = row[:, None] + dy, column[:, None] + dx  # (N, window)
-    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
-    window = flat.gather(1, index).masked_fill(~inside, -torch.inf)
-    weights = window.softmax(dim=1)
-    cells = torch.stack([(weights * x).sum(1), (weights * y).sum(1)], dim=1)
-    return cells, (window.logsumexp(1) - flat.logsumexp(1)).exp()
+    if core() is None:
+        return soft_argmax_plain(cell, other, scores, cells, grid, radius)
+    return points.soft_argmax(cell, other, scores, (cells, grid), radius)
 
 
-def _peaks(scores: Tensor, radius: int) -> Peaks:
-    batch, rows, columns = scores.shape[:3]
-    cells, mass = soft_argmax(scores.flatten(0, 2), radius)
-    return Peaks(cells.view(batch, rows, columns, 2), mass.view(batch, rows, columns))
-
-
-def _peaks_of_pairs(scored: ScoredPairs, radius: int) -> tuple[Peaks, Peaks]:
-    hs, ws, ht, wt = scored.shape
-    forward, backward = [], []
-    for pairs, scores in zip(scored.pairs, scored.scores, strict=True):
-        p, q = pairs // (ht * wt), pairs % (ht * wt)
-        forward.append(_soft_argmax_of_lists(p, q, scores, (hs, ws), wt, radius))
-        backward.append(_soft_argmax_of_lists(q, p, scores, (ht, wt), ws, radius))
-    there, back = (
-        Peaks(*(torch.stack(tensors) for tensors in zip(*each, strict=True))) for each in (forward, backward)
-    )
-    if scored.certainty is not None:
-        there, back = (
-            Peaks(peaks.cells, peaks.share * certainty)
-            for peaks, certainty in zip((there, back), scored.certainty, strict=True)
-        )
-    return there, back
-
-
-def _soft_argmax_of_lists(
-    cell: Tensor, other: Tensor, scores: Tensor, grid: Size, width: int, radius: int
-) -> tuple[Tensor, Tensor]:
-    """Do as `soft_argmax` for the cells of one grid; every entry (cell, other, score) is a scored pair."""
-    usable = scores.device.type == "cpu" and scores.dtype == torch.float32 and not scores.requires_grad
-    compiled = import_compiled("semcorr.matchers.decode_compiled") if usable else None
-    if isinstance(compiled, ModuleType):
-        lists = (tensor.contiguous().numpy() for tensor in (cell, other, scores))
-        places, share = compiled.soft_argmax_of_lists(*lists, grid[0] * grid[1], width, radius)
-        return torch.from_numpy(places).view(*grid, 2), torch.from_numpy(share).view(grid)
-    return soft_argmax_of_lists(cell, other, scores, grid, width, radius)
-
-
-def soft_argmax_of_lists(
-    cell: Tensor, other: Tensor, scores: Tensor, grid: Size, width: int, radius: int
-) -> tuple[Tensor, Tensor]:
-    """Do as `semcorr.matchers.decode_compiled.soft_argmax_of_lists`, in torch."""
-    count = grid[0] * grid[1]
-    highest = scores.new_full((count,), -torch.inf).scatter_reduce_(0, cell, scores, "amax")
+def soft_argmax_plain(
+    cell: Integers, other: Integers, scores: Floats, cells: int, grid: Size, radius: int
+) -> tuple[Floats, Floats]:
+    """NumPy implementation of `soft_argmax`."""
+    highest = np.full(cells, -np.inf, np.float32)
+    np.maximum.at(highest, cell, scores)
     at_best = scores == highest[cell]
-    best = other.new_full((count,), 2**62).scatter_reduce_(0, cell[at_best], other[at_best], "amin")[cell]
-    x, y = other % width, other // width
-    near = ((x - best % width).abs() <= radius) & ((y - best // width).abs() <= radius)
-    weights = (scores - highest[cell]).exp()
-    total = scores.new_zeros(count).index_add_(0, cell, weights)
-    window = weights * near
-    sums = torch.stack([window, window * x, window * y], dim=1)  # (N, 3)
-    mass, *places = scores.new_zeros(count, 3).index_add_(0, cell, sums).unbind(1)
-    cells = torch.stack(places, dim=1) / mass[:, None]
-    return cells.view(*grid, 2), (mass / total).view(grid)
+    best = np.full(cells, np.iinfo(np.int64).max)
+    np.minimum.at(best, cell[at_best], other[at_best])
+    (y, x), (best_y, best_x) = np.divmod(other, grid[1]), np.divmod(best[cell], grid[1])
+    near = (np.abs(x - best_x) <= radius) & (np.abs(y - best_y) <= radius)
+    weights = np.exp((scores - highest[cell]).astype(np.float64))
+    total = np.bincount(cell, weights, cells)
+    mass, sum_x, sum_y = (np.bincount(cell, weights * near * value, cells) for value in (1, x, y))
+    with np.errstate(invalid="ignore"):  # NaN for a cell without pairs
+        positions, share = np.stack([sum_x, sum_y], axis=1) / mass[:, None], mass / total
+    return positions.astype(np.float32), share.astype(np.float32)
+
+
+def _peaks(decoded: tuple[Floats, Floats], grid: Size) -> tuple[Floats, Floats]:
+    return decoded[0].reshape(*grid, 2), decoded[1].reshape(grid)
+
+
+def _agreement(forward: Floats, backward: Floats, sigma: float) -> Floats:
+    """Rate round trips: 1 where ``forward`` followed by ``backward`` ends where it started.
+
+    Outside its grid, ``backward`` counts as 0.
+    """
+    rows, columns = backward.shape[:2]
+    low = np.floor(forward)
+    part, low = forward - low, low.astype(np.int64)
+    returned: NDArray[np.float32] = np.zeros_like(forward)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            x, y = low[..., 0] + dx, low[..., 1] + dy
+            weight = np.abs(1 - dx - part[..., 0]) * np.abs(1 - dy - part[..., 1])
+            inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+            value = backward[np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1)]
+            returned += (weight * inside)[..., None] * value
+    squared = ((returned - cell_centres_array((forward.shape[0], forward.shape[1]))) ** 2).sum(axis=2)
+    agreement: Floats = np.exp(-squared / np.float32(2 * sigma**2)).astype(np.float32)
+    return agreement

@@ -1,4 +1,4 @@
-"""Metrics: PCK, the calibration of the confidence, and what it and visibility tell apart."""
+"""Metrics: PCK and the calibration of confidences."""
 
 from semcorr.metrics.calibration import Calibration, calibrate
 from semcorr.metrics.pck import (

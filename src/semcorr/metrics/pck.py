@@ -1,16 +1,17 @@
 """PCK, the percentage of correct keypoints.
 
-A point transferred to the target at ``p``, whose truth is ``t``, has the error::
+A point transferred to ``p`` in the target, whose true position is ``t``, has the error::
 
-    e = ‖s · (p − t)‖ / L        s = (1, 1) in native pixels, (1/width, 1/height) in the custom square
+    e = ‖s · (p − t)‖ / L        s = (1, 1) in native pixels, (1/width, 1/height) in the square
 
 and is correct at α where ``e ≤ α``. ``L`` is the target's reference length in the same space: the longer side
-of the image, of the object's box, or of the extent of the pair's keypoints. In the square, to which both
-pictures are squashed, the image's ``L`` is the square's side, whatever that is. Everything below follows from
-``e``: averages, the curve and its area never touch a coordinate again, so that no axis can be scaled alone.
+of the image, of the object's box, or of the extent of the pair's keypoints. In the square, to which both pictures
+are squashed, the image's ``L`` is the side of the square. Averages, the curve and its area are computed from ``e``
+alone, without coordinates.
 
-``per_image`` is the mean over pairs of each pair's share of correct points, ``per_point`` the share of all
-points, and ``per_category`` the mean over categories of their ``per_image``. All are percentages.
+``per_image`` is the mean over pairs of the fraction of correct points of each pair, ``per_point`` the fraction of
+correct points of all pairs together, and ``per_category`` the mean over categories of their ``per_image``. All are
+percentages.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ Threshold = Literal["image", "bbox", "keypoints"]
 Space = Literal["native", "square"]
 
 ALPHAS = (0.1, 0.05, 0.03, 0.01)
-"""The thresholds that the papers print."""
+"""The thresholds that papers report."""
 
 CURVE = tuple(step / 200 for step in range(41))
-"""Where a PCK curve is drawn: α from 0 to 0.2 in steps of 0.005."""
+"""The α of a PCK curve: 0 to 0.2 in steps of 0.005."""
 
 
 def axis_scales(size: tuple[int, int], space: Space) -> Tensor:
-    """Return what x and y of the target are multiplied with, ``(2,)``: in the square, its side is 1."""
+    """Return the factors for x and y of the target, ``(2,)`` float64: in the square, its side is 1."""
     height, width = size
     if space == "native":
         return torch.ones(2, dtype=torch.float64)
@@ -47,7 +48,7 @@ def axis_scales(size: tuple[int, int], space: Space) -> Tensor:
 
 
 def reference_length(pair: Pair, threshold: Threshold, space: Space = "native") -> float:
-    """Return L: the length in the target that α is a fraction of, in the units of the space."""
+    """Return L, the length in the target that α is a fraction of, in the units of the space."""
     scales = axis_scales(pair.target.size, space)
     if threshold == "image":
         height, width = pair.target.size
@@ -69,10 +70,10 @@ def pck_distances(predicted: Tensor, pair: Pair, threshold: Threshold = "image",
     """Return the errors of transferred points, ``(K,)`` float64, in units of the reference length.
 
     Args:
-        predicted: where the pair's source points were found in the target, ``(K, 2)`` in native pixels,
-            ordered as ``pair.points()``. A point that was not found may be NaN: its error is infinite.
-        pair: the pair, whose target's keypoints are the truth.
-        threshold: what the reference length is: the target's ``"image"``, ``"bbox"`` or ``"keypoints"``.
+        predicted: The positions of the pair's source points in the target, ``(K, 2)`` in native pixels, in the
+            order of ``pair.points()``. NaN stands for a point that was not found: its error is infinite.
+        pair: The pair; the keypoints of its target are the truth.
+        threshold: The reference length: the target's ``"image"``, ``"bbox"`` or ``"keypoints"``.
         space: ``"native"`` pixels, or the ``"square"`` that both pictures are squashed to.
     """
     truth = _truth(pair)
@@ -82,14 +83,14 @@ def pck_distances(predicted: Tensor, pair: Pair, threshold: Threshold = "image",
     scales = axis_scales(pair.target.size, space)
     distances = ((predicted.detach().to("cpu", torch.float64) - truth) * scales).norm(dim=1)  # (K,)
     errors = distances / reference_length(pair, threshold, space)
-    # 0/0: the truth, with keypoints that have no extent. NaN otherwise: a point that was not found.
+    # 0/0 is correct: the keypoints have no extent. Any other NaN is a point that was not found.
     return torch.where(distances == 0, 0.0, errors).nan_to_num(nan=torch.inf, posinf=torch.inf)
 
 
 def _truth(pair: Pair) -> Tensor:
     names = pair.names
     if not names:
-        raise DataError(f"{pair.source.path.name} and {pair.target.path.name} share no keypoint to measure")
+        raise DataError(f"{pair.source.path.name} and {pair.target.path.name} share no keypoint")
     return torch.tensor([pair.target.keypoints[name] for name in names], dtype=torch.float64)
 
 
@@ -109,31 +110,31 @@ def pck_curve(errors: Tensor, alphas: Sequence[float] = CURVE) -> Tensor:
 
 
 def area_under(curve: Tensor, alphas: Sequence[float] = CURVE) -> float:
-    """Return the mean height of a PCK curve: 100 for a model that is never wrong, by the trapezoid rule.
+    """Return the mean height of a PCK curve by the trapezoidal rule, 0 to 100.
 
     >>> area_under(torch.tensor([0.0, 100.0, 100.0]), (0.0, 0.1, 0.2))
     75.0
     """
     if len(alphas) < 2 or list(alphas) != sorted(set(alphas)):
-        raise ValueError(f"alphas must rise, and be two or more, got {tuple(alphas)}")
+        raise ValueError(f"alphas must be two or more, in rising order, got {tuple(alphas)}")
     at = torch.tensor(alphas, dtype=torch.float64)
     return float(torch.trapezoid(curve.double(), at) / (at[-1] - at[0]))
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a set of predictions is worth.
+    """The scores of a set of predictions.
 
     Attributes:
-        pairs: how many pairs were scored.
-        points: how many points they had.
+        pairs: The number of pairs.
+        points: The number of their points.
         per_image: α to the mean of the pairs' PCK.
         per_point: α to the PCK of all points together.
         per_category: α to the mean of the categories' PCK.
-        categories: category to α to the mean of its pairs' PCK.
-        curve: the ``per_image`` PCK at every α of `CURVE`.
-        area: the mean height of that curve.
-        calibration: of the confidences, where every point came with one, at the largest α; otherwise None.
+        categories: Category to α to the mean of its pairs' PCK.
+        curve: The ``per_image`` PCK at every α of `CURVE`.
+        area: The mean height of that curve.
+        calibration: The calibration of the confidences at the largest α; None unless every point has a confidence.
     """
 
     pairs: int
@@ -153,16 +154,21 @@ def score(
     alphas: Sequence[float] = ALPHAS,
     confidences: Sequence[Tensor] | None = None,
 ) -> Scores:
-    """Score predictions from their errors: pure, and cheap enough to be repeated with other thresholds.
+    """Score predictions from their errors; cheap enough to repeat with other thresholds.
 
     Args:
-        errors: for every pair its errors from `pck_distances`, each ``(K,)``.
-        categories: every pair's category.
-        alphas: the thresholds.
-        confidences: for every pair its points' confidences, each ``(K,)``.
+        errors: For every pair the errors from `pck_distances`, each ``(K,)``.
+        categories: The category of every pair.
+        alphas: The thresholds.
+        confidences: For every pair the confidences of its points, each ``(K,)``.
+
+    Raises:
+        ValueError: If there are no pairs, or not exactly one category for each.
     """
     if not errors or len(errors) != len(categories):
-        raise ValueError(f"expected a category for each pair, and a pair, got {len(errors)} and {len(categories)}")
+        raise ValueError(
+            f"expected at least one pair, and a category for each pair, got {len(errors)} and {len(categories)}"
+        )
     everything = torch.cat(list(errors))
     images = torch.stack([pck_curve(pair, alphas) for pair in errors])  # (pairs, alphas)
     names = sorted(set(categories))
@@ -173,10 +179,10 @@ def score(
     def by_alpha(values: Tensor) -> dict[float, float]:
         return dict(zip(alphas, values.tolist(), strict=True))
 
-    sure = torch.cat(list(confidences)).double() if confidences else torch.full_like(everything, torch.nan)
+    joined = torch.cat(list(confidences)).double() if confidences else torch.full_like(everything, torch.nan)
     calibrated = None
-    if not bool(sure.isnan().any()):
-        calibrated = calibrate(sure, everything <= max(alphas))
+    if not bool(joined.isnan().any()):
+        calibrated = calibrate(joined, everything <= max(alphas))
     return Scores(
         pairs=len(errors),
         points=len(everything),

@@ -1,1 +1,1 @@
-"""Named models: how each is built, loaded and run."""
+"""Named models: configuration, loading and matching."""

@@ -1,8 +1,7 @@
-"""What a weights file says about itself: which kind of model, on which features, of which shape."""
+"""Model configurations, as stored in the metadata of weights files, and the models that are built from them."""
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -13,34 +12,36 @@ from semcorr.features import FeatureOptions
 from semcorr.features.adapter import Adapter
 from semcorr.features.fine import FineDescriptors
 from semcorr.features.untouched import Gate, Untouched
-from semcorr.matchers.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
+from semcorr.files import one_line
+from semcorr.matchers.dense.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
+from semcorr.matchers.dense.ncnet import NCNet, NeighbourhoodConsensus
 from semcorr.matchers.evidence import Judge
-from semcorr.matchers.ncnet import NCNet, NeighbourhoodConsensus
-from semcorr.matchers.pmnc.matcher import PMNC
-from semcorr.matchers.pmnc.scoring import ScoringFunction
+from semcorr.matchers.pmnc.gpu.matcher import PMNC
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.matchers.pmnc.search import SearchOptions
 from semcorr.weights import Weights, expanded
 
 
 @dataclass(frozen=True)
-class PMNCRecipe:
-    """PMNC.
+class PMNCConfig:
+    """PatchMatch-based neighbourhood consensus (Lee et al., CVPR 2021).
 
     Attributes:
         features: The features that it was trained on.
-        radius: The scoring window's radius in cells of the training grid.
-        hidden: Width of the scoring function.
-        reach: How much of the window is read; see `semcorr.matchers.pmnc.scoring.ScoringFunction`. None is all of it.
-        votes: Weight of the votes of the whole picture beside the scoring function; see `semcorr.matchers.pmnc.voting`.
-        adapter: Width of the adapter that was trained on the features; 0 is none.
-        fine: Width of the fine descriptors that matches are corrected by; 0 is none.
+        radius: Radius of the scoring window, in cells of the training grid.
+        hidden: Hidden channels of the scoring function.
+        reach: The part of the window that is read; see `semcorr.matchers.pmnc.gpu.scoring.ScoringFunction`. None
+            reads all of it.
+        votes: Weight of the global votes that are added to the score; see `semcorr.matchers.pmnc.voting`.
+        adapter: Hidden channels of the adapter that was trained on the features; 0 means no adapter.
+        fine: Channels of the fine descriptors that correct matches; 0 means no correction.
         shares: Least and greatest share of the tuned features where untouched ones are joined with them; see
             `semcorr.features.untouched`. None joins none.
-        judge: Hidden units of the network that tells visibility and confidence; see `semcorr.matchers.evidence`. 0 is
-            none.
-        search: How PatchMatch searches.
-        rescaling: Coefficients for `semcorr.matchers.confidence.rescale`, found on validation pairs; None leaves the
-            confidence as it is decoded.
+        judge: Hidden units of the network that estimates visibility and confidence; see `semcorr.matchers.evidence`.
+            0 means none.
+        search: Options of the PatchMatch search.
+        rescaling: Coefficients for `semcorr.matchers.dense.confidence.rescale`, fitted on validation pairs; None
+            leaves the decoded confidence unchanged.
     """
 
     features: FeatureOptions = field(default_factory=FeatureOptions)
@@ -62,13 +63,15 @@ class PMNCRecipe:
         return PMNC(scoring, self.features.grid, self.search, self.votes)
 
     def build_adapter(self, channels: int) -> Adapter | None:
-        """Return the untrained adapter for features of so many channels, if there is one."""
+        """Return the untrained adapter for features with that many channels; None if the model has no adapter."""
         return Adapter(channels, self.adapter) if self.adapter else None
 
 
 @dataclass(frozen=True)
-class NCNetRecipe:
-    """NC-Net; the paper's for PF-PASCAL is 5-5-5 with 16-16-1, its code's small one 3-3-3 with 10-10-1.
+class NCNetConfig:
+    """NC-Net (Rocco et al., NeurIPS 2018).
+
+    For PF-PASCAL the paper uses kernels 5-5-5 with channels 16-16-1; the small model of its code 3-3-3 with 10-10-1.
 
     Attributes:
         features: The features that it was trained on.
@@ -87,16 +90,16 @@ class NCNetRecipe:
 
 
 @dataclass(frozen=True)
-class ANCNetRecipe:
-    """ANC-Net; the paper's has kernels of 3 and 5 and 16 channels.
+class ANCNetConfig:
+    """ANC-Net (Li et al., CVPR 2020); the paper uses kernels of 3 and 5, and 16 channels.
 
     Attributes:
         features: The features that it was trained on.
-        small: Kernel size in the source of the first layer's non-isotropic half.
-        large: Every other kernel size.
-        channels: Of the first and the second 4-D layer.
-        descriptor: Channels of the self-similarity descriptor's two convolutions.
-        normalised: Whether descriptors have norm 1; the authors' have not.
+        small: Kernel size, along the source axes, of the non-isotropic half of the first layer.
+        large: All other kernel sizes.
+        channels: Output channels of the first and of the second 4-D layer.
+        descriptor: Output channels of the two convolutions of the self-similarity descriptor.
+        normalised: Whether descriptors are L2-normalised; the authors' are not.
     """
 
     features: FeatureOptions = field(default_factory=FeatureOptions)
@@ -115,32 +118,33 @@ class ANCNetRecipe:
         )
 
 
-ModelRecipe: TypeAlias = PMNCRecipe | NCNetRecipe | ANCNetRecipe
-LearnedMatcher: TypeAlias = PMNC | NCNet | ANCNet
+ModelConfig: TypeAlias = PMNCConfig | NCNetConfig | ANCNetConfig
+DenseMatcher: TypeAlias = NCNet | ANCNet  # these compute their whole map, and train by `training.objectives.dense`
+LearnedMatcher: TypeAlias = PMNC | DenseMatcher
 
-BACKBONE = "backbone."  # what a trained backbone's tensors are called in a file
-FINE = "fine."  # those of fine descriptors
-UNTOUCHED = "untouched."  # those of the backbone's later blocks before training
-JUDGE = "judge."  # and those of what tells visibility and confidence
-ADDED = (UNTOUCHED, "gate.", JUDGE)  # what a finished model gets beside what was trained
-_KINDS: dict[str, type[PMNCRecipe] | type[NCNetRecipe] | type[ANCNetRecipe]] = {
-    "pmnc": PMNCRecipe,
-    "ncnet": NCNetRecipe,
-    "ancnet": ANCNetRecipe,
+BACKBONE = "backbone."  # prefix of the trained backbone's tensors in a weights file
+FINE = "fine."  # prefix of the fine descriptors' tensors
+UNTOUCHED = "untouched."  # prefix of the backbone's later blocks before training
+JUDGE = "judge."  # prefix of the network that estimates visibility and confidence
+ADDED = (UNTOUCHED, "gate.", JUDGE)  # prefixes of what a finished model gets beside what was trained
+_KINDS: dict[str, type[PMNCConfig] | type[NCNetConfig] | type[ANCNetConfig]] = {
+    "pmnc": PMNCConfig,
+    "ncnet": NCNetConfig,
+    "ancnet": ANCNetConfig,
 }
 
 
-def recipe_to_dict(recipe: ModelRecipe) -> dict[str, Any]:
-    """Return plain JSON values, for `recipe_from_dict`."""
-    return asdict(recipe)
+def config_to_dict(config: ModelConfig) -> dict[str, Any]:
+    """Return the configuration as plain JSON values, for `config_from_dict`."""
+    return asdict(config)
 
 
-def recipe_from_dict(values: dict[str, Any]) -> ModelRecipe:
-    """Read what `recipe_to_dict` wrote; keys that this version does not know are refused.
+def config_from_dict(values: dict[str, Any]) -> ModelConfig:
+    """Read the output of `config_to_dict`.
 
     Raises:
-        KeyError: If something is missing, or the kind is unknown.
-        TypeError: If a key is unknown.
+        KeyError: If a key is missing, or the kind is unknown.
+        TypeError: If a key is unknown to this version.
         ValueError: If a value is out of range.
     """
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
@@ -148,7 +152,7 @@ def recipe_from_dict(values: dict[str, Any]) -> ModelRecipe:
     if features.get("stages") is not None:
         features["stages"] = tuple(features["stages"])
     values["features"] = FeatureOptions(**features)
-    kind = values.get("kind", "pmnc")  # files of version 0.1.0 are of this kind and do not say so
+    kind = values.get("kind", "pmnc")  # the first files were all PMNC and did not record it
     if kind == "pmnc":
         search = dict(values["search"])
         if "offsets" in search:
@@ -158,19 +162,19 @@ def recipe_from_dict(values: dict[str, Any]) -> ModelRecipe:
 
 
 class Built(NamedTuple):
-    """A matcher, and what was trained together with it.
+    """A matcher and the modules that were trained together with it.
 
     Attributes:
-        recipe: How it wants to be used.
-        matcher: The matcher.
-        adapter: Of its features.
-        fine: Its fine descriptors.
-        backbone: Weights of a trained backbone, for `semcorr.features.FeatureExtractor`.
-        untouched: What untouched features are made with, to be joined with those of the trained backbone.
-        judge: What tells visibility, confidence and similarity.
+        config: The model's configuration.
+        matcher: The matcher, in evaluation mode.
+        adapter: The adapter of its features, if it has one.
+        fine: The network that computes fine descriptors, if it has one.
+        backbone: Weights of the trained backbone, for `semcorr.features.FeatureExtractor`; None if it was not trained.
+        untouched: What computes untouched features, to be joined with those of the trained backbone, if it has that.
+        judge: What estimates visibility, confidence and similarity, if it has that.
     """
 
-    recipe: ModelRecipe
+    config: ModelConfig
     matcher: LearnedMatcher
     adapter: Adapter | None = None
     fine: FineDescriptors | None = None
@@ -180,55 +184,55 @@ class Built(NamedTuple):
 
 
 def build(stored: Weights) -> Built:
-    """Build a matcher, and the adapter of its features if it has one, from weights that say how they want to be used.
+    """Build a model from its weights and the configuration in their metadata.
 
     Raises:
-        ModelError: If they are not a model's.
+        ModelError: If these are not the weights of a model.
     """
     try:
-        recipe = recipe_from_dict(stored.recipe["model"])
+        config = config_from_dict(stored.metadata["model"])
         tensors = expanded(stored.tensors)
-        if isinstance(recipe, PMNCRecipe):
-            return _build_pmnc(recipe, tensors)
-        matcher, (others, backbone) = recipe.build(), _apart(tensors)
-        matcher.load_state_dict(others)
-        return Built(recipe, matcher.eval().requires_grad_(False), backbone=backbone)
+        if isinstance(config, PMNCConfig):
+            return _build_pmnc(config, tensors)
+        matcher, (own, backbone) = config.build(), _split(tensors, BACKBONE)
+        matcher.load_state_dict(own)
+        return Built(config, matcher.eval().requires_grad_(False), backbone=backbone)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = one_line(error, 120)
         raise ModelError(
-            f"these are not weights of a semcorr model of this version ({textwrap.shorten(reason, 120)}): take a file "
-            "that its `semcorr train` wrote"
+            f"these are not weights of a semcorr model of this version ({reason}): use a file "
+            "written by its `semcorr train`"
         ) from error
 
 
-def _build_pmnc(recipe: PMNCRecipe, tensors: dict[str, Tensor]) -> Built:
-    matcher = recipe.build().eval().requires_grad_(False)
+def _build_pmnc(config: PMNCConfig, tensors: dict[str, Tensor]) -> Built:
+    matcher = config.build().eval().requires_grad_(False)
     parts: dict[str, nn.Module] = {"scoring": matcher.scoring}
-    adapter = recipe.build_adapter(tensors["adapter.enter.weight"].shape[1]) if recipe.adapter else None
+    adapter = config.build_adapter(tensors["adapter.enter.weight"].shape[1]) if config.adapter else None
     if adapter is not None:
         parts["adapter"] = adapter.eval().requires_grad_(False)
     fine = None
-    if recipe.fine:
+    if config.fine:
         early, deep = (tensors[f"{FINE}{name}.weight"].shape[1] for name in ("from_early", "from_deep"))
-        fine = FineDescriptors(early, deep, recipe.fine)
+        fine = FineDescriptors(early, deep, config.fine)
         parts["fine"] = fine.eval().requires_grad_(False)
-    others, backbone = _apart(tensors)
+    own, backbone = _split(tensors, BACKBONE)
+    own, before = _split(own, UNTOUCHED)
+    own, judging = _split(own, JUDGE)
     gate = None
-    if recipe.shares is not None:
-        gate = Gate(tensors["gate.familiar.weight"].shape[1], *recipe.shares)
+    if config.shares is not None:
+        gate = Gate(own["gate.familiar.weight"].shape[1], *config.shares)
         parts["gate"] = gate.eval().requires_grad_(False)
-    others, before = _apart(others, UNTOUCHED)
-    others, judging = _apart(others, JUDGE)
-    nn.ModuleDict(parts).load_state_dict(others)
+    nn.ModuleDict(parts).load_state_dict(own)
     untouched = None if gate is None or before is None else Untouched(before, gate)
     judge = None
-    if recipe.judge and judging is not None:
+    if config.judge and judging is not None:
         judge = Judge(**{key: value.numpy() for key, value in judging.items()})
-        judge.check(recipe.judge)
-    return Built(recipe, matcher, adapter, fine, backbone, untouched, judge)
+        judge.check(config.judge)
+    return Built(config, matcher, adapter, fine, backbone, untouched, judge)
 
 
-def _apart(tensors: dict[str, Tensor], prefix: str = BACKBONE) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-    """Split the tensors of a file into those without a prefix and those with it, None if there are none."""
+def _split(tensors: dict[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """Split tensors into those without a prefix and those with it, without their prefix; None if there are none."""
     found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     return {key: value for key, value in tensors.items() if not key.startswith(prefix)}, found or None

@@ -1,8 +1,8 @@
-"""The published checkpoints of NC-Net and ANC-Net as safetensors, read without running anything that is in them.
+"""Convert the published checkpoints of NC-Net and ANC-Net to safetensors without executing their contents.
 
 The authors' ``.pth.tar`` files are pickles: an ``argparse.Namespace`` of options beside a ``state_dict``. torch's
-restricted reader makes tensors and plain containers alone, and refuses every other name; for the few harmless ones that
-these files hold (the Namespace, numpy arrays of losses) it gets an empty stand-in, so that not even those are built.
+restricted reader creates only tensors and plain containers, and refuses every other class. The few harmless classes in
+these files (the Namespace, NumPy arrays of losses) are replaced by an empty stand-in, so that not even those are built.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from torch import Tensor
 
 from semcorr.errors import ModelError
 from semcorr.features import FeatureOptions
-from semcorr.models.configs import ANCNetRecipe, NCNetRecipe, build, recipe_to_dict
+from semcorr.files import one_line
+from semcorr.models.configs import ANCNetConfig, NCNetConfig, build, config_to_dict
 from semcorr.weights import Weights
 
-MAX_BYTES = 2 << 30  # the published files have well under a tenth of it
+MAX_BYTES = 2 << 30  # the published files are more than ten times smaller
 MAX_CHANNELS = 256
 BACKBONE = "resnet101.tv_in1k"
-# the authors' Sequential of torchvision's ResNet-101, and timm's names
+# index in the authors' Sequential of torchvision's ResNet-101, and the stage's name in timm
 _STAGES = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3"}
 
 
 class Imported(NamedTuple):
-    """A converted checkpoint: the weights of the model, and those of its backbone by timm's names."""
+    """A converted checkpoint: the weights of the model, and those of its backbone under timm's names."""
 
     model: Weights
     backbone: Weights
 
 
 class _Empty:
-    """Stands in for what a checkpoint holds beside tensors: takes anything and keeps nothing."""
+    """Stands in for the objects in a checkpoint that are not tensors; accepts any arguments and discards them."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -54,30 +55,30 @@ _HARMLESS = (
 
 
 def import_checkpoint(kind: Literal["ncnet", "ancnet"], path: Path) -> Imported:
-    """Convert a checkpoint of the authors' code; nothing in it is executed.
+    """Convert a checkpoint written by the authors' code; nothing in it is executed.
 
     Args:
-        kind: Whose code wrote it.
+        kind: The method.
         path: The ``.pth.tar`` file.
 
     Raises:
-        ModelError: If it is broken, too large, or not of that layout; the message is one line.
-        FileNotFoundError: If there is no such file.
+        ModelError: If the file is broken, too large or has another layout; the message is one line.
+        FileNotFoundError: If the file does not exist.
     """
     state = _read_state(path)
     try:
-        recipe: NCNetRecipe | ANCNetRecipe
-        recipe, tensors = _ncnet(state) if kind == "ncnet" else _ancnet(state)
+        config: NCNetConfig | ANCNetConfig
+        config, tensors = _ncnet(state) if kind == "ncnet" else _ancnet(state)
         origin = {"imported": kind, "file": path.name}
-        model = Weights(tensors, {"model": recipe_to_dict(recipe), "training": origin})
+        model = Weights(tensors, {"model": config_to_dict(config), "training": origin})
         build(model)
         return Imported(model, Weights(_backbone(state), origin))
     except ModelError as error:
-        raise ModelError(f"{path} does not have the layout of a published checkpoint of {kind}: {error}") from None
+        raise ModelError(f"{path} does not have the layout of a published {kind} checkpoint: {error}") from None
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    """Read the state dict with torch's restricted reader, names without the prefix of data parallel training."""
+    """Read the state dict with torch's restricted reader, and strip the prefix of data-parallel training."""
     if not hasattr(torch.serialization, "safe_globals"):
         raise ModelError(f"importing checkpoints needs torch 2.6 or newer; this is {torch.__version__}")
     size = path.stat().st_size
@@ -85,21 +86,23 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         with zipfile.ZipFile(path) as archive:
             size = max(size, sum(entry.file_size for entry in archive.infolist()))
     if size > MAX_BYTES:
-        raise ModelError(f"{path} holds {size / 2**30:.1f} GiB: a checkpoint has at most {MAX_BYTES / 2**30:.0f}")
+        raise ModelError(
+            f"{path} holds {size / 2**30:.1f} GiB: a checkpoint must be at most {MAX_BYTES / 2**30:.0f} GiB"
+        )
     try:
         with torch.serialization.safe_globals([(_Empty, name) for name in _HARMLESS]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a hostile file can raise anything; all mean the same to the user
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise ModelError(f"{path} is not a checkpoint that can be read safely: {reason}") from None
+    except Exception as error:  # a hostile file can raise anything, and it all means the same to the user
+        reason = one_line(error)
+        raise ModelError(f"{path} cannot be read safely as a checkpoint: {reason}") from None
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
-        raise ModelError(f"{path} holds no state_dict: take the .pth.tar file that the authors published")
+        raise ModelError(f"{path} contains no state_dict: use the .pth.tar file that the authors published")
     tensors = {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
     return {key.replace("vgg", "model"): value for key, value in tensors.items()}  # as the authors' code does
 
 
-def _ncnet(state: dict[str, Tensor]) -> tuple[NCNetRecipe, dict[str, Tensor]]:
+def _ncnet(state: dict[str, Tensor]) -> tuple[NCNetConfig, dict[str, Tensor]]:
     layers = sorted(
         int(parts[2])
         for key in state
@@ -109,20 +112,22 @@ def _ncnet(state: dict[str, Tensor]) -> tuple[NCNetRecipe, dict[str, Tensor]]:
         and parts[3:] == ["weight"]
     )
     if not layers or layers != list(range(0, 2 * len(layers), 2)) or len(layers) > 8:
-        raise ModelError(f"it has no filters NeighConsensus.conv.0.weight, .2.weight …; found layers {layers}")
+        raise ModelError(f"expected filters NeighConsensus.conv.0.weight, .2.weight …; found layers {layers}")
     tensors: dict[str, Tensor] = {}
     for layer in layers:
         tensors |= _filters(state, f"NeighConsensus.conv.{layer}", f"consensus.layers.{layer}")
     weights = [tensors[f"consensus.layers.{layer}.weight"] for layer in layers]
     if any(len(set(weight.shape[2:])) > 1 for weight in weights):
-        raise ModelError("its filters differ in size from axis to axis: is it ANC-Net's?")
+        raise ModelError("filter sizes differ between axes: is this an ANC-Net checkpoint?")
     if any(before.shape[0] != after.shape[1] for before, after in pairwise(weights)) or weights[0].shape[1] != 1:
-        raise ModelError(f"channels do not follow on each other: {[tuple(weight.shape[:2]) for weight in weights]}")
+        raise ModelError(
+            f"channels of successive layers do not match: {[tuple(weight.shape[:2]) for weight in weights]}"
+        )
     kernels, channels = (tuple(weight.shape[axis] for weight in weights) for axis in (2, 0))
-    return NCNetRecipe(_features(), kernels, channels), tensors
+    return NCNetConfig(_features(), kernels, channels), tensors
 
 
-def _ancnet(state: dict[str, Tensor]) -> tuple[ANCNetRecipe, dict[str, Tensor]]:
+def _ancnet(state: dict[str, Tensor]) -> tuple[ANCNetConfig, dict[str, Tensor]]:
     names = {"conv0.0": "unequal.0", "conv1.0": "equal.0", "conv2.0": "rest.0", "conv2.2": "rest.2"}
     tensors: dict[str, Tensor] = {}
     for theirs, ours in names.items():
@@ -133,8 +138,8 @@ def _ancnet(state: dict[str, Tensor]) -> tuple[ANCNetRecipe, dict[str, Tensor]]:
     first, last = tensors["consensus.unequal.0.weight"], tensors["consensus.rest.0.weight"]
     descriptor = tensors["describe.first.weight"].shape[0], tensors["describe.second.weight"].shape[0]
     if max(*descriptor, last.shape[0]) > MAX_CHANNELS:
-        raise ModelError(f"it has too many channels: {descriptor}, {last.shape[0]}")
-    return ANCNetRecipe(_features(), first.shape[2], first.shape[4], last.shape[0], descriptor), tensors
+        raise ModelError(f"layers must have at most {MAX_CHANNELS} channels; got {descriptor} and {last.shape[0]}")
+    return ANCNetConfig(_features(), first.shape[2], first.shape[4], last.shape[0], descriptor), tensors
 
 
 def _features() -> FeatureOptions:
@@ -142,20 +147,23 @@ def _features() -> FeatureOptions:
 
 
 def _filters(state: dict[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
-    """Bring a 4-D layer's filters from (k0, D, C, k1, k2, k3) to (D, C, k0, k1, k2, k3)."""
+    """Reorder the filters of a 4-D layer from (k0, D, C, k1, k2, k3) to (D, C, k0, k1, k2, k3)."""
     weight, bias = _floats(state, f"{theirs}.weight"), _floats(state, f"{theirs}.bias")
     if weight.ndim != 6:
-        raise ModelError(f"{theirs}.weight must have six axes; got {tuple(weight.shape)}")
+        raise ModelError(f"{theirs}.weight must have six axes; got shape {tuple(weight.shape)}")
     weight = weight.permute(1, 2, 0, 3, 4, 5)
     if any(size % 2 == 0 or size > 11 for size in weight.shape[2:]) or max(weight.shape[:2]) > MAX_CHANNELS:
-        raise ModelError(f"{theirs}.weight must have odd kernels up to 11; got (D, C, k…) = {tuple(weight.shape)}")
+        raise ModelError(
+            f"{theirs}.weight must have odd kernel sizes up to 11 and at most {MAX_CHANNELS} channels; "
+            f"got (D, C, k…) = {tuple(weight.shape)}"
+        )
     if bias.shape != weight.shape[:1]:
-        raise ModelError(f"{theirs}.bias must be ({weight.shape[0]},); got {tuple(bias.shape)}")
+        raise ModelError(f"{theirs}.bias must have shape ({weight.shape[0]},); got {tuple(bias.shape)}")
     return {f"{ours}.weight": weight.contiguous(), f"{ours}.bias": bias}
 
 
 def _backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the backbone's tensors to timm's names, and check that all are there with their shapes."""
+    """Rename the backbone's tensors to timm's names, and check that none is missing and all shapes are right."""
     import timm
 
     with torch.device("meta"):
@@ -165,25 +173,25 @@ def _backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if name.endswith("num_batches_tracked"):
             continue
         stage, _, rest = name.partition(".")
-        index = next((index for index, known in _STAGES.items() if known == stage), stage)
+        index = next((index for index, timm_name in _STAGES.items() if timm_name == stage), stage)
         tensors[name] = _floats(state, f"FeatureExtraction.model.{index}.{rest}")
         if tensors[name].shape != expected.shape:
             raise ModelError(
-                f"FeatureExtraction.model.{index}.{rest} must be {tuple(expected.shape)}, as ResNet-101's; "
+                f"FeatureExtraction.model.{index}.{rest} must have shape {tuple(expected.shape)}, as in ResNet-101; "
                 f"got {tuple(tensors[name].shape)}"
             )
     return tensors
 
 
 def _floats(state: dict[str, Tensor], key: str) -> Tensor:
-    """Return a float32 tensor of finite values; checked before it is copied, so that a claimed size costs nothing."""
+    """Return a tensor as float32; checked before it is copied, so that a forged size allocates no memory."""
     if key not in state:
         raise ModelError(f"{key} is missing")
     value = state[key]
     if not value.is_floating_point() or value.layout != torch.strided:
-        raise ModelError(f"{key} must be floating point; it is {value.dtype}")
+        raise ModelError(f"{key} must be floating point; got {value.dtype}")
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        raise ModelError(f"{key} claims {value.numel()} values and holds fewer")
+        raise ModelError(f"{key} claims {value.numel()} values but contains fewer")
     if not torch.isfinite(value).all():
-        raise ModelError(f"{key} has values that are not finite")
+        raise ModelError(f"{key} contains values that are not finite")
     return value.detach().float().contiguous()

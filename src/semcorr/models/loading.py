@@ -1,4 +1,4 @@
-"""Named models: how each is put together, and the weights that belong to it."""
+"""Load named models: list them, check names, and build a `Matcher` from weights and options."""
 
 from __future__ import annotations
 
@@ -10,46 +10,49 @@ from typing import Any, get_args
 import torch
 
 from semcorr.errors import ModelError, did_you_mean
-from semcorr.features import FeatureExtractor, Precision
-from semcorr.matchers.decode import Decoding
-from semcorr.matchers.nearest import nearest
-from semcorr.matchers.scores import ScoreCells
-from semcorr.models.configs import ModelRecipe, PMNCRecipe, build
+from semcorr.features import FeatureExtractor, FeatureOptions, Precision
+from semcorr.matchers.dense.decode import Decoding
+from semcorr.matchers.dense.nearest import nearest
+from semcorr.matchers.dense.scores import ScoreCells
+from semcorr.models.configs import Built, PMNCConfig, build
 from semcorr.models.matcher import Matcher
 from semcorr.weights import MODELS, read_weights
 
 MODEL_NAMES: dict[str, str] = {
     "pmnc": "PatchMatch-based neighbourhood consensus (CVPR 2021), trained with its features; the default",
-    "pmnc-universal": "the same consensus for any backbone, on untouched features; what backbone= uses",
+    "pmnc-universal": "the same consensus for any backbone, on its unmodified features; the default with backbone=",
     "ncnet": "dense neighbourhood consensus (NeurIPS 2018)",
     "ancnet": "adaptive neighbourhood consensus (CVPR 2020)",
     "nearest": "nearest neighbours of the features, no consensus",
 }
 
+WITHOUT_WEIGHTS: dict[str, ScoreCells] = {"nearest": nearest}
+"""Models that have no parameters to learn, and the function that each of them scores with."""
+
 
 def list_models() -> list[str]:
-    """List the models; all have weights in the package, or need none.
+    """List the models; their weights are in the package, or they need none.
 
     >>> list_models()
-    ['pmnc', 'pmnc-universal', 'ncnet', 'ancnet', 'nearest']
+    ['pmnc', 'pmnc-universal', ...]
     """
     return list(MODEL_NAMES)
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that `load` does not take.
+    """Check that `load` accepts a name.
 
     Raises:
-        ModelError: With the names nearest to it.
+        ModelError: If the name is unknown; the message suggests similar names.
     """
     if name not in MODEL_NAMES:
         raise ModelError(
-            f"unknown model {name!r}{did_you_mean(name, MODEL_NAMES)}; there are: {', '.join(MODEL_NAMES)}"
+            f"unknown model {name!r}{did_you_mean(name, MODEL_NAMES)}; choose from: {', '.join(MODEL_NAMES)}"
         )
 
 
 def default_name(backbone: str | None) -> str:
-    """Return the model that is meant where none is named.
+    """Return the default model for a backbone.
 
     >>> default_name(None), default_name("resnet101")
     ('pmnc', 'pmnc-universal')
@@ -73,71 +76,99 @@ def load(
     """Load a model, ready to match.
 
     Args:
-        name: One of `list_models`; by default ``"pmnc"``, or with a backbone ``"pmnc-universal"``.
-        backbone: A timm model name in place of the model's own; its weights are downloaded by timm on first use,
-            unless they are in the package or given.
-        stages: timm's indices of the backbone's stages to use; None takes those of stride 16 and 32.
-        grid: Cells to a side of a square picture: 25 by default.
-        image_size: Side in pixels at which the network sees a square picture: 400 by default.
-        backbone_weights: A safetensors file for the backbone, with timm's names, or ``"random"``.
-        weights: A safetensors file in place of the model's own, as `semcorr train` writes it.
-        decoding: ``"soft-argmax"`` over the scored cells around the best one; or ``"argmax"``, as NC-Net and ANC-Net
-            are evaluated by their authors: the best cell's centre, and points through plain bilinear interpolation of
-            the four cells around them.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"`` …
-        precision: What the features are computed in: ``"float32"``; or ``"bfloat16"``, which takes about half the time
-            where the processor has instructions for it, and costs a little precision (docs/performance.md).
+        name: One of `list_models`. The default is ``"pmnc"``, or ``"pmnc-universal"`` if a backbone is given.
+        backbone: Name of a timm model to use instead of the model's own backbone. timm downloads its weights on first
+            use, unless they are in the package or given as ``backbone_weights``.
+        stages: Stages of the backbone to use, as timm's indices; None uses those of stride 16 and 32.
+        grid: Cells along each side of the grid of a square image; 25 by default, 2 to 512.
+        image_size: Side in pixels of a square image at the network's input; 400 by default, 32 to 4096.
+        backbone_weights: A safetensors file for the backbone, with timm's tensor names, or ``"random"``.
+        weights: A safetensors file written by `semcorr train`, to use instead of the model's own weights.
+        decoding: ``"soft-argmax"`` over the scored cells around the best one; or ``"argmax"``, the protocol of NC-Net
+            and ANC-Net: the centre of the best cell, with points transferred by bilinear interpolation between the
+            matches of the four cells around them.
+        device: A torch device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"`` …
+        precision: Precision of the features: ``"float32"``; or ``"bfloat16"``, which takes about half the time on
+            processors with bfloat16 instructions, for a small loss of accuracy (docs/performance.md).
+
+    Returns:
+        A matcher, ready to match.
 
     Raises:
-        ModelError: If a name is unknown or a weights file is missing, broken or unfit; the message says what to do.
-        ValueError: If a number is out of range.
+        ModelError: If a name is unknown, or a weights file is missing, broken or does not fit the model; the message
+            says what to do.
+        ValueError: If a number or ``decoding`` is out of range.
 
     >>> load("nearest").match
     <bound method Matcher.match of Matcher('nearest', ...)>
     """
     name = default_name(backbone) if name is None else name
     check_name(name)
-    if name == "nearest" and weights is not None:
-        raise ModelError("the model 'nearest' has no weights of its own: leave weights out, or choose 'pmnc'")
-    score: ScoreCells
-    recipe: ModelRecipe = PMNCRecipe()
-    adapter = fine = tuned = untouched = judge = None
-    if name == "nearest":
-        score = nearest
-    else:
-        stored = read_weights(Path(weights)) if weights is not None else MODELS[name].load()
-        recipe, score, adapter, fine, tuned, untouched, judge = build(stored)
-        if recipe.kind != name.removesuffix("-universal"):
-            raise ModelError(f"{weights} holds weights of {recipe.kind!r}, not of {name!r}: load it by that name")
-    own = (recipe.features.backbone, recipe.features.stages)
-    changes: dict[str, Any] = {"grid": grid, "image_size": image_size, "stages": stages}
-    if backbone is not None and backbone != recipe.features.backbone:
-        changes["backbone"] = backbone
-        recipe = replace(recipe, features=replace(recipe.features, stages=None))
-    if backbone_weights is not None:
-        changes["weights"] = os.fspath(backbone_weights)
-    options = replace(recipe.features, **{key: value for key, value in changes.items() if value is not None})
-    if (adapter or tuned) and (options.backbone, options.stages) != own:
-        raise ModelError(
-            f"{name!r} was trained together with the features of {own[0]!r}: for other features choose 'pmnc-universal'"
-        )
-    if tuned is not None and backbone_weights is not None:
-        raise ModelError(
-            f"{name!r} has trained its own backbone: leave backbone_weights out, or choose 'pmnc-universal'"
-        )
     if decoding not in get_args(Decoding):
         raise ValueError(f"decoding must be 'soft-argmax' or 'argmax'; got {decoding!r}")
+    built = _built(name, weights)
+    changes = {"grid": grid, "image_size": image_size, "stages": stages, "backbone": backbone}
+    options = _feature_options(name, built, changes, backbone_weights)
     plain = decoding == "argmax"
+    config = None if built is None else built.config
     return Matcher(
         name,
-        FeatureExtractor(options, adapter, recipe.features.grid, tuned, precision, None if plain else fine, untouched),
-        score,
-        0 if plain or name == "nearest" else 2,
+        FeatureExtractor(
+            options,
+            adapter=built and built.adapter,
+            trained_grid=options.grid if config is None else config.features.grid,
+            tuned=built and built.backbone,
+            precision=precision,
+            fine=None if plain or built is None else built.fine,
+            untouched=built and built.untouched,
+        ),
+        WITHOUT_WEIGHTS[name] if built is None else built.matcher,
+        0 if plain or built is None else 2,
         _checked_device(device),
         plain_interpolation=plain,
-        rescaling=recipe.rescaling if isinstance(recipe, PMNCRecipe) and name != "nearest" else None,
-        judge=None if plain else judge,
+        rescaling=config.rescaling if isinstance(config, PMNCConfig) else None,
+        judge=None if plain or built is None else built.judge,
     )
+
+
+def _built(name: str, weights: str | os.PathLike[str] | None) -> Built | None:
+    """Build the trained modules of a model from its own weights or a file; None for a model that has none."""
+    if name in WITHOUT_WEIGHTS:
+        if weights is not None:
+            raise ModelError(f"the model {name!r} has no weights: omit weights, or choose 'pmnc'")
+        return None
+    built = build(MODELS[name].load() if weights is None else read_weights(Path(weights)))
+    if built.config.kind != name.removesuffix("-universal"):
+        raise ModelError(
+            f"{weights} contains weights of {built.config.kind!r}, not of {name!r}: load it as {built.config.kind!r}"
+        )
+    return built
+
+
+def _feature_options(
+    name: str, built: Built | None, changes: dict[str, Any], backbone_weights: str | os.PathLike[str] | None
+) -> FeatureOptions:
+    """Apply the requested changes to the model's feature options, if its trained modules allow them."""
+    trained_on = FeatureOptions() if built is None else built.config.features
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if changes.get("backbone", trained_on.backbone) != trained_on.backbone:
+        changes.setdefault("stages", None)  # stage indices of one backbone mean nothing for another
+    if backbone_weights is not None:
+        changes["weights"] = os.fspath(backbone_weights)
+    options = replace(trained_on, **changes)
+    if built is None:
+        return options
+    same_features = (options.backbone, options.stages) == (trained_on.backbone, trained_on.stages)
+    if (built.adapter or built.backbone) and not same_features:
+        raise ModelError(
+            f"{name!r} was trained together with the features of {trained_on.backbone!r}: for other features choose "
+            "'pmnc-universal'"
+        )
+    if built.backbone is not None and backbone_weights is not None:
+        raise ModelError(
+            f"{name!r} comes with its own trained backbone: omit backbone_weights, or choose 'pmnc-universal'"
+        )
+    return options
 
 
 def _checked_device(device: torch.device | str) -> torch.device:
@@ -145,5 +176,5 @@ def _checked_device(device: torch.device | str) -> torch.device:
         checked = torch.device(device)
         torch.zeros(1, device=checked)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ModelError(f"device {str(device)!r} cannot be used here; try 'cpu'") from error
+        raise ModelError(f"device {str(device)!r} is not available; try 'cpu'") from error
     return checked

@@ -1,4 +1,4 @@
-"""Two pictures in, one `Match` out: the only file that sees every stage."""
+"""Two images in, one `Match` out: the only file that calls every stage."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from torch import Tensor
 from semcorr.features import FeatureExtractor, FeatureMap
 from semcorr.geometry import cells_to_pixels
 from semcorr.image import ImageLike, is_blank, load_image
-from semcorr.match.refine import Refinement, refine
+from semcorr.match.correct import Correction, correct_match
 from semcorr.match.result import Match
 from semcorr.match.types import Field
-from semcorr.matchers.confidence import rescale
-from semcorr.matchers.decode import decode
+from semcorr.matchers.dense.confidence import rescale
+from semcorr.matchers.dense.decode import decode
+from semcorr.matchers.dense.scores import CellMatches, ScoreCells
 from semcorr.matchers.evidence import Decoded, Judge, gather_evidence
-from semcorr.matchers.scores import CellMatches, ScoreCells
 from semcorr.models.memory import bytes_per_pair, check_memory, within_memory
-from semcorr.models.turning import Turn, TurnedPicture, best_of, evidence_of, turned, turned_back, turns_of
+from semcorr.models.turning import Turn, TurnedPicture, best_turn, evidence_of, turn_back, turn_image, turns_of
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """A picture with its features: what `Matcher.match` needs of it, to be used as often as wanted.
+    """An image and its features, computed once to be matched many times.
 
     Attributes:
         image: ``(H, W, 3)`` uint8 RGB.
-        features: Its feature map, with ``B = 1``.
+        features: Its feature map, with a batch size of one.
     """
 
     image: NDArray[np.uint8]
@@ -43,12 +43,12 @@ class Encoded:
 
 @dataclass(frozen=True, eq=False)
 class EncodedTurns:
-    """A picture turned in several ways, each with its features: what matching in any direction needs of it.
+    """An image turned in several ways, each with its features: what matching in any direction needs of it.
 
     Attributes:
-        image: The picture as it is, ``(H, W, 3)`` uint8 RGB.
+        image: The image as it is, ``(H, W, 3)`` uint8 RGB.
         turns: How it was turned; the first is not at all.
-        pictures: What it then looks like.
+        pictures: The turned images.
         encoded: Their features.
     """
 
@@ -58,19 +58,26 @@ class EncodedTurns:
     encoded: list[Encoded]
 
 
+class Judged(NamedTuple):
+    """Confidence and visibility of the matches of one image's cells, ``(h, w)``, 0…1; visibility None if unknown."""
+
+    confidence: NDArray[np.float32]
+    visibility: NDArray[np.float32] | None = None
+
+
 class Matcher:
-    """A model: features, a matcher, and the decoding of its scores.
+    """A model: a feature extractor, a matcher, and the decoding of its scores.
 
     Args:
         name: The model's name.
-        features: Turns pictures into feature maps.
-        score: Turns two feature maps into a table of scores.
-        decode_radius: Radius in cells of the scores that a match is decoded from; 0 gives whole cells.
-        device: Where it computes.
-        plain_interpolation: Points go through plain bilinear interpolation of the matches; see `Match`.
-        rescaling: Coefficients that make the confidence honest; see `semcorr.matchers.confidence.rescale`.
-        judge: Tells visibility, confidence and similarity from the evidence of a match; None leaves the confidence as
-            it is decoded, and the others unknown.
+        features: Computes feature maps from images.
+        score: Scores the pairs of cells of two feature maps.
+        decode_radius: Radius, in cells, of the window of scores that a match is decoded from; 0 gives cell centres.
+        device: Device to compute on.
+        plain_interpolation: Whether points are transferred by plain bilinear interpolation of the matches; see `Match`.
+        rescaling: Coefficients that calibrate the confidence; see `semcorr.matchers.dense.confidence.rescale`.
+        judge: Estimates visibility, confidence and similarity from the evidence of a match; None leaves the confidence
+            as it is decoded, and the others unknown.
     """
 
     def __init__(
@@ -94,24 +101,24 @@ class Matcher:
         return f"Matcher({self.name!r}, {self.features.options}, device={str(self.device)!r})"
 
     def encode(self, image: ImageLike) -> Encoded:
-        """Read a picture and compute its features once, for matching it with many others.
+        """Load an image and compute its features once, to match it with many others.
 
         Args:
-            image: A path, PIL picture, ``(H, W, 3)`` uint8 array or ``(3, H, W)`` tensor.
+            image: A path, PIL image, ``(H, W, 3)`` uint8 array or ``(3, H, W)`` tensor.
 
         Raises:
-            ImageError: If it cannot be used; the message says why.
-            FileNotFoundError: If there is no such file.
-            SemcorrError: If the grid is too large to match it in the memory of the device.
+            ImageError: If the image cannot be used; the message says why.
+            FileNotFoundError: If the file does not exist.
+            SemcorrError: If the grid is too large to be matched in the memory of the device.
         """
         return self.encode_many([image])[0]
 
     def encode_many(self, images: Sequence[ImageLike]) -> list[Encoded]:
-        """Do as `encode`, with pictures of the same network size and grid together in one batch."""
+        """Encode several images; those of the same network input size and grid share a batch. See `encode`."""
         arrays = [load_image(image) for image in images]
         encoded: dict[int, Encoded] = {}
         sizes = [array.shape[:2] for array in arrays]
-        for size in sizes:  # not even its features fit, if a match with a picture like it does not
+        for size in sizes:  # before any features are computed: fail early if a match of this size cannot fit
             grid = self.features.grid(size)
             check_memory(math.prod(grid) ** 2, self.device, bytes_per_pair(self.score, grid, grid, self.device))
         for indices in _groups([(self.features.input_size(size), self.features.grid(size)) for size in sizes]):
@@ -121,20 +128,21 @@ class Matcher:
         return [encoded[index] for index in range(len(arrays))]
 
     def encode_turns(self, image: ImageLike | Encoded, rotations: int, mirror: bool = False) -> EncodedTurns:
-        """Compute the features of a picture turned in several ways, for matching it with things in any direction.
+        """Compute the features of an image turned in several ways, to match it with things in any direction.
 
         Args:
-            image: A picture as for `encode`, or what `encode` returned.
-            rotations: How many turns there are, all equally far apart: 1 to 72; the picture as it is is the first.
-            mirror: Whether each is tried mirrored, too.
+            image: An image as for `encode`, or a result of `encode`.
+            rotations: Number of turns, 1 to 72, at equal angles; the first is the image as it is.
+            mirror: Whether each turn is also tried mirrored.
 
         Raises:
-            ValueError: If ``rotations`` is no such number.
-            ImageError, FileNotFoundError, SemcorrError: As `encode`.
+            ValueError: If ``rotations`` is not such a number.
+            ImageError: If the image cannot be used; the message says why.
+            FileNotFoundError: If the file does not exist.
         """
         turns = turns_of(rotations, mirror)
         array = image.image if isinstance(image, Encoded) else load_image(image)
-        pictures = [turned(array, turn) for turn in turns]
+        pictures = [turn_image(array, turn) for turn in turns]
         return EncodedTurns(array, turns, pictures, [self.encode(picture.image) for picture in pictures])
 
     def match(
@@ -144,91 +152,106 @@ class Matcher:
         rotations: int = 1,
         mirror: bool = False,
     ) -> Match:
-        """Find for every point of the source the point of the target that means the same, and the reverse.
+        """Find the corresponding target point of every source point, and the reverse.
 
         Args:
-            source: A picture as for `encode`, or what `encode` or `encode_turns` returned.
-            target: A picture as for `encode`, or what `encode` returned.
-            rotations: The source is tried turned so many ways, and the turn with the best evidence is kept: 12 for
-                things photographed in any direction. Takes as many times as long.
-            mirror: Whether each turn is tried mirrored, too.
+            source: An image as for `encode`, or a result of `encode` or of `encode_turns`.
+            target: An image as for `encode`, or a result of `encode`.
+            rotations: Number of turns of the source that are tried, 1 to 72; the one with the best evidence is kept.
+                12 suits things photographed in any direction. The time grows with it.
+            mirror: Whether each turn is also tried mirrored.
 
         Returns:
-            The match; its arrays are on the CPU. With a picture of a single colour, every confidence is zero.
+            The match, as NumPy arrays. If either image has a single colour, every confidence is zero.
 
         Raises:
-            ImageError: If a picture cannot be used; the message says why.
-            FileNotFoundError: If there is no such file.
-            ValueError: If ``rotations`` is not a whole number from 1 to 72.
+            ImageError: If an image cannot be used; the message says why.
+            FileNotFoundError: If a file does not exist.
+            SemcorrError: If the match needs more memory than the device has.
+            ValueError: If ``rotations`` is not such a number.
         """
-        if isinstance(source, EncodedTurns) or rotations != 1 or mirror:
-            turns = source if isinstance(source, EncodedTurns) else self.encode_turns(source, rotations, mirror)
-            return self._match_turns(turns, target)
-        return self.match_many([(source, target)])[0]
-
-    def _match_turns(self, source: EncodedTurns, target: ImageLike | Encoded) -> Match:
-        known = target if isinstance(target, Encoded) else self.encode(target)
-        matches = [self.match_many([(encoded, known)])[0] for encoded in source.encoded]
-        best = best_of([evidence_of(match) for match in matches])
+        if rotations != 1 or mirror:
+            source = source if isinstance(source, EncodedTurns) else self.encode_turns(source, rotations, mirror)
+        if not isinstance(source, EncodedTurns):
+            return self.match_many([(source, target)])[0]
+        encoded = target if isinstance(target, Encoded) else self.encode(target)
+        matches = [self.match_many([(turn, encoded)])[0] for turn in source.encoded]
+        best = best_turn([evidence_of(match) for match in matches])
         if best == 0:
             return matches[0]
-        return turned_back(matches[best], source.image, source.pictures[best], source.turns[best])
+        return turn_back(matches[best], source.image, source.pictures[best], source.turns[best])
 
     def match_each(
-        self,
-        source: ImageLike | Encoded | EncodedTurns,
-        targets: Iterable[ImageLike | Encoded],
-        rotations: int = 1,
-        mirror: bool = False,
+        self, source: ImageLike | Encoded | EncodedTurns, targets: Iterable[ImageLike | Encoded]
     ) -> Iterator[Match]:
-        """Match one picture with each of many; few of them are in memory at a time.
+        """Match one image with each of many, holding only a few of them in memory.
 
-        On a CPU as many targets are read and matched at once as torch has threads, each by one thread: more of them in
-        a second than with all threads on one target after the other.
+        On a CPU, torch's threads each match a target of their own: this gives a higher throughput than all threads
+        working on one target after another.
 
         Args:
-            source: A picture as for `encode`, or what `encode` or `encode_turns` returned; its features are computed
+            source: An image as for `encode`, or a result of `encode` or of `encode_turns`; its features are computed
                 once.
-            targets: Pictures as for `encode`, or what it returned, as many as wanted; taken as they are needed.
-            rotations: As for `match`.
-            mirror: As for `match`.
+            targets: Images as for `encode`, or results of `encode`, any number; read as they are needed.
 
         Yields:
             The matches, in the order of the targets.
 
         Raises:
-            ImageError: If a picture cannot be used; the message says why. The targets behind it are not matched.
-            FileNotFoundError: If there is no such file.
+            ImageError: If an image cannot be used; the message says why. Later targets are not matched.
+            FileNotFoundError: If a file does not exist.
+            SemcorrError: If a match needs more memory than the device has.
         """
-        encoded: Encoded | EncodedTurns
-        if isinstance(source, EncodedTurns):
-            encoded = source
-        elif rotations != 1 or mirror:
-            encoded = self.encode_turns(source, rotations, mirror)
-        else:
-            encoded = source if isinstance(source, Encoded) else self.encode(source)
+        for matches in self.match_all([source], targets):
+            yield matches[0]
+
+    def match_all(
+        self, sources: Sequence[ImageLike | Encoded | EncodedTurns], targets: Iterable[ImageLike | Encoded]
+    ) -> Iterator[list[Match]]:
+        """Match several images with each of many, as `match_each` does; the features of a target are computed once.
+
+        Args:
+            sources: Images as for `encode`, or results of `encode` or of `encode_turns`.
+            targets: Images as for `encode`, or results of `encode`, any number; read as they are needed.
+
+        Yields:
+            For each target, in their order, its matches with all sources, in theirs.
+
+        Raises:
+            ImageError: If an image cannot be used; the message says why. Later targets are not matched.
+            FileNotFoundError: If a file does not exist.
+            SemcorrError: If a match needs more memory than the device has.
+        """
+        encoded = [source if isinstance(source, Encoded | EncodedTurns) else self.encode(source) for source in sources]
+
+        def match(target: ImageLike | Encoded) -> list[Match]:
+            target = target if isinstance(target, Encoded) else self.encode(target)
+            return [self.match(source, target) for source in encoded]
+
         workers = torch.get_num_threads() if self.device.type == "cpu" else 1
-        waiting: deque[Future[Match]] = deque()
+        pending: deque[Future[list[Match]]] = deque()
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             for target in targets:
-                waiting.append(pool.submit(self.match, encoded, target))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(match, target))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
 
     @torch.inference_mode()
     def match_many(self, pairs: Sequence[tuple[ImageLike | Encoded, ImageLike | Encoded]]) -> list[Match]:
-        """Match several pairs; those whose grids are alike are computed together in one batch.
+        """Match several pairs; those with the same grids are computed in one batch.
 
         Args:
-            pairs: Sources and targets as for `match`. All of them are in memory at once.
+            pairs: Sources and targets as for `match`; all are held in memory at once.
 
         Returns:
-            One match for each pair, in their order.
+            One match per pair, in the order of the pairs.
 
         Raises:
-            SemcorrError: If they need more memory than the device has.
+            ImageError: If an image cannot be used; the message says why.
+            FileNotFoundError: If a file does not exist.
+            SemcorrError: If a batch needs more memory than the device has.
         """
         images = [image for pair in pairs for image in pair]
         new = iter(self.encode_many([image for image in images if not isinstance(image, Encoded)]))
@@ -247,19 +270,19 @@ class Matcher:
     def _match_batch(self, sources: list[Encoded], targets: list[Encoded]) -> list[Match]:
         forward, backward = decode(self.score(_stack(sources), _stack(targets)), self.decode_radius)
         return [
-            self._finished(source, target, _row(forward, row), _row(backward, row))
+            self._match_of(source, target, _row(forward, row), _row(backward, row))
             for row, (source, target) in enumerate(zip(sources, targets, strict=True))
         ]
 
-    def _finished(self, source: Encoded, target: Encoded, there: CellMatches, back: CellMatches) -> Match:
-        """Make a match of one pair's decoded cells: judge it, convert it to pixels, refine it."""
-        judged, similarity = self._judged(source.features, target.features, there, back)
+    def _match_of(self, source: Encoded, target: Encoded, forward: CellMatches, backward: CellMatches) -> Match:
+        """Make the match of one pair from its decoded cells: judge them, convert them to pixels, correct them."""
+        judged, similarity = self._judge(source.features, target.features, forward, backward)
         blank = is_blank(source.image) or is_blank(target.image)
         match = Match(
             source.image,
             target.image,
-            _field(there.cells, judged[0], target.features, blank),
-            _field(back.cells, judged[1], source.features, blank),
+            _field(forward.cells, judged[0], target.features, blank),
+            _field(backward.cells, judged[1], source.features, blank),
             self.name,
             self.plain_interpolation,
             0.0 if blank and similarity is not None else similarity,
@@ -267,34 +290,27 @@ class Matcher:
         fine = source.features.fine, target.features.fine
         if self.features.fine is None or fine[0] is None or fine[1] is None:
             return match
-        refinement = Refinement(*self.features.fine.comparison())
-        return refine(match, fine[0][0].cpu().numpy(), fine[1][0].cpu().numpy(), refinement)
+        correction = Correction(*self.features.fine.comparison())
+        return correct_match(match, fine[0][0].cpu().numpy(), fine[1][0].cpu().numpy(), correction)
 
-    def _judged(
-        self, source: FeatureMap, target: FeatureMap, there: CellMatches, back: CellMatches
+    def _judge(
+        self, source: FeatureMap, target: FeatureMap, forward: CellMatches, backward: CellMatches
     ) -> tuple[tuple[Judged, Judged], float | None]:
-        """Return how sure each match is, both ways, and how alike the pictures are."""
+        """Return confidence and visibility of the matches of both images, and the similarity of the pair."""
         if self.judge is None:
             factors = self.rescaling
-            sure = [c if factors is None else rescale(c, factors) for c in (there.confidence, back.confidence)]
+            sure = [c if factors is None else rescale(c, factors) for c in (forward.confidence, backward.confidence)]
             return (Judged(sure[0].numpy()), Judged(sure[1].numpy())), None
         a, b = (features.tensor[0].float().cpu().numpy() for features in (source, target))
-        ways = [Decoded(matches.cells.numpy(), matches.peak.numpy()) for matches in (there, back)]
+        decoded = [Decoded(matches.cells.numpy(), matches.peak.numpy()) for matches in (forward, backward)]
         tuned = self.features.channels
-        forward, backward = gather_evidence(a, b, tuned, *ways)
-        judged = Judged(*self.judge.of_matches(forward)), Judged(*self.judge.of_matches(backward))
-        return judged, self.judge.of_pair(forward, backward, a[tuned:], b[tuned:])
-
-
-class Judged(NamedTuple):
-    """What is said of the matches of one picture's cells, ``(h, w)`` each, 0…1; visibility None where it is unknown."""
-
-    confidence: NDArray[np.float32]
-    visibility: NDArray[np.float32] | None = None
+        there, back = gather_evidence(a, b, tuned, *decoded)
+        judged = Judged(*self.judge.of_matches(there)), Judged(*self.judge.of_matches(back))
+        return judged, self.judge.of_pair(there, back, a[tuned:], b[tuned:])
 
 
 def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
-    """List the indices of equal keys together, in the order of their first."""
+    """Group the indices of equal keys; the groups are in order of first occurrence."""
     groups: dict[Hashable, list[int]] = {}
     for index, key in enumerate(keys):
         groups.setdefault(key, []).append(index)
@@ -302,22 +318,22 @@ def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
 
 
 def _stack(encoded: list[Encoded]) -> FeatureMap:
-    tensor = torch.cat([one.features.tensor for one in encoded])
-    return FeatureMap(tensor, tuple(one.features.image_sizes[0] for one in encoded))
+    features = [image.features for image in encoded]
+    return FeatureMap(torch.cat([each.tensor for each in features]), tuple(each.image_sizes[0] for each in features))
 
 
 def _row(matches: CellMatches, row: int) -> CellMatches:
-    """Return one pair's matches, without the batch dimension, on the CPU."""
+    """Return the matches of one pair, without the batch dimension, on the CPU."""
     return CellMatches(*(part[row].cpu() for part in matches))
 
 
 def _field(cells: Tensor, judged: Judged, other: FeatureMap, blank: bool) -> Field:
-    """Convert one pair's matches from cells to pixels of the other picture, inside it; none is sure if one is blank."""
+    """Convert one pair's matches from cells to pixels inside the other image; a blank image has confidence zero."""
     height, width = other.image_sizes[0]
     points = cells_to_pixels(cells, (height, width), other.grid)
-    inside = points.clamp(torch.zeros(2), torch.tensor([width, height], dtype=points.dtype))
+    clipped = points.clamp(torch.zeros(2), torch.tensor([width, height], dtype=points.dtype))
     confidence, visibility = judged
     if blank:
         confidence = np.zeros_like(confidence)
         visibility = None if visibility is None else np.zeros_like(visibility)
-    return Field(inside.numpy(), confidence, visibility)
+    return Field(clipped.numpy(), confidence, visibility)

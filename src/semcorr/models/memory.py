@@ -1,4 +1,4 @@
-"""Will a match fit into memory? Asked before, because a process that runs out of it is killed without a word."""
+"""Check up front that a match fits in memory; the system kills a process that runs out of it."""
 
 from __future__ import annotations
 
@@ -13,44 +13,48 @@ from semcorr.errors import SemcorrError
 from semcorr.geometry import Size
 
 DENSE = 16.0
-"""Peak bytes for each pair of a source cell and a target cell where a matcher says nothing of its own: one table of
-scores, decoded. Nearest neighbours at a grid of 50 took 12.6."""
+"""Default peak memory in bytes per pair of a source cell and a target cell: one table of scores, and its decoding.
+Nearest neighbours on a 50×50 grid were measured at 12.6."""
 
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def bytes_per_pair(score: object, source: Size, target: Size, device: torch.device) -> float:
-    """Return the peak bytes for each pair of cells when a matcher matches grids of these sizes on a device.
+    """Return the peak memory in bytes per pair of cells when a matcher matches grids of these sizes on a device.
 
-    A matcher that needs other than one table of scores has a method of this name, with the last three arguments.
+    A matcher that needs more or less than one table of scores has a method of this name that takes the last three
+    arguments.
     """
-    own: Callable[[Size, Size, torch.device], float] | None = getattr(score, "bytes_per_pair", None)
-    return DENSE if own is None else own(source, target, device)
+    estimate: Callable[[Size, Size, torch.device], float] | None = getattr(score, "bytes_per_pair", None)
+    return DENSE if estimate is None else estimate(source, target, device)
 
 
 def check_memory(pairs_of_cells: int, device: torch.device, per_pair: float = DENSE) -> None:
-    """Refuse to match more cells than the device has memory for.
+    """Check that the device has enough memory in total to match that many cells.
 
     Args:
-        pairs_of_cells: Source cells times target cells, of all pictures that are matched at once.
-        device: Where they are matched.
-        per_pair: From `bytes_per_pair`.
+        pairs_of_cells: Source cells times target cells, summed over the image pairs of a batch.
+        device: Device that the batch is matched on.
+        per_pair: Bytes per pair of cells, from `bytes_per_pair`.
 
     Raises:
-        SemcorrError: If the estimate is more than all memory there is.
+        SemcorrError: If the estimate exceeds the total memory of the device.
     """
-    needed, there = pairs_of_cells * per_pair, memory_of(device)
-    if there is not None and needed > there:
-        fits = int((there / per_pair) ** 0.25)
+    needed, total = pairs_of_cells * per_pair, memory_of(device)
+    if total is not None and needed > total:
+        largest_grid = int((total / per_pair) ** 0.25)
         raise SemcorrError(
             f"matching {pairs_of_cells:.1e} pairs of cells needs about {needed / 1e9:.0f} GB, and {device} has "
-            f"{there / 1e9:.0f} GB: choose a smaller grid (one pair of pictures fits up to {fits}), or fewer at once"
+            f"{total / 1e9:.0f} GB: choose a smaller grid (a single image pair fits up to {largest_grid}), or match "
+            "fewer pairs at once"
         )
 
 
 @contextmanager
 def within_memory(pairs_of_cells: int, device: torch.device, per_pair: float = DENSE) -> Iterator[None]:
-    """Do as `check_memory`, and say the same when the memory that other programs leave turns out not to be enough.
+    """Run `check_memory`, then report failed allocations within the block as the same kind of error.
+
+    The check knows only the total memory; other programs may have taken part of it.
 
     Args:
         pairs_of_cells: As for `check_memory`.
@@ -58,23 +62,23 @@ def within_memory(pairs_of_cells: int, device: torch.device, per_pair: float = D
         per_pair: As for `check_memory`.
 
     Raises:
-        SemcorrError: If memory cannot be had.
+        SemcorrError: If the estimate exceeds the total memory, or memory cannot be allocated.
     """
     check_memory(pairs_of_cells, device, per_pair)
     try:
         yield
     except RuntimeError as error:
-        if "allocate" not in str(error):  # PyTorch has no class of its own for this on a CPU
+        if "allocate" not in str(error):  # PyTorch has no out-of-memory exception for the CPU
             raise
         needed = pairs_of_cells * per_pair / 1e9
         raise SemcorrError(
             f"out of memory on {device}: matching {pairs_of_cells:.1e} pairs of cells needs about {needed:.1f} GB; "
-            "choose a smaller grid, or fewer at once"
+            "choose a smaller grid, or match fewer pairs at once"
         ) from error
 
 
 def memory_of(device: torch.device) -> int | None:
-    """Return all memory of a device in bytes, as far as this process may have it; None where that is not known."""
+    """Return the total memory of a device in bytes, within the limits of this process; None if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     limits = [int(text) for path in map(Path, _CGROUP_LIMITS) if path.is_file() and (text := _read(path)).isdigit()]

@@ -77,7 +77,7 @@ def turns_of(rotations: int, mirror: bool = False) -> list[Turn]:
     return [Turn(angle, mirrored) for mirrored in ((False, True) if mirror else (False,)) for angle in degrees]
 
 
-def turned(image: NDArray[np.uint8], turn: Turn) -> TurnedPicture:
+def turn_image(image: NDArray[np.uint8], turn: Turn) -> TurnedPicture:
     """Turn a picture ``(H, W, 3)``."""
     height, width = image.shape[:2]
     cosine, sine = math.cos(math.radians(turn.degrees)), math.sin(math.radians(turn.degrees))
@@ -102,7 +102,7 @@ def turned(image: NDArray[np.uint8], turn: Turn) -> TurnedPicture:
     return TurnedPicture(np.asarray(picture), matrix, offset)
 
 
-def turned_back(match: Match, source: NDArray[np.uint8], picture: TurnedPicture, turn: Turn) -> Match:
+def turn_back(match: Match, source: NDArray[np.uint8], picture: TurnedPicture, turn: Turn) -> Match:
     """Say of the original source what a match of its turned picture says."""
     size: Size = (source.shape[0], source.shape[1])
     grid = grid_of(match.forward)
@@ -138,10 +138,10 @@ def evidence_of(match: Match) -> float:
     return sum(worth) / len(worth)
 
 
-def best_of(evidence: Sequence[float]) -> int:
+def best_turn(evidence: Sequence[float]) -> int:
     """Choose among turns, of which the first is the picture as it is: another must be better by `UPRIGHT`.
 
-    >>> best_of([0.5, 0.52, 0.4]), best_of([0.5, 0.7, 0.6])
+    >>> best_turn([0.5, 0.52, 0.4]), best_turn([0.5, 0.7, 0.6])
     (0, 1)
     """
     best = int(np.argmax(evidence))

@@ -1,1 +1,1 @@
-"""Models as ONNX files: written with torch, run without it."""
+"""Models as ONNX files: exported with torch, run without it."""

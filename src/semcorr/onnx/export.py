@@ -1,7 +1,7 @@
-"""Write a model as one ONNX graph: two pictures in, the matches of both directions and their confidence out.
+"""Export a model as one ONNX graph: two images in, the matches of both directions and their confidence out.
 
-PatchMatch's rounds do not suit a graph. The exported `pmnc` scores all pairs of cells instead, which finds what
-PatchMatch looks for: the best-scored match of every cell.
+The iterations of PatchMatch do not suit a graph. The exported `pmnc` scores all pairs of cells instead, and so finds
+exactly what PatchMatch searches for: the match with the highest score for each cell.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from torch import Tensor, nn
 
 from semcorr.errors import ModelError, SemcorrError
 from semcorr.features import FeatureMap
+from semcorr.files import one_line, write_bytes
 from semcorr.geometry import cell_centres, cells_to_unit
-from semcorr.match.refine import Refinement
-from semcorr.matchers.confidence import rescale
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
-from semcorr.matchers.decode import decode
-from semcorr.matchers.pmnc.matcher import PMNC
-from semcorr.matchers.pmnc.voting import vote
-from semcorr.matchers.scores import CellMatches
+from semcorr.match.correct import Correction
+from semcorr.matchers.dense.confidence import rescale
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.dense.decode import decode
+from semcorr.matchers.dense.scores import CellMatches
+from semcorr.matchers.pmnc.gpu.matcher import PMNC
+from semcorr.matchers.pmnc.gpu.voting import vote
 from semcorr.models.matcher import Matcher
 from semcorr.onnx.runtime import FORMAT, METADATA
 
@@ -38,23 +39,23 @@ FEATURES = ("source_features", "target_features")
 FINE = ("source_fine", "target_fine")
 OUTPUTS = ("forward", "forward_confidence", "backward", "backward_confidence")
 _OPSET = 18
-_SHORTEST, _LONGEST = 2, 1024  # cells to a side that the graph is made for
+_SHORTEST, _LONGEST = 2, 1024  # smallest and largest number of cells along a side that the graph accepts
 
 
 class FeatureGraph(nn.Module):
-    """From a picture ``(1, 3, H, W)`` to its features ``(1, C, H / stride, W / stride)``; fine descriptors, too."""
+    """Maps an image ``(1, 3, H, W)`` to its features ``(1, C, H / stride, W / stride)`` and any fine descriptors."""
 
     def __init__(self, matcher: Matcher) -> None:
         super().__init__()
         self.features = matcher.features
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
-        """Compute features."""
+        """Compute features, followed by fine descriptors if the model has them."""
         return tuple(part for part in self.features.describe(picture) if part is not None)
 
 
 class MatchGraph(nn.Module):
-    """From the features of two pictures to the matches of both directions, made of what can be exported."""
+    """Maps the features of two images to the matches of both directions, using only operations that can be exported."""
 
     def __init__(self, matcher: Matcher) -> None:
         super().__init__()
@@ -62,15 +63,15 @@ class MatchGraph(nn.Module):
         self.radius, self.rescaling = matcher.decode_radius, matcher.rescaling
 
     def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Match.
+        """Match two feature maps.
 
         Args:
-            source: ``(1, C, hs, ws)``.
-            target: ``(1, C, ht, wt)``.
+            source: L2-normalised features ``(1, C, hs, ws)``.
+            target: Likewise, ``(1, C, ht, wt)``.
 
         Returns:
-            Where each source cell went, ``(1, hs, ws, 2)`` (x, y) in the unit square of the target, and its confidence
-            ``(1, hs, ws)``; then the same for each target cell.
+            The match of each source cell, ``(1, hs, ws, 2)`` (x, y) in the unit square of the target, and its
+            confidence ``(1, hs, ws)``; then the same for each target cell.
         """
         forward, backward = decode(self._scores(source, target), self.radius)
         return *self._finish(forward, target), *self._finish(backward, source)
@@ -87,36 +88,38 @@ class MatchGraph(nn.Module):
         return scores[None]
 
     def _finish(self, matches: CellMatches, other: Tensor) -> tuple[Tensor, Tensor]:
-        places = cells_to_unit(matches.cells, (other.shape[2], other.shape[3])).clamp(0, 1)
+        points = cells_to_unit(matches.cells, (other.shape[2], other.shape[3])).clamp(0, 1)
         confidence = matches.confidence
-        return places, confidence if self.rescaling is None else rescale(confidence, self.rescaling)
+        return points, confidence if self.rescaling is None else rescale(confidence, self.rescaling)
 
 
 @torch.no_grad()
 def export(matcher: Matcher, path: Path) -> None:
-    """Write a matcher as an ONNX file for `semcorr.onnx.runtime`, weights included.
+    """Export a matcher, with its weights, as an ONNX file for `semcorr.onnx.runtime`.
 
-    The graph takes the pictures ``source`` and ``target``, ``(1, 3, H, W)`` float32 in 0…1, of any height and width
-    that are multiples of the network's stride. Its `OUTPUTS` are those of `MatchGraph`; behind them come the `FINE`
-    descriptors of a model that has them, for `semcorr.match.refine`.
+    The graph takes the images ``source`` and ``target``, ``(1, 3, H, W)`` float32 in 0…1, whose height and width are
+    any multiples of the network's stride. Its `OUTPUTS` are those of `MatchGraph`, followed by the `FINE` descriptors
+    of a model that has them, for `semcorr.match.correct`.
 
     Args:
-        matcher: On the CPU.
-        path: The file, replaced in one step.
+        matcher: The model, on the CPU.
+        path: The file, written atomically.
 
     Raises:
-        ModelError: If the matcher cannot be exported: its grid is not its network's, it does not compute in float32,
-            or PyTorch has no graph of it.
+        ModelError: If the matcher cannot be exported: its grid differs from that of its network, it does not compute in
+            float32, or PyTorch fails to export its graph.
         SemcorrError: If ``onnx`` or ``onnxscript`` is not installed.
     """
     _check_packages()
     if matcher.features.precision != "float32":
-        raise ModelError(f"an exported model computes in float32; got one in {matcher.features.precision}")
+        raise ModelError(
+            f"only float32 models can be exported; got {matcher.features.precision}: load it with precision='float32'"
+        )
     stride, cells = matcher.features.stride, matcher.features.options.grid
     if matcher.features.options.image_size != stride * cells:
         raise ModelError(
-            f"an exported model has one cell for each {stride} × {stride} pixels that its network sees: for a grid of "
-            f"{cells} give image size {stride * cells}; got {matcher.features.options.image_size}"
+            f"an exported model has one cell per {stride} × {stride} pixels of its network's input: for a grid of "
+            f"{cells} set the image size to {stride * cells}; got {matcher.features.options.image_size}"
         )
     if (
         isinstance(matcher.score, PMNC)
@@ -124,7 +127,7 @@ def export(matcher: Matcher, path: Path) -> None:
         and matcher.score.dilation((cells,) * 2, (cells,) * 2) > 1
     ):
         raise ModelError(
-            f"an exported {matcher.name!r} votes on the cells of the grid that it was trained on: leave the grid at 25"
+            f"an exported {matcher.name!r} can vote only on grids of the size it was trained on: set the grid to 25"
         )
     channels, fine = matcher.features.width, matcher.features.fine
     picture = torch.rand(1, 3, 22 * stride, 29 * stride)
@@ -135,23 +138,20 @@ def export(matcher: Matcher, path: Path) -> None:
                 FeatureGraph(matcher), {"picture": picture}, ("features", "fine") if fine else ("features",), stride
             )
             matching = _graph(MatchGraph(matcher), dict(zip(FEATURES, maps, strict=True)), OUTPUTS, 1)
-    except Exception as error:  # the exporter raises many kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    except Exception as error:  # the exporter raises many kinds of exception
+        reason = one_line(error)
         raise ModelError(f"{matcher.name!r} cannot be exported: {reason}") from error
     model = _join(features, matching)
-    about = {"format": FORMAT, "model": matcher.name, "cells": cells, "stride": stride}
-    about["plain_interpolation"] = matcher.plain_interpolation
-    about["refinement"] = fine and asdict(Refinement(*fine.comparison()))
-    model.metadata_props.add(key=METADATA, value=json.dumps(about))
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_bytes(model.SerializeToString())
-    part.replace(path)
+    metadata = {"format": FORMAT, "model": matcher.name, "cells": cells, "stride": stride}
+    metadata["plain_interpolation"] = matcher.plain_interpolation
+    metadata["refinement"] = fine and asdict(Correction(*fine.comparison()))
+    model.metadata_props.add(key=METADATA, value=json.dumps(metadata))
+    write_bytes(path, model.SerializeToString())
 
 
 def _graph(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...], multiple: int) -> Any:
-    """Export a module whose inputs ``(1, C, H, W)`` have any H and W that are multiples of a number."""
-    module.eval()(*inputs.values())  # fills caches, which must not hold the exporter's stand-ins for tensors
+    """Export a module whose inputs ``(1, C, H, W)`` may have any H and W that are multiples of ``multiple``."""
+    module.eval()(*inputs.values())  # fills caches, so that they never hold the exporter's fake tensors
     program = torch.onnx.export(
         module,
         tuple(inputs.values()),
@@ -162,16 +162,16 @@ def _graph(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...
         opset_version=_OPSET,
         verbose=False,
     )
-    assert program is not None  # with dynamo=True there is one
+    assert program is not None  # always the case with dynamo=True
     return program.model_proto
 
 
-def _name_of(kept: set[str], own: dict[str, str], side: str, name: str) -> str:
-    return name if name in kept else own.get(name, f"{side}/{name}")
+def _name_of(shared: set[str], renamed: dict[str, str], side: str, name: str) -> str:
+    return name if name in shared else renamed.get(name, f"{side}/{name}")
 
 
 def _join(features: Any, matching: Any) -> Any:
-    """Make one model: the features of both pictures, computed with the same weights, and the matching behind them."""
+    """Join two graphs into one: the features of both images, computed with shared weights, feed the matching."""
     model = type(matching)()
     model.CopyFrom(matching)
     graph, weights = model.graph, {tensor.name for tensor in features.graph.initializer}
@@ -182,9 +182,9 @@ def _join(features: Any, matching: Any) -> Any:
         tensor.name = f"matching/{tensor.name}"
     del graph.value_info[:], graph.input[:]
     graph.initializer.extend(features.graph.initializer)
-    first = []
+    feature_nodes = []
     for side, result, fine in zip(SIDES, FEATURES, FINE, strict=True):
-        own = {"picture": side, "features": result, "fine": fine, "": ""}
+        renamed = {"picture": side, "features": result, "fine": fine, "": ""}
         if "fine" in described:
             output = graph.output.add()
             output.CopyFrom(described["fine"])
@@ -197,11 +197,11 @@ def _join(features: Any, matching: Any) -> Any:
         for axis, name in ((2, "height"), (3, "width")):
             picture.type.tensor_type.shape.dim[axis].dim_param = f"{side}_{name}"
         copies = [type(node).FromString(node.SerializeToString()) for node in features.graph.node]
-        _rename(copies, partial(_name_of, weights, own, side))
-        first += copies
-    rest = list(graph.node)
+        _rename(copies, partial(_name_of, weights, renamed, side))
+        feature_nodes += copies
+    matching_nodes = list(graph.node)
     del graph.node[:]
-    graph.node.extend(first + rest)
+    graph.node.extend(feature_nodes + matching_nodes)
     return model
 
 
@@ -218,19 +218,19 @@ def _check_packages() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise SemcorrError(
-            f"the export needs more packages: pip install 'semcorr[onnx]' ({error.name} is missing)"
+            f"the export needs {error.name}, which is not installed: pip install 'semcorr[onnx]'"
         ) from error
 
 
 def _sizes(name: str, multiple: int) -> dict[int, Any]:
-    """Name height and width of an input."""
+    """Return the symbolic height and width of an input, as multiples of ``multiple``."""
     rows, columns = (torch.export.Dim(f"{name}_{side}", min=_SHORTEST, max=_LONGEST) for side in ("rows", "columns"))
     return {2: multiple * rows, 3: multiple * columns}
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress and its remarks on its own code from the user."""
+    """Silence the exporter's progress output and its warnings about its own code."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -244,15 +244,15 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _plain_padding(network: nn.Module) -> Iterator[None]:
-    """Let timm's "same" convolutions say their padding without a maximum.
+    """Let timm's "same" convolutions compute their padding without a maximum.
 
-    With the maximum, and convolution behind convolution, the exporter's terms for the sizes grow until it does not end.
+    With the maximum, the exporter's symbolic sizes grow with every convolution, until the export does not terminate.
     """
     from timm.layers.conv2d_same import Conv2dSame
 
     convolutions = [module for module in network.modules() if isinstance(module, Conv2dSame)]
     for module in convolutions:
-        if all(_reach(module, axis) >= module.stride[axis] for axis in (0, 1)):
+        if all(_extent(module, axis) >= module.stride[axis] for axis in (0, 1)):
             module.forward = _convolve_same.__get__(module)  # type: ignore[method-assign]
     try:
         yield
@@ -261,16 +261,16 @@ def _plain_padding(network: nn.Module) -> Iterator[None]:
             module.__dict__.pop("forward", None)
 
 
-def _reach(module: nn.Conv2d, axis: int) -> int:
+def _extent(module: nn.Conv2d, axis: int) -> int:
     return (module.kernel_size[axis] - 1) * module.dilation[axis] + 1
 
 
 def _convolve_same(module: nn.Conv2d, images: Tensor) -> Tensor:
-    """Do as TensorFlow's "same" convolution, for kernels that reach at least as far as the stride."""
+    """TensorFlow's "same" convolution, for kernels whose extent is at least the stride."""
     padding: list[int] = []
     for axis in (1, 0):
         stride = module.stride[axis]
-        total = _reach(module, axis) - stride + (-images.shape[2 + axis]) % stride
+        total = _extent(module, axis) - stride + (-images.shape[2 + axis]) % stride
         padding += [total // 2, total - total // 2]
     padded = F.pad(images, padding)
     return F.conv2d(padded, module.weight, module.bias, module.stride, 0, module.dilation, module.groups)

@@ -1,4 +1,4 @@
-"""Match two pictures with a model that `semcorr.onnx.export` wrote: onnxruntime, NumPy and Pillow, no torch."""
+"""Match two images with an exported model, using onnxruntime, NumPy and Pillow but not torch."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcorr.errors import ModelError, SemcorrError
+from semcorr.files import one_line
 from semcorr.geometry import Size, grid_for, unit_to_pixels
 from semcorr.image import ImageLike, is_blank, load_image, resize
-from semcorr.match.refine import Refinement, refine
+from semcorr.match.correct import Correction, correct_match
 from semcorr.match.result import Match
 from semcorr.match.types import Field
 
 FORMAT = 2
-"""Version of the graph's inputs, outputs and metadata; `load` refuses others."""
+"""Version of the graph's inputs, outputs and metadata; `load` accepts no other."""
 
 METADATA = "semcorr"
 """Key of the metadata entry, a JSON object: ``format``, ``model``, ``cells``, ``stride``, ``plain_interpolation``, and
-``refinement``, null or the values of `semcorr.match.refine.Refinement`."""
+``refinement``, which is null or holds the values of `semcorr.match.correct.Correction`."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ExportedMatcher:
-    """A model from a file, used as `semcorr.models.matcher.Matcher` is.
+    """A model loaded from an ONNX file; `match` is that of `semcorr.models.matcher.Matcher`.
 
     Attributes:
         name: The model's name.
-        cells: A picture gets about ``cells²`` cells.
-        stride: Height and width of a cell, in pixels of the picture as the network sees it.
+        cells: Images are divided into about ``cells²`` cells.
+        stride: Height and width of a cell, in pixels of the network's input.
         plain_interpolation: See `semcorr.match.result.Match`.
-        refinement: How fine descriptors correct the matches, if the model has them.
+        correction: How fine descriptors correct the matches; None if the model has none.
         session: The open ``onnxruntime.InferenceSession``.
     """
 
@@ -43,32 +44,32 @@ class ExportedMatcher:
     cells: int
     stride: int
     plain_interpolation: bool
-    refinement: Refinement | None
+    correction: Correction | None
     session: Any
 
     def __repr__(self) -> str:
         return f"ExportedMatcher({self.name!r}, cells={self.cells})"
 
     def match(self, source: ImageLike, target: ImageLike) -> Match:
-        """Find for every point of the source the point of the target that means the same, and the reverse.
+        """Find the corresponding target point of every source point, and the reverse.
 
         Args:
-            source: A path, PIL picture or ``(H, W, 3)`` uint8 array.
+            source: A path, PIL image or ``(H, W, 3)`` uint8 array.
             target: Likewise.
 
         Returns:
-            The match. With a picture of a single colour, every confidence is zero.
+            The match. If either image has a single colour, every confidence is zero.
 
         Raises:
-            ImageError: If a picture cannot be used; the message says why.
-            FileNotFoundError: If there is no such file.
-            SemcorrError: If onnxruntime fails, as for want of memory.
+            ImageError: If an image cannot be used; the message says why.
+            FileNotFoundError: If a file does not exist.
+            SemcorrError: If onnxruntime fails, for example because memory cannot be allocated.
         """
         a, b = load_image(source), load_image(target)
         try:
             outputs = self.session.run(None, {"source": self._input(a), "target": self._input(b)})
         except Exception as error:  # onnxruntime's errors have no public base class
-            raise SemcorrError(f"onnxruntime cannot match these pictures: {_reason(error)}") from error
+            raise SemcorrError(f"onnxruntime cannot match these images: {one_line(error)}") from error
         blank = is_blank(a) or is_blank(b)
         forward, forward_confidence, backward, backward_confidence, *fine = outputs
         match = Match(
@@ -79,7 +80,7 @@ class ExportedMatcher:
             self.name,
             self.plain_interpolation,
         )
-        return match if self.refinement is None else refine(match, fine[0][0], fine[1][0], self.refinement)
+        return match if self.correction is None else correct_match(match, fine[0][0], fine[1][0], self.correction)
 
     def _input(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         rows, columns = grid_for((image.shape[0], image.shape[1]), self.cells)
@@ -87,14 +88,14 @@ class ExportedMatcher:
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None) -> ExportedMatcher:
-    """Open a model that `semcorr export` wrote.
+    """Load a model written by `semcorr export`.
 
     Args:
         path: The ``.onnx`` file.
-        threads: How many onnxruntime may use; None leaves it the choice.
+        threads: Number of threads that onnxruntime uses within an operation; None leaves the choice to it.
 
     Raises:
-        ModelError: If the file is missing, broken or not an exported model of this version.
+        ModelError: If the file is missing, broken or not an exported model of this format version.
         SemcorrError: If onnxruntime is not installed.
     """
     try:
@@ -103,40 +104,36 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> ExportedMa
         raise SemcorrError("--runtime onnx needs onnxruntime: pip install 'semcorr[onnx]'") from error
     path = Path(path)
     if not path.is_file():
-        raise ModelError(f"no model file at {path}: write one with `semcorr export --out {path}`")
+        raise ModelError(f"no model file found at {path}: create one with `semcorr export --out {path}`")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is said in the error
+    options.log_severity_level = 4  # errors are reported by the exceptions
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no public base class
-        raise ModelError(f"{path} is not a readable ONNX file: {_reason(error)}") from error
-    return _opened(session, path)
+        raise ModelError(f"{path} is not a readable ONNX file: {one_line(error)}") from error
+    return _from_session(session, path)
 
 
-def _opened(session: Any, path: Path) -> ExportedMatcher:
+def _from_session(session: Any, path: Path) -> ExportedMatcher:
     try:
-        about = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
-        version = int(about["format"])
+        metadata = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
+        version = int(metadata["format"])
         if version == FORMAT:
             return ExportedMatcher(
-                str(about["model"]),
-                int(about["cells"]),
-                int(about["stride"]),
-                bool(about["plain_interpolation"]),
-                about["refinement"] and Refinement(**about["refinement"]),
+                str(metadata["model"]),
+                int(metadata["cells"]),
+                int(metadata["stride"]),
+                bool(metadata["plain_interpolation"]),
+                metadata["refinement"] and Correction(**metadata["refinement"]),
                 session,
             )
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} was not written by `semcorr export`: its metadata say nothing of semcorr") from error
-    raise ModelError(f"{path} has format {version}, this semcorr reads {FORMAT}: export the model again")
+        raise ModelError(f"{path} was not written by `semcorr export`: it lacks semcorr's metadata") from error
+    raise ModelError(f"{path} has format {version}, but this semcorr reads {FORMAT}: export the model again")
 
 
 def _field(points: NDArray[np.float32], confidence: NDArray[np.float32], size: Size, blank: bool) -> Field:
-    """Take one direction out of its batch of one; its points ``(1, rows, columns, 2)`` are in the unit square."""
+    """Convert one direction from the graph's output, whose points ``(1, rows, columns, 2)`` are in the unit square."""
     return Field(unit_to_pixels(points[0], size), np.zeros_like(confidence[0]) if blank else confidence[0])
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

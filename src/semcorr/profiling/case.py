@@ -1,4 +1,4 @@
-"""One measurement of one method at one grid, in a process of its own: only there can its memory be told."""
+"""One measurement of one method at one grid, in a separate process: only there can its memory be measured."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from semcorr.errors import SemcorrError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from semcorr.matchers.pmnc.matcher import PMNC
-    from semcorr.matchers.pmnc.scoring import ScoringFunction
+    from semcorr.data.pairs import Pair
+    from semcorr.matchers.pmnc.gpu.matcher import PMNC
+    from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
     from semcorr.models.matcher import Matcher
 
 What = Literal["cost", "optimum", "precision"]
 TOLERANCE = 1e-3
-"""A cell has reached the best score of all when its own is so near to it."""
+"""A cell is optimal when its score is within this of the best score of the exhaustive search."""
 
-_SIDE = 400  # pixels of the pictures that are made up
+_SIDE = 400  # pixels of the synthetic pictures
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Case:
 
     Attributes:
         method: A name of `semcorr.models.loading.MODEL_NAMES`.
-        grid: Cells to a side of a square picture.
-        radius: The scoring window's radius in cells; None for methods that have no such window.
+        grid: Cells along each side of the grid of a square picture.
+        radius: The scoring window's radius in cells; None for methods without such a window.
     """
 
     method: str
@@ -51,16 +52,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the figures of a case depend on.
+    """What a measurement depends on besides its case.
 
     Attributes:
-        folder: Photographs with keypoints, laid out as in `semcorr.data.formats.keypoints`; None takes made-up ones.
-        split: Whose list of pairs is taken.
-        pairs: Pairs that precision is measured on.
-        runs: Pairs that are timed, for medians.
-        threads: Of the processor.
-        device: Where it computes.
-        processor_time: Times are the processor's, of all threads together, and not the wall's.
+        folder: Photographs with keypoints, laid out as in `semcorr.data.formats.keypoints`; None takes synthetic ones.
+        split: The split whose list of pairs is used.
+        pairs: How many pairs precision is measured on.
+        runs: How many pairs are timed; times are medians over them.
+        threads: Processor threads.
+        device: Where to compute.
+        processor_time: Measure the processor time of all threads together, not wall-clock time.
     """
 
     folder: str | None = None
@@ -73,21 +74,21 @@ class Settings:
 
 
 def measure(what: What, case: Case, settings: Settings, seconds: float) -> dict[str, float | None]:
-    """Measure in a process of its own.
+    """Measure one figure of a case in a separate process.
 
     Args:
         what: Time and memory, the share of the exhaustive optimum that the search reaches, or precision.
         case: The method and the grid.
         settings: On which pictures, and how.
-        seconds: It is ended after so long.
+        seconds: The process is stopped after this time.
 
     Returns:
         For cost: ``matching`` and ``total`` seconds and ``megabytes``; for the optimum: ``reached`` and ``scored``,
-        shares of cells and of pairs of cells, and the ``seconds`` that it took; for precision: ``pck``, per image at
-        α = 0.1 of the picture's longer side, in per cent.
+        fractions of the cells and of the pairs of cells, and the ``seconds`` taken; for precision: ``pck`` per image
+        at α = 0.1 of the picture's longer side, in per cent.
 
     Raises:
-        SemcorrError: If it fails or takes too long; the message says which.
+        SemcorrError: If the process fails or takes too long; the message says which.
     """
     threads = {name: str(settings.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     try:
@@ -105,12 +106,12 @@ def measure(what: What, case: Case, settings: Settings, seconds: float) -> dict[
     if process.returncode != 0:
         last = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         raise SemcorrError(last.removeprefix("semcorr.errors."))
-    found: dict[str, float | None] = json.loads(process.stdout)
-    return found
+    result: dict[str, float | None] = json.loads(process.stdout)
+    return result
 
 
 def load_case(case: Case, device: str = "cpu") -> Matcher:
-    """Load a model with a window of the wanted radius."""
+    """Load a model, with the case's window radius."""
     import semcorr
 
     model = semcorr.load(case.method, grid=case.grid, device=device)
@@ -121,27 +122,27 @@ def load_case(case: Case, device: str = "cpu") -> Matcher:
 
 
 def with_radius(scoring: ScoringFunction, radius: int) -> ScoringFunction:
-    """Return a scoring function whose window is cut, or grown by zeros, to another radius: for measurements of cost."""
+    """Return a scoring function whose window is cropped, or padded with zeros, to another radius: to measure cost."""
     import torch
     import torch.nn.functional as F
 
-    from semcorr.matchers.pmnc.scoring import ScoringFunction
+    from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 
     grown = ScoringFunction(radius, scoring.hidden, scoring.channels, scoring.reach).requires_grad_(False).eval()
     side, more = 2 * scoring.radius + 1, radius - scoring.radius
     window = scoring.window.view(scoring.hidden, scoring.channels, side, side, side, side)
-    window = F.pad(window, (more,) * 8).reshape(grown.window.shape)  # a negative padding cuts
+    window = F.pad(window, (more,) * 8).reshape(grown.window.shape)  # negative padding crops
     grown.load_state_dict({**scoring.state_dict(), "window": window})
     return grown.to(torch.device(window.device))
 
 
 def has_window(method: str) -> bool:
-    """Say whether a method scores windows of a radius that can be chosen."""
+    """Tell whether a method scores windows of a variable radius."""
     return method.startswith("pmnc")
 
 
-def made_up_pair() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return two smooth pictures ``(400, 400, 3)``: a random one, and a part of it enlarged; always the same."""
+def synthetic_pair() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return two smooth pictures ``(400, 400, 3)``: random noise, and an enlarged part of it; always the same."""
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     source = Image.fromarray(noise).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     target = source.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC, box=(60, 40, 360, 340))
@@ -150,21 +151,19 @@ def made_up_pair() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 def _pictures(settings: Settings, count: int) -> Sequence[tuple[Any, Any]]:
     if settings.folder is None:
-        return [made_up_pair()] * count
-    return [(pair.source.path, pair.target.path) for pair in _spread(settings, count)]
+        return [synthetic_pair()] * count
+    return [(pair.source.path, pair.target.path) for pair in _pairs(settings, count)]
 
 
-def _spread(settings: Settings, count: int) -> list[Any]:
-    """Take so many pairs of the list, evenly, always the same."""
+def _pairs(settings: Settings, count: int) -> list[Pair]:
     from semcorr.data.formats.keypoints import load_pairs
+    from semcorr.data.pairs import spread
 
-    listed = list(load_pairs(settings.folder or "", settings.split))
-    count = min(count, len(listed))
-    return [listed[index * len(listed) // count] for index in range(count)]
+    return spread(load_pairs(settings.folder or "", settings.split), count)
 
 
 def _pmnc(model: Matcher) -> PMNC | None:
-    from semcorr.matchers.pmnc.matcher import PMNC
+    from semcorr.matchers.pmnc.gpu.matcher import PMNC
 
     return model.score if isinstance(model.score, PMNC) else None
 
@@ -177,10 +176,10 @@ def _cost(case: Case, settings: Settings) -> dict[str, float | None]:
 
 
 def _optimum(case: Case, settings: Settings) -> dict[str, float | None]:
-    """Count the cells whose best score equals that of the exhaustive search, and the pairs that the search scores."""
+    """Return the fraction of cells that reach the exhaustive search's best score, and of pairs that were scored."""
     import torch
 
-    from semcorr.matchers.scores import ScoredPairs
+    from semcorr.matchers.dense.scores import ScoredPairs
 
     model = load_case(case, settings.device)
     pmnc = _pmnc(model)
@@ -192,10 +191,10 @@ def _optimum(case: Case, settings: Settings) -> dict[str, float | None]:
         for pmnc.exhaustive in (True, False):
             scores = pmnc(source, target)
             tables.append(scores.table() if isinstance(scores, ScoredPairs) else scores)
-    best, found = tables
-    short = [(best.flatten(a, b).amax(a) - found.flatten(a, b).amax(a)).flatten() for a, b in ((3, 4), (1, 2))]
-    reached = (torch.cat(short) <= TOLERANCE).float().mean()
-    scored = found.isfinite().float().mean()
+    best, searched = tables
+    gaps = [(best.flatten(a, b).amax(a) - searched.flatten(a, b).amax(a)).flatten() for a, b in ((3, 4), (1, 2))]
+    reached = (torch.cat(gaps) <= TOLERANCE).float().mean()
+    scored = searched.isfinite().float().mean()
     return {"reached": float(reached), "scored": float(scored), "seconds": time.perf_counter() - start}
 
 
@@ -205,23 +204,23 @@ def _precision(case: Case, settings: Settings) -> dict[str, float | None]:
     from semcorr.metrics.pck import pck, pck_distances
 
     model = load_case(case, settings.device)
-    shares = []
-    for pair in _spread(settings, settings.pairs):
+    rates = []
+    for pair in _pairs(settings, settings.pairs):
         match = model.match(pair.source.path, pair.target.path)
         moved = torch.from_numpy(match.transfer(pair.points_inside()).points)
-        shares.append(pck(pck_distances(moved, pair), 0.1))
-    return {"pck": sum(shares) / len(shares)}
+        rates.append(pck(pck_distances(moved, pair), 0.1))
+    return {"pck": sum(rates) / len(rates)}
 
 
 def main() -> None:
-    """Measure what stdin asks for, and answer on stdout."""
+    """Run one measurement: read the request from stdin, write the result to stdout."""
     import torch
 
-    wanted = json.load(sys.stdin)
-    case, settings = Case(**wanted["case"]), Settings(**wanted["settings"])
+    request = json.load(sys.stdin)
+    case, settings = Case(**request["case"]), Settings(**request["settings"])
     torch.set_num_threads(settings.threads)
-    ways = {"cost": _cost, "optimum": _optimum, "precision": _precision}
-    json.dump(ways[wanted["what"]](case, settings), sys.stdout)
+    figures = {"cost": _cost, "optimum": _optimum, "precision": _precision}
+    json.dump(figures[request["what"]](case, settings), sys.stdout)
 
 
 if __name__ == "__main__":

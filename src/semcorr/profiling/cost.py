@@ -1,24 +1,26 @@
-"""What a method costs: the time of a pair, and the memory of the matching stage, in a process of its own.
+"""The cost of a method: the time of a pair and the memory of the matching stage, measured in a separate process.
 
-In the process that matched a whole data set, times depend on what is cached and read ahead, and the peak of memory is
-that of the cache. Here a fresh process matches a few pairs, one at a time.
+In the process that matches a whole data set, times depend on what is cached and read ahead, and the cache sets the peak
+of memory. Here a new process matches a few pairs, one at a time.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
+import math
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semcorr.data.pairs import Pair
 from semcorr.errors import SemcorrError
+from semcorr.files import write_text
 
 if TYPE_CHECKING:
     from semcorr.image import ImageLike
@@ -26,43 +28,43 @@ if TYPE_CHECKING:
 
 FILE = "cost.json"
 PAIRS = 8
-"""Pairs that are timed; the figures are medians over them."""
+"""How many pairs are timed; the figures are medians over them."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a pair costs, as `semcorr.profiling.cost` measures it.
+    """The cost of a pair.
 
     Attributes:
-        matching: Seconds from both pictures' features to the match: consensus, search, decoding.
-        total: Seconds in all, with both pictures read and their features computed.
-        megabytes: Most memory that the matching stage held beyond the model and the features; None if unknown.
+        matching: Seconds from both pictures' features to the match: search, consensus, decoding.
+        total: Seconds in all, including reading both pictures and computing their features.
+        megabytes: Peak memory of the matching stage, beyond the model and the features; None if unknown.
+        machine: What it was measured on.
     """
 
     matching: float
     total: float
     megabytes: float | None
+    machine: str = ""
 
 
-def measure(arguments: dict[str, Any], pairs: Sequence[Pair], known: str, out: Path) -> Cost:
-    """Return what an earlier call wrote to ``cost.json``, or measure it in a process of its own and write it.
+def measure(arguments: dict[str, Any], pairs: Sequence[Pair], fingerprint: str, out: Path, fresh: bool = False) -> Cost:
+    """Measure the cost of a pair in a separate process and write it to ``cost.json``, or read it from there.
 
     Args:
         arguments: Keyword arguments of `semcorr.load`, plain JSON values.
         pairs: The pairs; the first `PAIRS` of them are matched.
-        known: The run's fingerprint; figures of another run are not taken.
+        fingerprint: The run's; a file of another run is ignored.
         out: The run's folder.
+        fresh: Measure again, ignoring the file.
 
     Raises:
         SemcorrError: If the process fails.
     """
     path = out / FILE
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored.pop("fingerprint") == known:
-            return Cost(**stored)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # none yet, or damaged: it is measured
+    known = None if fresh else _stored(path, fingerprint)
+    if known is not None:
+        return known
     files = [[str(pair.source.path), str(pair.target.path)] for pair in pairs[:PAIRS]]
     process = subprocess.run(
         [sys.executable, "-m", "semcorr.profiling.cost"],
@@ -73,21 +75,33 @@ def measure(arguments: dict[str, Any], pairs: Sequence[Pair], known: str, out: P
     )
     if process.returncode != 0:
         last = (process.stderr.strip().splitlines() or ["no message"])[-1]
-        raise SemcorrError(f"time and memory could not be measured ({last}); leave them out with --no-cost")
+        raise SemcorrError(f"time and memory could not be measured ({last}); --no-cost leaves them out")
     cost = Cost(**json.loads(process.stdout))
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps({"fingerprint": known, **vars(cost)}) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps({"fingerprint": fingerprint, **vars(cost)}) + "\n")
     return cost
+
+
+def _stored(path: Path, fingerprint: str) -> Cost | None:
+    """Return what an earlier call wrote, or None if there is nothing, or it is damaged or of another run."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored.pop("fingerprint") != fingerprint:
+            return None
+        cost = Cost(**stored)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    numbers = [cost.matching, cost.total, *([] if cost.megabytes is None else [cost.megabytes])]
+    whole = all(isinstance(n, (int, float)) and 0 <= n < math.inf for n in numbers) and isinstance(cost.machine, str)
+    return cost if whole else None
 
 
 def cost_of(
     model: Matcher, pairs: Sequence[tuple[ImageLike, ImageLike]], clock: Callable[[], float] = time.perf_counter
 ) -> Cost:
-    """Match pairs one after another, and say what it took; memory can only be told in a process of its own."""
+    """Match pairs one after another and return their cost; the memory is right only in a new process."""
     encoding, matching = [], []
     encoded = []
-    model.match(*pairs[0])  # the first call of everything is slower
+    model.match(*pairs[0])  # warm-up
     for pair in pairs:
         start = clock()
         encoded.append([model.encode(path) for path in pair])
@@ -103,7 +117,7 @@ def cost_of(
 
 
 def _begin_peak(model: Matcher) -> Callable[[], float] | None:
-    """Return a function that says how many megabytes more than now were in use at most; None if nobody knows."""
+    """Return a function that returns the peak memory from now on, in megabytes above the present; None if unknown."""
     if model.device.type == "cuda":
         import torch
 
@@ -113,9 +127,9 @@ def _begin_peak(model: Matcher) -> Callable[[], float] | None:
     try:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
-            trim(0)  # what the backbone has given back would otherwise be used again, unseen
+            trim(0)  # memory that the backbone freed would otherwise be reused, uncounted
         before = _status("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the peak
     except (OSError, KeyError, TypeError):
         return None
     return lambda: max(0.0, _status("VmHWM") - before)
@@ -127,13 +141,18 @@ def _status(key: str) -> float:
 
 
 def main() -> None:
-    """Measure what stdin asks for, and answer on stdout."""
-    import semcorr
+    """Run one measurement: read the request from stdin, write the result to stdout."""
+    import torch
 
-    wanted = json.load(sys.stdin)
-    model = semcorr.load(**wanted["arguments"])
-    cost = cost_of(model, [(Path(source), Path(target)) for source, target in wanted["pairs"]])
-    json.dump(vars(cost), sys.stdout)
+    import semcorr
+    from semcorr.profiling.machine import processor
+
+    request = json.load(sys.stdin)
+    model = semcorr.load(**request["arguments"])
+    cost = cost_of(model, [(Path(source), Path(target)) for source, target in request["pairs"]])
+    threads = torch.get_num_threads()
+    machine = f"{threads} thread{'s' if threads > 1 else ''} of {processor()}"
+    json.dump(vars(replace(cost, machine=machine)), sys.stdout)
 
 
 if __name__ == "__main__":

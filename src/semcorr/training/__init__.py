@@ -1,1 +1,1 @@
-"""Training of scoring functions through the proxy model."""
+"""Training: recipes, the loop, and fine-tuning."""

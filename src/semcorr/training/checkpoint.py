@@ -1,4 +1,4 @@
-"""Checkpoints of a training run as one safetensors file, written in one step: never a pickle, never half a file."""
+"""Checkpoints of a training run: one safetensors file, written atomically; never a pickle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from semcorr.weights import Weights, read_weights, write_weights
 
 
 def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
-    """Write the model, the optimiser's state, and plain JSON values about the progress."""
+    """Write the model, the optimiser's state, and the progress.
+
+    Args:
+        path: The file.
+        model: The model.
+        optimizer: Its optimiser.
+        progress: JSON values.
+    """
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
@@ -20,14 +27,15 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put back what `save_checkpoint` wrote, and return the progress.
+    """Restore what `save_checkpoint` wrote, and return the progress.
 
     Raises:
         ModelError: If the file is broken.
-        RuntimeError: If it is the checkpoint of another model.
+        RuntimeError: If it belongs to another model.
     """
     tensors, progress = read_weights(path)
-    model.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
+    prefix = "model."
+    model.load_state_dict({key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)})
     states: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):

@@ -1,7 +1,9 @@
-"""A training recipe: one YAML file, checked whole before anything begins; a misspelt key fails."""
+"""A training recipe: one YAML file, validated before training starts; a misspelt key is an error."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,20 +11,21 @@ import yaml
 from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from semcorr.errors import DataError
+from semcorr.errors import DataError, did_you_mean
 from semcorr.features import FeatureOptions
 from semcorr.features.fine import EARLY_BLOCKS
-from semcorr.models.configs import ANCNetRecipe, NCNetRecipe, PMNCRecipe
-from semcorr.training.objectives.dense import Loss
+from semcorr.models.configs import ANCNetConfig, NCNetConfig, PMNCConfig
+
+Loss = Literal["cross-entropy", "one-to-one", "weak"]
 
 
 def _kind(model: Any) -> str:
-    """Tell the kind of a recipe's model; PMNC needs not be named."""
+    """Return the kind of a recipe's model; pmnc is the default."""
     return str(model.get("kind", "pmnc") if isinstance(model, dict) else getattr(model, "kind", "pmnc"))
 
 
 AnyModel = Annotated[
-    Annotated[PMNCRecipe, Tag("pmnc")] | Annotated[NCNetRecipe, Tag("ncnet")] | Annotated[ANCNetRecipe, Tag("ancnet")],
+    Annotated[PMNCConfig, Tag("pmnc")] | Annotated[NCNetConfig, Tag("ncnet")] | Annotated[ANCNetConfig, Tag("ancnet")],
     Discriminator(_kind),
 ]
 
@@ -32,51 +35,51 @@ class TrainingRecipe:
     """Everything that a training run depends on.
 
     Attributes:
-        model: The model that is trained and the features that it reads. With fine descriptors these alone are trained,
-            on the finished model that ``start`` names.
+        model: The model that is trained, and the features that it reads. If it has fine descriptors, only these are
+            trained, on the finished model that ``start`` names.
         data: Folder of the photographs, in the layout of `semcorr.data.formats.keypoints`.
         out: Folder for checkpoints and weights.
-        seed: Decides the initial weights and every choice of pairs.
-        others: Further features that the same scoring function is trained on, a pair on those of the model or on one of
-            these, drawn at random: so that it learns no backbone by heart. Not with an adapter, which belongs to one.
-        leave_out: Categories that are neither trained nor validated on: to see what the model is worth on what it does
-            not know.
+        seed: Random seed of the initial weights and of every choice of pairs.
+        others: Further features that the same scoring function is trained on: each pair uses those of the model or one
+            of these, at random, so that the function does not specialise in one backbone. Not with an adapter, which
+            belongs to one backbone.
+        leave_out: Categories that are neither trained nor validated on, to measure how the model generalises.
         photographs: Folder of further photographs without keypoints, ``category/*.jpg``, for warps and pseudo-labels;
-            ``leave_out`` has no part in them.
+            ``leave_out`` does not apply to them.
         cache: Folder in which features are kept, half a megabyte a view, or, with fewer than three
-            frozen blocks, up to five times that; None keeps them in memory alone.
+            frozen blocks, up to five times that; None keeps them in memory only.
         steps: Optimiser steps.
         pairs: Pairs with keypoints in a step.
-        pictures: Where the model has an adapter: pictures with keypoints in a step, all matched with each other; of
-            their pairs, ``pairs`` are scored.
-        together: Where the model has an adapter: sets of categories whose keypoints of one name mean the same, and
-            whose pictures are matched with each other; every other category keeps to itself.
-        frozen_blocks: How many of the backbone's blocks stay as they are; later ones are trained with the model, which
-            for pmnc must have an adapter. None trains none.
-        contrast: Where the model has an adapter: weight of the loss on the features of all pairs of pictures.
-        warps: Pairs in a step of a photograph and a bent, recoloured view of it.
+        pictures: With an adapter: pictures with keypoints in a step, all matched with each other; the scoring function
+            is trained on ``pairs`` of their pairs.
+        together: With an adapter: sets of categories whose keypoints of the same name correspond, and whose pictures
+            are matched with each other; all other categories are matched within themselves.
+        frozen_blocks: How many of the backbone's blocks stay frozen; later ones are trained with the model, which for
+            pmnc must have an adapter. None trains none.
+        contrast: With an adapter: weight of the contrastive loss on the features.
+        warps: Pairs in a step of a photograph and a warped, recoloured view of it.
         pseudo_labels: File of points that earlier models matched on ``photographs``, from scripts/pseudo_labels.py.
-        pseudo: Where the model has an adapter: pairs in a step from that file.
-        start: Weights of the same kind of model that training begins with, where not from nothing: a model of the
-            package by its name, or a safetensors file. Fine descriptors go on from its own, if it has some.
-        loss: ``cross-entropy`` at the keypoints; ``one-to-one``, ANC-Net's; or ``weak``, NC-Net's from pairs of one
-            category alone, which uses no keypoints, neither to learn nor to choose the weights.
+        pseudo: With an adapter: pairs in a step from that file.
+        start: Weights of the same kind of model that training starts from: a model of the package, by its name, or a
+            safetensors file. Fine descriptors continue from its own, if it has some.
+        loss: ``cross-entropy`` at the keypoints; ``one-to-one``, ANC-Net's; or ``weak``, NC-Net's from pairs of the
+            same category, which uses no keypoints, neither for training nor for choosing the weights.
         keypoints: Keypoints of a pair that are scored, drawn at random; each in both directions.
-        views: How many views of a photograph with keypoints there are: 1 as it is; 2 also mirrored, left and right
-            names changing places; 4 both also bent and recoloured.
-        warp_views: How many bent views of a photograph without keypoints there are.
+        views: Number of views of a photograph with keypoints: 1 as it is; 2 also mirrored, with left and right names
+            exchanged; 4 both also warped and recoloured.
+        warp_views: Number of warped views of a photograph without keypoints.
         learning_rate: Of AdamW, for the scoring function, after a warm-up; it falls to zero along a cosine.
         adapter_rate: Likewise, for the adapter.
-        backbone_rate: Likewise, for the backbone's blocks that are not frozen.
+        backbone_rate: Likewise, for the backbone's trained blocks.
         average: Decay of the moving average of the weights; the average is what is validated and kept.
         weight_decay: Of AdamW.
         warmup: Steps until the full learning rate.
-        validate_every: Steps between two validations; a checkpoint is written at each.
-        validation_pairs: How many pairs of the validation list are used.
+        validate_every: Steps between two validations; each writes a checkpoint.
+        validation_pairs: Number of pairs of the validation list that are used.
         accelerator: Lightning Fabric's: cpu, cuda, mps or auto.
-        precision: 32-true, or bf16-mixed: torch's autocast to bfloat16, where the processor has it.
-        devices: How many; they share the pairs of a step, whose number they must divide. With an adapter, each takes
-            pictures of its own.
+        precision: 32-true, or bf16-mixed: torch's autocast to bfloat16, where the hardware supports it.
+        devices: Number of devices; they share the pairs of a step, whose number they must divide. With an adapter,
+            every device has pictures of its own.
     """
 
     model: AnyModel
@@ -115,47 +118,64 @@ class TrainingRecipe:
 
     @property
     def joint(self) -> bool:
-        """Whether features learn, and not the matcher alone."""
-        return isinstance(self.model, PMNCRecipe) and self.model.adapter > 0
+        """Whether features are trained, not only the matcher."""
+        return isinstance(self.model, PMNCConfig) and self.model.adapter > 0
 
     @model_validator(mode="after")
-    def _share(self) -> TrainingRecipe:
+    def _check_amounts(self) -> TrainingRecipe:
         if not self.joint and (self.pairs + self.warps) % self.devices:
             raise ValueError(
-                f"{self.pairs + self.warps} pairs cannot be shared by {self.devices} devices: choose a multiple of them"
+                f"{self.pairs + self.warps} pairs cannot be shared by {self.devices} devices: choose a multiple"
             )
         if (self.warps or self.pseudo) and self.photographs is None:
-            raise ValueError("warps and pseudo need a folder of photographs, category/*.jpg: give photographs")
+            raise ValueError("warps and pseudo need a folder of photographs, category/*.jpg: set photographs")
         if bool(self.pseudo) != (self.pseudo_labels is not None):
             raise ValueError(
                 "pseudo_labels needs pseudo, 1 or more, and pseudo needs pseudo_labels, a file of "
                 "scripts/pseudo_labels.py"
             )
         if self.pseudo and not self.joint:
-            raise ValueError("pseudo needs a model with an adapter: give model.adapter")
+            raise ValueError("pseudo needs a model with an adapter: set model.adapter")
         return self
 
     @model_validator(mode="after")
-    def _fits(self) -> TrainingRecipe:
+    def _check_model(self) -> TrainingRecipe:
         if self.loss != "cross-entropy" and self.model.kind == "pmnc":
             raise ValueError(f"the loss {self.loss!r} needs the whole map, which pmnc does not compute")
         finished = self.joint and self.start is not None and self.frozen_blocks == EARLY_BLOCKS
-        if isinstance(self.model, PMNCRecipe) and self.model.fine and not finished:
+        if isinstance(self.model, PMNCConfig) and self.model.fine and not finished:
             raise ValueError(
-                "fine descriptors are trained on a finished model whose early blocks are frozen: give model.adapter, "
+                "fine descriptors are trained on a finished model whose early blocks are frozen: set model.adapter, "
                 f"start, and frozen_blocks {EARLY_BLOCKS}"
             )
         if self.frozen_blocks is not None and self.model.kind == "pmnc" and not self.joint:
-            raise ValueError("pmnc trains a backbone together with an adapter: give the model one")
+            raise ValueError("pmnc trains a backbone together with an adapter: set model.adapter")
         if self.frozen_blocks is not None and self.others:
-            raise ValueError("a backbone that learns is one kind of features: leave out others, or frozen_blocks")
+            raise ValueError("only one backbone can be trained: remove others or frozen_blocks")
         if self.others and self.joint:
-            raise ValueError("an adapter belongs to one kind of features: leave out others, or the adapter")
+            raise ValueError("an adapter belongs to one backbone: remove others or the adapter")
         if self.loss == "weak" and self.warps:
-            raise ValueError("the weak loss has no use for warps")
+            raise ValueError("the weak loss does not use warps: remove them")
         if self.loss == "weak" and self.pairs < 2:
-            raise ValueError("the weak loss needs pairs: 2 or more, to make negatives of")
+            raise ValueError("the weak loss makes its negatives from other pairs of the step: set pairs to 2 or more")
         return self
+
+
+def check_categories(recipe: TrainingRecipe, categories: Collection[str]) -> None:
+    """Refuse a recipe that names categories which the data do not have: a misspelt one would be trained on.
+
+    Args:
+        recipe: The recipe, with ``leave_out`` and ``together``.
+        categories: The categories of the data.
+
+    Raises:
+        DataError: With the names nearest to the first unknown one.
+    """
+    for key, names in (("leave_out", recipe.leave_out), *(("together", group) for group in recipe.together)):
+        for name in names:
+            if name not in categories:
+                known = f"{did_you_mean(name, categories)}; the data have {', '.join(sorted(categories))}"
+                raise DataError(f"{key}: no photograph is of the category {name!r}{known}")
 
 
 def read_recipe(
@@ -165,25 +185,25 @@ def read_recipe(
     photographs: Path | None = None,
     seed: int | None = None,
 ) -> TrainingRecipe:
-    """Read and check a recipe.
+    """Read and validate a recipe.
 
     Args:
         path: The YAML file.
-        data: Takes the place of its ``data``.
-        out: Takes the place of its ``out``.
-        photographs: Takes the place of its ``photographs``.
-        seed: Takes the place of its ``seed``.
+        data: Replaces its ``data``.
+        out: Replaces its ``out``.
+        photographs: Replaces its ``photographs``.
+        seed: Replaces its ``seed``.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        DataError: If it is not a recipe; the message names the key.
+        DataError: If it is not a valid recipe; the message names the key.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise DataError(f"{path} must hold keys and values, such as those of configs/pmnc.yaml")
+        raise DataError(f"{path} must contain keys and values, such as configs/pmnc.yaml")
     given = {"data": data, "out": out, "photographs": photographs, "seed": seed}
     values |= {key: value for key, value in given.items() if value is not None}
     try:
@@ -191,4 +211,23 @@ def read_recipe(
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "recipe"
+        if first["type"] == "unexpected_keyword_argument":
+            raise DataError(f"{path}: unknown key {place}{did_you_mean(str(first['loc'][-1]), _KEYS)}") from None
         raise DataError(f"{path}, {place}: {first['msg'].lower()}") from None
+
+
+_KINDS = (TrainingRecipe, PMNCConfig, NCNetConfig, ANCNetConfig, FeatureOptions)
+_KEYS = {field.name for kind in _KINDS for field in fields(kind)}
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, without keys that stand twice: one of the values would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: the key {twice[0]!r} stands twice")
+        return super().construct_mapping(node, deep)
+
+
+_MERGE = "tag:yaml.org,2002:merge"

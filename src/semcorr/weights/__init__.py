@@ -1,8 +1,7 @@
-"""Weights that are part of the package, and the safe reading of any weights file: safetensors, never pickle."""
+"""Weights files: those in the package, and safe reading and writing in general, as safetensors, never pickle."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,27 +11,33 @@ import torch
 from torch import Tensor
 
 from semcorr.errors import ModelError
+from semcorr.files import one_line, replacing, sha256_of
 
 FOLDER = Path(__file__).parent
 
 
 class Weights(NamedTuple):
-    """Named tensors and what is known about them: plain JSON values."""
+    """Named tensors and their metadata.
+
+    Attributes:
+        tensors: The tensors by name.
+        metadata: Plain JSON values: ``model`` is the configuration, ``training`` describes how it was trained.
+    """
 
     tensors: dict[str, Tensor]
-    recipe: dict[str, Any]
+    metadata: dict[str, Any]
 
     def trained(self) -> str:
-        """Say in one line how they were trained, and their PCK per image on the validation pairs of that training.
+        """Summarise in one line how the weights were trained, and their validation PCK per image, in percent.
 
         >>> Weights({}, {"training": {"seed": 0, "step": 10, "loss": "weak", "validation PCK@0.1": 51.2}}).trained()
         'trained: seed 0, step 10, loss weak; validation PCK@0.1 51.2'
         """
-        known = {key: value for key, value in self.recipe.get("training", {}).items() if key != "fingerprint"}
-        figures = {key: value for key, value in known.items() if key.startswith("validation")}
-        said = ", ".join(f"{key} {value}" for key, value in known.items() if key not in figures)
-        first = max(figures, default=None)
-        return f"trained: {said}" + (f"; {first} {figures[first]:.1f}" if first else "")
+        training = {key: value for key, value in self.metadata.get("training", {}).items() if key != "fingerprint"}
+        figures = {key: value for key, value in training.items() if key.startswith("validation")}
+        settings = ", ".join(f"{key} {value}" for key, value in training.items() if key not in figures)
+        coarsest = max(figures, default=None)
+        return f"trained: {settings}" + (f"; {coarsest} {figures[coarsest]:.1f}" if coarsest else "")
 
 
 def read_weights(path: Path, sha256: str | None = None) -> Weights:
@@ -40,28 +45,28 @@ def read_weights(path: Path, sha256: str | None = None) -> Weights:
 
     Args:
         path: The file.
-        sha256: The checksum that it must have, as hexadecimal digits; None takes any.
+        sha256: Expected checksum, as hexadecimal digits; None skips the check.
 
     Returns:
-        Its tensors on the CPU, and the JSON object of its metadata entry ``recipe``.
+        Its tensors on the CPU, and the JSON object in its metadata entry ``recipe``.
 
     Raises:
-        ModelError: If the file is missing, broken, or not the one that it should be.
+        ModelError: If the file is missing or broken, or has another checksum.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
-        if sha256 is not None and (found := hashlib.sha256(path.read_bytes()).hexdigest()) != sha256:
+        if sha256 is not None and (actual := sha256_of(path)) != sha256:
             raise ModelError(
-                f"{path} is damaged: its sha256 is {found[:12]}…, not {sha256[:12]}…; install semcorr again"
+                f"{path} is damaged: its sha256 is {actual[:12]}…, not {sha256[:12]}…; install semcorr again"
             )
         with safe_open(path, framework="pt") as file:
-            recipe = json.loads((file.metadata() or {}).get("recipe", "{}"))
-            return Weights({key: file.get_tensor(key) for key in file.keys()}, recipe)  # noqa: SIM118 - no mapping
+            metadata = json.loads((file.metadata() or {}).get("recipe", "{}"))
+            return Weights({key: file.get_tensor(key) for key in file.keys()}, metadata)  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError, ValueError) as error:
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"{path} is not a readable safetensors file: {str(error).splitlines()[0][:200]}") from error
+        raise ModelError(f"{path} is not a readable safetensors file: {one_line(error)}") from error
 
 
 SCALE = ".int8_scale"
@@ -89,25 +94,32 @@ def expanded(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def write_weights(path: Path, weights: Weights) -> None:
-    """Write a safetensors file in one step: it is there whole, or the old one stays."""
+    """Write a safetensors file atomically: if writing fails, the old file is kept."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.tensors.items()}
-    save_file(tensors, part, metadata={"recipe": json.dumps(weights.recipe, sort_keys=True)})
-    part.replace(path)
+    with replacing(path) as part:
+        save_file(tensors, part, metadata={"recipe": json.dumps(weights.metadata, sort_keys=True)})
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A weights file inside the package."""
+    """A weights file in the package.
+
+    Attributes:
+        file: Its name in the folder `FOLDER`.
+        sha256: Its checksum.
+    """
 
     file: str
     sha256: str
 
     def load(self) -> Weights:
-        """Read and check it."""
+        """Read the file and check its checksum.
+
+        Raises:
+            ModelError: If it is missing or damaged.
+        """
         return read_weights(FOLDER / self.file, self.sha256)
 
 

@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from semcorr.data.pairs import Pair, Photo
 from semcorr.errors import DataError
+from semcorr.evaluation.report.figures import draw_calibration, draw_curves
 from semcorr.evaluation.report.tables import main_table
 from semcorr.evaluation.report.write import to_json, to_markdown, write_report
 from semcorr.evaluation.results import Cost, Prediction
@@ -91,9 +93,9 @@ def test_the_best_figures_stand_out(evaluations, report):
 def test_figures_of_other_pairs_or_names_do_not_stand_in_one_table(evaluations):
     with pytest.raises(DataError, match="same pairs and protocol"):
         to_markdown([evaluations[0], replace(evaluations[1], threshold="bbox")])
-    with pytest.raises(DataError, match="two evaluations are called 'pmnc'"):
+    with pytest.raises(DataError, match="two evaluations are named 'pmnc'"):
         to_markdown([evaluations[1], evaluations[1]])
-    with pytest.raises(DataError, match="one evaluation at least"):
+    with pytest.raises(DataError, match="at least one evaluation"):
         to_markdown([])
 
 
@@ -126,7 +128,7 @@ def test_pictures_that_are_gone_are_left_out(evaluations, tmp_path):
     photo = Photo(tmp_path / "gone.jpg", (100, 100), {"nose": (5.0, 5.0)}, None, "cat")
     lost = evaluate("m", "d", [Pair(photo, photo)], [Prediction([(5.0, 5.0)], [1.0])])
     page = write_report([lost], tmp_path)["html"].read_text()
-    assert "picture is gone" in page
+    assert "picture not found" in page
     assert "100.0" in to_markdown([lost])
 
 
@@ -167,3 +169,31 @@ def test_page_in_a_browser(browser, report, width):
     assert browser.execute_script(
         "return [...document.querySelectorAll('table')].every(t => t.parentElement.clientWidth <= window.innerWidth)"
     )
+    seen = browser.execute_script(
+        """return [...document.querySelectorAll('table')].map(t => {
+            const edge = t.parentElement.getBoundingClientRect().right;
+            const cells = [...t.rows[1].cells].filter(c => getComputedStyle(c).display != 'none');
+            return [cells.filter(c => c.getBoundingClientRect().right <= edge + 1).length, cells.length];
+        })"""
+    )
+    hint = browser.execute_script("return getComputedStyle(document.querySelector('.narrow')).display")
+    if width == 390:  # at least two columns of figures are seen at once, and the page says that the others can be
+        assert all(shown >= 4 for shown, _ in seen), seen
+        assert hint == "block"
+    else:  # no column is cut, and a pair's four pictures stand in one line
+        assert all(shown == columns for shown, columns in seen), seen
+        assert hint == "none"
+        lines = browser.execute_script(
+            """return [...document.querySelectorAll('.row')].map(
+                row => new Set([...row.children].map(figure => figure.offsetTop)).size)"""
+        )
+        assert set(lines) == {1}
+
+
+def test_legends_hide_no_curve(evaluations):
+    for figure in (draw_curves(evaluations), draw_calibration(evaluations)):
+        FigureCanvasAgg(figure).draw()
+        legend = figure.legends[0].get_window_extent()
+        assert not legend.overlaps(figure.axes[0].get_window_extent())
+        assert figure.bbox.contains(*legend.min)
+        assert figure.bbox.contains(*legend.max)

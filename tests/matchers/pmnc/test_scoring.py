@@ -1,15 +1,18 @@
-"""The proxy, the exhaustive search and the PatchMatch search are one function."""
+"""The proxy, the exhaustive search and the PatchMatch search compute the same scores."""
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from plain_search import score_everything
 
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
-from semcorr.matchers.pmnc.scoring import ScoringFunction
-from semcorr.matchers.pmnc.search import exhaustive_search, fill_scores
-from semcorr.matchers.pmnc.windows import cut_windows, pad_maps, sample_rows, window_offsets
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.pmnc import windows
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
+from semcorr.matchers.pmnc.gpu.search import exhaustive_search
+from semcorr.matchers.pmnc.gpu.windows import cut_windows, pad_maps, sample_rows, window_offsets
 
 
 def maps_of(batch: int = 1, source: tuple[int, int] = (7, 9), target: tuple[int, int] = (8, 6)) -> torch.Tensor:
@@ -28,7 +31,7 @@ def scoring(radius: int, hidden: int = 6, reach: int | None = None) -> ScoringFu
 
 
 def by_definition(function: ScoringFunction, maps: torch.Tensor, p: tuple[int, int], q: tuple[int, int], dilation: int):
-    """Read the window value by value, as the docstring of `semcorr.matchers.pmnc.scoring` states it."""
+    """Read the window value by value, following the formula in `semcorr.matchers.pmnc.scoring`."""
     r = function.radius
     steps = range(-r, r + 1)
     window = torch.zeros(1, function.channels, (2 * r + 1) ** 2, (2 * r + 1) ** 2)
@@ -48,10 +51,9 @@ def by_definition(function: ScoringFunction, maps: torch.Tensor, p: tuple[int, i
 @pytest.mark.parametrize("radius", [0, 1, 2])
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("reach", [None, 0, 1])
-def test_search_equals_definition_at_borders_too(radius, dilation, reach):
+def test_search_equals_the_definition_including_borders(radius, dilation, reach):
     function, maps = scoring(radius, reach=reach), maps_of()
-    table = torch.full_like(maps[:, 0], -torch.inf)
-    fill_scores(table, torch.ones_like(table, dtype=torch.bool), pad_maps(maps, radius * dilation), function, dilation)
+    table = score_everything(maps, function, dilation)
     for p, q in itertools.product([(0, 0), (0, 4), (3, 4), (6, 8), (6, 0)], [(0, 0), (7, 5), (3, 3), (0, 2)]):
         expected = by_definition(function, maps[0], p, q, dilation)
         torch.testing.assert_close(table[0, p[0], p[1], q[0], q[1]], expected, atol=1e-4, rtol=1e-4)
@@ -61,8 +63,7 @@ def test_search_equals_definition_at_borders_too(radius, dilation, reach):
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_proxy_equals_search_for_all_pairs(radius, dilation):
     function, maps = scoring(radius), maps_of()
-    table = torch.full_like(maps[:, 0], -torch.inf)
-    fill_scores(table, torch.ones_like(table, dtype=torch.bool), pad_maps(maps, radius * dilation), function, dilation)
+    table = score_everything(maps, function, dilation)
     cells = torch.cartesian_prod(torch.arange(7), torch.arange(9)).flip(1).float()
     proxy = function.score_points(maps[0], cells, dilation).view(7, 9, 8, 6)
     torch.testing.assert_close(proxy, table[0], atol=1e-4, rtol=1e-4)
@@ -70,8 +71,7 @@ def test_proxy_equals_search_for_all_pairs(radius, dilation):
 
 def test_exhaustive_equals_search_in_a_batch():
     function, maps = scoring(2), maps_of(batch=3)
-    table = torch.full_like(maps[:, 0], -torch.inf)
-    fill_scores(table, torch.ones_like(table, dtype=torch.bool), pad_maps(maps, 2), function, 1)
+    table = score_everything(maps, function)
     torch.testing.assert_close(exhaustive_search(maps, function), table, atol=1e-4, rtol=1e-4)
 
 
@@ -88,12 +88,15 @@ def test_rows_between_cells_are_interpolated():
     torch.testing.assert_close(rows[0, :, 0], 0.75 * maps[:, 3, 2] + 0.25 * maps[:, 3, 3], atol=1e-5, rtol=1e-5)
 
 
-def test_windows_are_cut_source_before_target():
+def test_windows_have_source_before_target_offsets():
     maps = maps_of()
     window = cut_windows(pad_maps(maps, 1), torch.tensor([[0, 3, 4, 5, 2]]), radius=1, dilation=1)
     offsets = window_offsets(1).tolist()
     s, t = offsets.index([-1, 1]), offsets.index([1, 0])
     torch.testing.assert_close(window[0, s, t], maps[0, :, 2, 5, 6, 2])
+    pair = np.ravel_multi_index((3, 4, 5, 2), maps.shape[2:])
+    plain = windows.cut_windows(windows.windows_of(maps[0].numpy(), 1, 1), np.array([pair]))
+    assert torch.equal(torch.from_numpy(plain).permute(0, 2, 3, 1), window)
 
 
 def test_gradients_reach_every_parameter():
@@ -112,6 +115,6 @@ def test_gradient_values():
 
 
 @pytest.mark.parametrize("arguments", [(-1, 4), (2, 0), (2, 4, 0)])
-def test_senseless_sizes_are_refused(arguments):
+def test_invalid_sizes_are_refused(arguments):
     with pytest.raises(ValueError, match="radius must be 0 or more"):
         ScoringFunction(*arguments)

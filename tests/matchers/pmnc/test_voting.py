@@ -1,4 +1,4 @@
-"""Votes are what their definition says, whatever the shapes, and the same in every search."""
+"""Votes equal their definition for all shapes, and are the same in every search."""
 
 import itertools
 import math
@@ -10,11 +10,15 @@ import torch.nn.functional as F
 
 from semcorr.features import FeatureMap
 from semcorr.geometry import cell_centres
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation, filter_weight, soft_mutual_filter
-from semcorr.matchers.pmnc.matcher import PMNC
-from semcorr.matchers.pmnc.scoring import ScoringFunction
-from semcorr.matchers.pmnc.voting import vote, votes_of_points
-from semcorr.matchers.scores import ScoredPairs
+from semcorr.matchers import correlation
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation, soft_mutual_filter
+from semcorr.matchers.dense.scores import ScoredPairs
+from semcorr.matchers.pmnc import voting
+from semcorr.matchers.pmnc.cpu.maps import correlate
+from semcorr.matchers.pmnc.cpu.votes import votes_of, votes_of_tiles
+from semcorr.matchers.pmnc.gpu.matcher import PMNC, votes_of_cells
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
+from semcorr.matchers.pmnc.gpu.voting import vote, votes_of_points
 
 
 def filtered(*shape, seed=0):
@@ -22,7 +26,7 @@ def filtered(*shape, seed=0):
 
 
 def by_definition(values):
-    """Loop over all pairs, all neighbours and all shifts, in float64."""
+    """Loop over all pairs, neighbours and shifts, in float64."""
     powered, spread = values.double() ** 1.5, torch.zeros(values.shape, dtype=torch.float64)
     cells = list(itertools.product(*map(range, values.shape)))
     for cell in cells:
@@ -47,18 +51,18 @@ def test_the_definition(shape):
     torch.testing.assert_close(vote(values).double(), by_definition(values), atol=1e-5, rtol=1e-5)
 
 
-def test_exchange_of_the_pictures_exchanges_the_axes():
+def test_exchanging_the_images_exchanges_the_axes():
     values = filtered(5, 6, 7, 4)
     torch.testing.assert_close(vote(values.permute(2, 3, 0, 1)), vote(values).permute(2, 3, 0, 1), atol=1e-5, rtol=1e-5)
 
 
-def test_a_map_of_zeros_votes_for_nothing():
+def test_a_map_of_zeros_has_no_votes():
     votes = vote(torch.zeros(3, 4, 4, 3))
     assert votes.isfinite().all()
     assert votes.unique().numel() == 1
 
 
-def test_a_displacement_shared_by_all_wins_over_one_stray_peak():
+def test_a_common_displacement_beats_a_stray_peak():
     values = torch.full((8, 8, 8, 8), 1e-3)
     for y, x in itertools.product(range(8), range(6)):
         values[y, x, y, x + 2] = 0.5
@@ -67,7 +71,7 @@ def test_a_displacement_shared_by_all_wins_over_one_stray_peak():
     assert vote(values)[4, 3].argmax() == 4 * 8 + 5
 
 
-def test_points_read_the_votes_of_the_cell_that_they_are_on():
+def test_votes_at_cell_centres_are_those_of_the_cells():
     values = filtered(4, 5, 3, 6)
     cells = cell_centres((4, 5)).flatten(0, 1)
     torch.testing.assert_close(
@@ -103,7 +107,7 @@ def test_every_search_adds_the_same_votes(trained_grid):
         torch.testing.assert_close(table[tried], expected[tried], atol=1e-4, rtol=1e-4)
 
 
-def test_the_votes_of_a_grid_that_was_trained_on_are_added_as_they_are():
+def test_votes_on_the_training_grid_are_added_directly():
     source, target = maps_of((8, 9), 1), maps_of((9, 7), 2)
     scoring = ScoringFunction(1, 4).requires_grad_(False)
     with_votes, without = (PMNC(scoring, 8, votes=v, exhaustive=True)(source, target) for v in (1.5, 0.0))
@@ -111,7 +115,7 @@ def test_the_votes_of_a_grid_that_was_trained_on_are_added_as_they_are():
     torch.testing.assert_close((with_votes - without)[0], 1.5 * votes, atol=1e-4, rtol=1e-4)
 
 
-def test_training_adds_them_too():
+def test_training_adds_votes():
     from semcorr.training.objectives.proxy import score_points
 
     source, target = maps_of((6, 5), 1), maps_of((5, 6), 2)
@@ -123,15 +127,24 @@ def test_training_adds_them_too():
 
 
 @pytest.mark.parametrize("grids", [((25, 19), (21, 30)), ((3, 8), (1, 5)), ((1, 1), (2, 3)), ((4, 1), (6, 1))])
-def test_compiled_votes_are_the_same(grids):
-    pytest.importorskip("numba", reason="Numba is not installed")
-    from semcorr.matchers.pmnc.cpu.voting import Ballot
-
+def test_native_votes_equal_numpy(grids, level):
     source, target = (maps_of(grid, seed).tensor[:1] for seed, grid in enumerate(grids))
-    correlation = cosine_correlation(source, target)
-    flat = correlation.flatten(3).flatten(1, 2)
-    of_source, of_target = (filter_weight(flat[0].amax(axis)).numpy() for axis in (1, 0))
-    ballot = Ballot(flat[0].clone().numpy(), of_source, of_target, (*grids[0], *grids[1]))
-    expected = vote(soft_mutual_filter(correlation)[0])
-    found = torch.from_numpy(ballot.of(np.arange(flat.numel()))).view(expected.shape)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    expected = vote(soft_mutual_filter(cosine_correlation(source, target))[0])
+    filtered = correlation.soft_mutual_filter(correlation.cosine_correlation(source[0].numpy(), target[0].numpy()))
+    torch.testing.assert_close(torch.from_numpy(voting.vote(filtered)), expected, atol=1e-4, rtol=1e-4)
+    maps = correlate(source[0].numpy(), target[0].numpy(), 0, 1, 1)
+    found = votes_of(maps)(np.arange(expected.numel())).reshape(expected.shape)
+    torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("grids", "factor"), [(((7, 9), (8, 5)), 2), (((3, 10), (1, 4)), 3)])
+def test_votes_of_tiles_are_interpolated_the_same(grids, factor, level):
+    cells = (*grids[0], *grids[1])
+    tiles = [tuple(-(-size // factor) for size in grid) for grid in grids]
+    source, target = (maps_of(grid, seed).tensor[0].numpy() for seed, grid in enumerate(tiles))
+    votes = voting.vote(correlation.soft_mutual_filter(correlation.cosine_correlation(source, target)))
+    expected = votes_of_cells(torch.from_numpy(votes)[None], factor, cells)[0]
+    plain = voting.votes_of_cells(votes, factor, cells)
+    torch.testing.assert_close(torch.from_numpy(plain), expected, atol=1e-5, rtol=1e-5)
+    native = votes_of_tiles(correlate(source, target, 0, 1, 1), factor, cells)(np.arange(plain.size))
+    assert native.reshape(plain.shape) == pytest.approx(plain, abs=1e-4)

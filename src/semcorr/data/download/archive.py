@@ -1,8 +1,7 @@
-"""Unpacking archives from the network: nothing is written outside the folder, whatever the archive says."""
+"""Unpack archives from the network; nothing is ever written outside the target folder."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import stat
@@ -15,40 +14,41 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from semcorr.errors import DataError
+from semcorr.files import one_line
 
 MAX_UNPACKED = 20 * 1024**3
-"""Most bytes that an archive may unpack to: the largest of the data sets needs a tenth of it."""
+"""Most bytes that an archive may unpack to; the largest data set needs a tenth of that."""
 
 MAX_MEMBERS = 1_000_000
-"""Most files that an archive may hold."""
+"""Most files that an archive may contain."""
 
 CHUNK = 1 << 20
 
 IGNORED = ("__MACOSX", ".DS_Store")
-"""What archivers leave behind, and nobody wants."""
+"""Files that some operating systems add to archives; they are left out."""
 
 
 def unpack(archive: Path, to: Path, max_bytes: int = MAX_UNPACKED) -> list[Path]:
     """Unpack a zip or tar archive completely, or not at all.
 
-    Files are unpacked to a hidden folder inside ``to`` first; only when all are there, the archive's top
-    level moves to its place, one rename each.
+    Files are first unpacked to a hidden folder inside ``to``; when all are complete, the files and folders of the top
+    level are renamed to their final paths.
 
     Args:
-        archive: the file, ``.zip``, ``.tar``, ``.tar.gz`` or ``.tgz``.
-        to: the folder to unpack to. What is there already is never overwritten.
-        max_bytes: how large the unpacked files may be together.
+        archive: A ``.zip``, ``.tar``, ``.tar.gz`` or ``.tgz`` file.
+        to: The folder to unpack to. Existing files are never overwritten.
+        max_bytes: The largest total size of the unpacked files.
 
     Returns:
-        The files and folders of the archive's top level, in their places.
+        The final paths of the files and folders of the archive's top level.
 
     Raises:
-        DataError: the archive is damaged or hostile, the disk is full, or something is in the way.
+        DataError: If the archive is damaged or hostile, the disk is full, or a file already exists.
     """
     staging = to / f".unpacking-{archive.name}"
-    shutil.rmtree(staging, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(staging, ignore_errors=True)  # left by a run that was killed
     try:
-        with _explained(archive, to):
+        with _data_errors(archive, to):
             staging.mkdir(parents=True)
             unpack_one = _unpack_zip if archive.suffix == ".zip" else _unpack_tar
             unpack_one(archive, staging, _Budget(archive, max_bytes))
@@ -64,20 +64,20 @@ def unpack(archive: Path, to: Path, max_bytes: int = MAX_UNPACKED) -> list[Path]
 
 
 @contextmanager
-def _explained(archive: Path, to: Path) -> Iterator[None]:
+def _data_errors(archive: Path, to: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError) as error:
-        raise DataError(f"{archive} is damaged, or no archive of its kind: {error}") from error
-    except RuntimeError as error:  # how zipfile refuses encrypted files
-        raise DataError(f"{archive} cannot be unpacked: {error}") from error
+        raise DataError(f"{archive} is damaged, or not an archive of its type: {one_line(error)}") from error
+    except RuntimeError as error:  # zipfile raises it for encrypted files
+        raise DataError(f"{archive} cannot be unpacked: {one_line(error)}") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"{archive.name} cannot be unpacked to {to}: {reason}; nothing was changed") from error
 
 
 class _Budget:
-    """What an archive may still take, counted in what is really written, not in what it announces."""
+    """Bytes and files that an archive may still unpack; counts what is written, not what the archive claims."""
 
     def __init__(self, archive: Path, max_bytes: int) -> None:
         self.archive, self.bytes, self.members = archive, max_bytes, MAX_MEMBERS
@@ -85,20 +85,20 @@ class _Budget:
     def take(self, size: int) -> None:
         self.bytes -= size
         if self.bytes < 0:
-            raise DataError(f"{self.archive} unpacks to more than is allowed: it may be a decompression bomb")
+            raise DataError(f"{self.archive} unpacks to more data than allowed: it may be a decompression bomb")
 
     def take_member(self) -> None:
         self.members -= 1
         if self.members < 0:
-            raise DataError(f"{self.archive} holds more than {MAX_MEMBERS} files")
+            raise DataError(f"{self.archive} contains more than {MAX_MEMBERS} files")
 
 
-def _place(name: str, archive: Path) -> PurePosixPath | None:
-    """Return where a member goes inside the folder; nowhere, where it is an archiver's litter."""
+def _destination(name: str, archive: Path) -> PurePosixPath | None:
+    """Return the path of a member inside the folder, or None if it is left out."""
     path = PurePosixPath(name)
     hostile = path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name
     if hostile or (path.parts and path.parts[0].endswith(":")):
-        raise DataError(f"{archive} is hostile: it names {name!r}, outside the folder it is unpacked to")
+        raise DataError(f"{archive} is hostile: it contains {name!r}, a path outside the target folder")
     if not path.parts or any(part in IGNORED for part in path.parts):
         return None
     if os.name == "nt":  # SPair-71k's annotations have colons in their names
@@ -118,14 +118,14 @@ def _unpack_zip(archive: Path, folder: Path, budget: _Budget) -> None:
     with zipfile.ZipFile(archive) as zipped:
         for member in zipped.infolist():
             budget.take_member()
-            place = _place(member.filename, archive)
+            destination = _destination(member.filename, archive)
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise DataError(f"{archive} is hostile: {member.filename!r} is a link or a device, not a file")
-            if place is None or member.is_dir():
+            if destination is None or member.is_dir():
                 continue
             with zipped.open(member) as source:
-                _write(source, folder / place, budget)
+                _write(source, folder / destination, budget)
 
 
 def _unpack_tar(archive: Path, folder: Path, budget: _Budget) -> None:
@@ -133,43 +133,36 @@ def _unpack_tar(archive: Path, folder: Path, budget: _Budget) -> None:
     with tarfile.open(archive) as tar:
         for member in tar:
             budget.take_member()
-            place = _place(member.name, archive)
+            destination = _destination(member.name, archive)
             if member.issym() or member.islnk():
-                if place is not None:
-                    links.append((place, member))
+                if destination is not None:
+                    links.append((destination, member))
             elif not (member.isreg() or member.isdir()):
                 raise DataError(f"{archive} is hostile: {member.name!r} is a device, not a file")
-            elif place is not None and member.isreg():
+            elif destination is not None and member.isreg():
                 source = tar.extractfile(member)
-                assert source is not None  # what tarfile gives for a regular file
+                assert source is not None  # tarfile returns None only for other kinds of members
                 with source:
-                    _write(source, folder / place, budget)
-    for place, member in links:
-        _copy_link(place, member, archive, folder, budget)
+                    _write(source, folder / destination, budget)
+    for destination, member in links:
+        _copy_link(destination, member, archive, folder, budget)
 
 
-def _copy_link(place: PurePosixPath, member: tarfile.TarInfo, archive: Path, folder: Path, budget: _Budget) -> None:
-    """Put a copy of what a link means in its place. No link is ever made: none can lead out of the folder."""
-    start = place.parent if member.issym() else PurePosixPath()
+def _copy_link(
+    destination: PurePosixPath, member: tarfile.TarInfo, archive: Path, folder: Path, budget: _Budget
+) -> None:
+    """Copy the file that a link points to. Links are never created, so that none can lead out of the folder."""
+    start = destination.parent if member.issym() else PurePosixPath()
     path: list[str] = list(start.parts)
     for part in PurePosixPath(member.linkname).parts:
         if part == ".." and path:
             path.pop()
         elif part == ".." or part.startswith("/") or "\\" in part:
-            raise DataError(f"{archive} is hostile: the link {member.name!r} leads out: {member.linkname!r}")
+            raise DataError(f"{archive} is hostile: the link {member.name!r} points outside: {member.linkname!r}")
         else:
             path.append(part)
-    meant = folder.joinpath(*path)
-    if not meant.is_file():
-        raise DataError(f"{archive}: the link {member.name!r} means no file of it: {member.linkname!r}")
-    with meant.open("rb") as source:
-        _write(source, folder / place, budget)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    linked = folder.joinpath(*path)
+    if not linked.is_file():
+        raise DataError(f"{archive}: the link {member.name!r} points to a missing file: {member.linkname!r}")
+    with linked.open("rb") as source:
+        _write(source, folder / destination, budget)

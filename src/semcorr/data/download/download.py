@@ -1,7 +1,7 @@
-"""Getting the public data sets: several mirrors, resumed after a cut, verified, unpacked safely.
+"""Download the public data sets: from several mirrors, resumed after interruptions, verified and safely unpacked.
 
-Checksums that are known are demanded. The others are recorded in ``checksums.json`` when a file first arrives
-and demanded from then on: with a copy of that file, another machine gets the same data or an error.
+Known checksums are verified. Others are recorded in ``checksums.json`` when a file is first downloaded, and verified
+from then on: with a copy of that file, another machine gets the same data or an error.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semcorr.data.download.archive import sha256_of, unpack
+from semcorr.data.download.archive import unpack
 from semcorr.data.download.http import Progress, StorageError, TransferError, fetch
 from semcorr.data.records import as_record, read_record
-from semcorr.errors import DataError
+from semcorr.errors import DataError, did_you_mean, need_extra
+from semcorr.files import sha256_of, write_text
 
 CHECKSUMS = "checksums.json"
 
@@ -28,10 +29,10 @@ class Remote:
     """A file of a data set.
 
     Attributes:
-        place: where it goes in the data set's folder; its last part is its name on a mirror.
-        urls: where it is, in the order in which they are tried.
-        sha256: its checksum, where it is known.
-        unpacks_to: the folder that it unpacks to, where it is an archive.
+        place: Its path in the data set's folder; the last part is its name on a mirror.
+        urls: Its addresses, in the order in which they are tried.
+        sha256: Its checksum, if it is known.
+        unpacks_to: The folder that it unpacks to, if it is an archive.
     """
 
     place: str
@@ -74,7 +75,7 @@ REMOTES: dict[str, tuple[Remote, ...]] = {
         ),
     ),
 }
-"""What is downloaded for each data set."""
+"""Data set to its files."""
 
 
 def download(
@@ -84,29 +85,30 @@ def download(
     progress: Progress | None = None,
     remotes: Sequence[Remote] | None = None,
 ) -> Path:
-    """Download a data set. Called again, it goes on where it was cut; once all is there, it does nothing.
+    """Download a data set. Called again, it resumes after an interruption, or does nothing if all is complete.
 
     Args:
-        name: the data set, one of `REMOTES`.
-        to: the folder to put it in: the ``root`` that its loader takes.
-        mirrors: addresses of folders that hold the same files, tried before the public locations.
-        progress: called with a file's name, the bytes that are there, and the bytes there will be.
-        remotes: files to get instead of those of `REMOTES`.
+        name: The data set, one of `REMOTES`.
+        to: The folder to download to: the ``root`` of its loader.
+        mirrors: URLs of folders with the same files, tried before the public addresses.
+        progress: Called with a file's name, the bytes downloaded so far, and the total number of bytes.
+        remotes: Files to download instead of those in `REMOTES`.
 
     Returns:
         The folder.
 
     Raises:
-        DataError: no location gives a file that fits its checksum, an archive is hostile, the disk is full.
+        DataError: If no address provides a file with the right checksum, an archive is hostile, or the disk is full.
+        ValueError: If a mirror is not an HTTP address.
     """
     if remotes is None:
         if name not in REMOTES:
-            known = ", ".join(REMOTES)
-            raise DataError(f"{name!r} cannot be downloaded: choose one of {known}, or bring your own files")
+            known = f"{did_you_mean(name, REMOTES)}; choose one of {', '.join(REMOTES)}, or use your own files"
+            raise DataError(f"{name!r} cannot be downloaded{known}")
         remotes = REMOTES[name]
     for mirror in mirrors:
         if not mirror.startswith(("http://", "https://")):
-            raise ValueError(f"a mirror's address begins with http:// or https://, got {mirror!r}")
+            raise ValueError(f"a mirror must be an http:// or https:// address; got {mirror!r}")
     to = Path(to)
     for remote in remotes:
         _get(remote, to, mirrors, progress)
@@ -114,50 +116,49 @@ def download(
 
 
 def _get(remote: Remote, to: Path, mirrors: Sequence[str], progress: Progress | None) -> None:
-    """Get one file, and unpack it where it is an archive."""
+    """Download one file, and unpack it if it is an archive."""
     unpacked = to / remote.unpacks_to if remote.unpacks_to is not None else None
     if unpacked is not None and unpacked.is_dir():
-        return  # it moves to its place only when it is complete
+        return  # it is renamed to its final path only when complete
     final, recorded = to / remote.place, _recorded(to)
     expected = remote.sha256 or recorded.get(remote.place)
     if not final.exists() or expected not in (None, sha256_of(final)):
         _download(remote, final, expected, mirrors, progress)
-    found = sha256_of(final)
+    checksum = sha256_of(final)
     if unpacked is not None:
         try:
             unpack(final, to)
             if not unpacked.is_dir():
-                raise DataError(f"{final.name} does not hold the folder {remote.unpacks_to}")
+                raise DataError(f"{final.name} does not contain the folder {remote.unpacks_to}")
         except DataError:
-            if expected is None:  # perhaps no archive, but a page that says it has moved
+            if expected is None:  # perhaps not an archive but a web page that says it has moved
                 final.unlink(missing_ok=True)
             raise
         final.unlink()
-    _record(to, {**recorded, remote.place: found})
+    _record(to, {**recorded, remote.place: checksum})
 
 
 def _download(
     remote: Remote, final: Path, expected: str | None, mirrors: Sequence[str], progress: Progress | None
 ) -> None:
-    """Get a file from the first location that gives it as it should be."""
+    """Download a file from the first address that provides it with the right checksum."""
     reasons = []
     for url in (*(f"{mirror.rstrip('/')}/{final.name}" for mirror in mirrors), *remote.urls):
         try:
             return _retrieve(url, final, expected, progress)
-        except TransferError as error:  # noqa: PERF203 - the next mirror may be better
+        except TransferError as error:  # noqa: PERF203 - the next mirror may work
             reasons.append(str(error))
-    raise DataError(f"{final.name} could not be had: {'; '.join(reasons)}")
+    raise DataError(f"{final.name} could not be downloaded: {'; '.join(reasons)}")
 
 
 def _retrieve(url: str, final: Path, expected: str | None, progress: Progress | None) -> None:
-    """Let pooch verify the file and put it in its place, with a downloader that can be interrupted."""
-    try:
-        import pooch
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("downloading needs pooch: pip install 'semcorr[data]'") from error
+    """Let pooch verify the file and rename it to its final path, with a downloader that can resume."""
+    need_extra("data", "pooch")
+    import pooch
+
     pooch.get_logger().setLevel(logging.WARNING)
     part = final.with_name(f"{final.name}.part")
-    went_on = part.exists()
+    resumed = part.exists()
 
     def resume(url: str, output_file: str, _: object) -> None:
         fetch(url, part, verified=expected is not None, progress=progress)
@@ -169,7 +170,7 @@ def _retrieve(url: str, final: Path, expected: str | None, progress: Progress | 
     except DataError:
         raise
     except ValueError as error:
-        if went_on:  # the first bytes may have been another file's
+        if resumed:  # the first bytes may belong to another file
             return _retrieve(url, final, expected, progress)
         advice = f"if the publisher changed it, delete its entry in {CHECKSUMS}"
         raise TransferError(f"{url} does not have the sha256 {expected}; {advice}") from error
@@ -187,6 +188,4 @@ def _recorded(to: Path) -> dict[str, str]:
 
 def _record(to: Path, checksums: dict[str, str]) -> None:
     content = {name: {"sha256": sha256} for name, sha256 in sorted(checksums.items())}
-    temporary = to / f".{CHECKSUMS}"
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(to / CHECKSUMS)
+    write_text(to / CHECKSUMS, json.dumps(content, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""One file over HTTP, that goes on where it was cut: the downloader that pooch is given."""
+"""Download one file over HTTP, resuming after an interruption: the downloader that pooch uses."""
 
 from __future__ import annotations
 
@@ -13,39 +13,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semcorr.errors import DataError
+from semcorr.files import one_line
 
 if TYPE_CHECKING:
     import requests
 
 Progress = Callable[[str, int, "int | None"], None]
-"""Called with a file's name, the bytes that are there, and the bytes there will be, where that is known."""
+"""Called with a file's name, the bytes downloaded so far, and the total number of bytes if it is known."""
 
 CHUNK = 1 << 14
-"""Bytes that are written at once, and that a cut may cost."""
+"""How many bytes are written at a time."""
 
 TIMEOUT = (20, 60)
 """Seconds to wait for a connection, and for the next bytes."""
 
 ATTEMPTS = 4
-"""How often in a row a transfer may fail without having got any further."""
+"""How many times in a row a transfer may fail without progress."""
 
 PAUSE = 0.5
-"""Seconds before the second attempt; later ones wait longer."""
+"""Seconds to wait before the second attempt; before later ones, longer."""
 
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 class TransferError(DataError):
-    """A location that does not give the file: another mirror may."""
+    """A location does not provide the file; another mirror may."""
 
 
 class StorageError(DataError):
-    """The disk is full, or cannot be written: no other mirror helps."""
+    """The disk is full or cannot be written to; another mirror does not help."""
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A file that is not complete yet, and what is known of its origin."""
+    """An incomplete file, and a note of where it comes from."""
 
     path: Path
 
@@ -60,7 +61,7 @@ class _Part:
     def origin(self) -> dict[str, str]:
         try:
             noted = json.loads(self.note.read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return {str(k): str(v) for k, v in noted.items()} if isinstance(noted, dict) else {}
 
@@ -69,24 +70,24 @@ class _Part:
         self.note.unlink(missing_ok=True)
 
     def can_go_on(self, url: str, verified: bool) -> bool:
-        """Whether this location's bytes may follow those that are there."""
+        """Tell whether bytes from this location may be appended to the file."""
         origin = self.origin()
         return self.size > 0 and (verified or (origin.get("url") == url and bool(origin.get("validator"))))
 
 
 def fetch(url: str, part: Path, verified: bool, progress: Progress | None = None) -> None:
-    """Transfer a file to ``part``, going on after the bytes that are there already.
+    """Download a file to ``part``, resuming after the bytes that it already has.
 
     Args:
-        url: where the file is.
-        part: where its bytes are collected. What is there stays there when the transfer fails.
-        verified: the finished file will be compared with a known checksum. Only then may bytes from one
-            location be continued from another, or from a server that cannot say whether its file changed.
-        progress: told about every chunk.
+        url: The file's address.
+        part: The file to append to. It is kept if the transfer fails.
+        verified: Whether the finished file will be compared with a known checksum. Only then may a download resume
+            from another location, or from a server that cannot tell whether its file has changed.
+        progress: Called for every chunk.
 
     Raises:
-        TransferError: the location does not have the file, or is cut again and again.
-        StorageError: the disk is full, or cannot be written.
+        TransferError: If the location does not have the file, or the transfer fails again and again.
+        StorageError: If the disk is full or cannot be written to.
     """
     import requests
 
@@ -99,22 +100,18 @@ def fetch(url: str, part: Path, verified: bool, progress: Progress | None = None
             failures = 1 if piece.size > furthest else failures + 1
             furthest = max(furthest, piece.size)
             if failures >= ATTEMPTS:
-                raise TransferError(f"{url} failed {failures} times: {_reason(error)}") from error
+                raise TransferError(f"{url} failed {failures} times: {one_line(error)}") from error
             time.sleep(PAUSE * failures)
         except OSError as error:
-            advice = f"make some and try again: it goes on after {piece.size} bytes"
+            advice = f"free some space and try again; the download resumes after {piece.size} bytes"
             full = error.errno in NO_ROOM
             raise StorageError(
-                f"no room for {part}; {advice}" if full else f"{part} cannot be written: {error.strerror}"
+                f"not enough space for {part}; {advice}" if full else f"{part} cannot be written: {error.strerror}"
             ) from error
 
 
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
 def _transfer(url: str, part: _Part, verified: bool, progress: Progress | None) -> None:
-    """Make one request and write what it gives."""
+    """Make one request, and write the response to the file."""
     import requests
 
     headers = {"Accept-Encoding": "identity"}  # ranges count bytes of the file, not of its compressed form
@@ -127,23 +124,25 @@ def _transfer(url: str, part: _Part, verified: bool, progress: Progress | None) 
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == 416 and asked:
             if response.headers.get("Content-Range", "") == f"bytes */{asked}":
-                return  # it was complete already
+                return  # already complete
             part.discard()
-            raise requests.ConnectionError("the file there is shorter than what was here: starting again")
+            raise requests.ConnectionError(
+                "the file on the server is shorter than the part downloaded so far: starting over"
+            )
         if response.status_code in (429, 500, 502, 503, 504):
-            raise requests.ConnectionError(f"the server answers {response.status_code}")
+            raise requests.ConnectionError(f"the server returned {response.status_code}")
         if response.status_code not in (200, 206):
-            raise TransferError(f"{url} answers {response.status_code} {response.reason}")
+            raise TransferError(f"{url} returned {response.status_code} {response.reason}")
         _write(url, response, part, _start(response, asked), progress)
 
 
 def _start(response: requests.Response, asked: int) -> int:
-    """Return from which byte on the server sends the file."""
+    """Return the offset of the first byte that the server sends."""
     if response.status_code == 200:
         return 0
     first = response.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
     if first != str(asked):
-        raise TransferError(f"{response.url} sends bytes from {first or 'nowhere'}, asked for {asked}")
+        raise TransferError(f"{response.url} sent bytes from {first or 'an unknown offset'} instead of {asked}")
     return asked
 
 
@@ -152,10 +151,10 @@ def _write(url: str, response: requests.Response, part: _Part, start: int, progr
 
     length = response.headers.get("Content-Length", "")
     total = start + int(length) if length.isdecimal() else None
-    room = shutil.disk_usage(part.path.parent).free
-    if total is not None and total - start > room:
-        needed = f"{(total - start) / 1e6:.0f} MB are needed and {room / 1e6:.0f} MB are free"
-        raise StorageError(f"no room in {part.path.parent}: {needed}")
+    free = shutil.disk_usage(part.path.parent).free
+    if total is not None and total - start > free:
+        needed = f"{(total - start) / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free"
+        raise StorageError(f"not enough space in {part.path.parent}: {needed}")
     etag = response.headers.get("ETag", "")
     validator = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
     part.note.write_text(json.dumps({"url": url, "validator": validator}))
@@ -170,4 +169,4 @@ def _write(url: str, response: requests.Response, part: _Part, start: int, progr
         file.flush()
         os.fsync(file.fileno())
     if total is not None and done != total:
-        raise requests.ConnectionError(f"{done} of {total} bytes arrived")
+        raise requests.ConnectionError(f"only {done} of {total} bytes were received")

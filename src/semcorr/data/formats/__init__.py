@@ -1,1 +1,1 @@
-"""Annotation formats, one file a format."""
+"""Annotation formats, one module per format."""

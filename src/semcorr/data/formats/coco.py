@@ -1,18 +1,37 @@
-"""Any COCO-keypoints file (AP-10K among them): pairs drawn within a category under a seed, or listed.
+"""Any COCO-keypoints file (AP-10K among them): pairs drawn at random within a category, or listed in a file.
 
-The file holds ``images`` (``id``, ``file_name``, ``width``, ``height``), ``categories`` (``id``, ``name``,
-``keypoints``: names) and ``annotations`` (``image_id``, ``category_id``, ``bbox`` as left, top, width and
-height, ``keypoints`` as x, y and visibility for every name; visibility 0 is a point that was not annotated).
+The file has ``images`` (``id``, ``file_name``, ``width``, ``height``), ``categories`` (``id``, ``name``,
+``keypoints``: names) and ``annotations`` (``image_id``, ``category_id``, ``bbox`` as left, top, width and height,
+``keypoints`` as x, y and visibility for every name; visibility 0 stands for a point that was not labelled, whatever its
+coordinates).
+
+Sizes may be missing: then they are read from the pictures. So may boxes, and boxes without an area count as missing. Of
+several objects in a picture, the one with the largest box is taken. Objects without labelled keypoints are left out,
+and counted in `PairSet.left_out`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from semcorr.data.pairs import Pair, PairSet, Photo, draw_pairs, gather, make_pair
-from semcorr.data.records import MAX_SIDE, Record, Sizes, as_record, read_list, read_record, shorten
+from semcorr.data.pictures import Sizes
+from semcorr.data.records import Record, as_record, read_list, read_record, shorten
 from semcorr.errors import DataError
+from semcorr.files import local_path
+
+Key = int | str
+
+
+class _Object(NamedTuple):
+    """An annotation that can be used, with the entries that it refers to."""
+
+    record: Record
+    picture: Record
+    category: Record
+    names: list[str]
 
 
 def load_coco(
@@ -25,23 +44,24 @@ def load_coco(
     min_shared: int = 3,
     skip_broken: bool = False,
 ) -> PairSet:
-    """Load pairs from a COCO-keypoints file. The usual threshold is the target's box.
+    """Load pairs from a COCO-keypoints file. Usually, α is a fraction of the longer side of the target's box.
 
     Args:
-        annotations: the COCO file.
-        images: the folder that its file names refer to.
-        pairs: a JSON list of ``[source file name, target file name]``. Without it, pairs are drawn.
-        count: how many pairs to draw.
-        seed: of the draw.
-        min_shared: how many keypoints a drawn pair must share.
-        skip_broken: leave out and count what is malformed instead of raising.
+        annotations: The COCO file.
+        images: The folder of its pictures.
+        pairs: A JSON list of ``[source file name, target file name]``. Without it, pairs are drawn.
+        count: How many pairs to draw.
+        seed: The random seed.
+        min_shared: How many keypoints the photographs of a drawn pair must share.
+        skip_broken: Leave out and count broken entries, instead of raising.
     """
     skipped: list[DataError] | None = [] if skip_broken else None
-    photos = load_coco_photos(annotations, images, skipped)
+    left_out: Counter[str] = Counter()
+    photos = load_coco_photos(annotations, images, skipped, left_out)
     name = f"coco {Path(annotations).stem}"
     if pairs is None:
-        return PairSet(name, draw_pairs(photos, count, seed, min_shared), skipped or [])
-    by_name = {photo.path.relative_to(images).as_posix(): photo for photo in photos}
+        return PairSet(name, draw_pairs(photos, count, seed, min_shared), skipped or [], dict(left_out))
+    by_name = {photo.path.relative_to(local_path(images)).as_posix(): photo for photo in photos}
 
     def read(numbered: tuple[int, object]) -> Pair:
         where = f"{pairs} entry {numbered[0]}"
@@ -50,82 +70,141 @@ def load_coco(
             raise DataError(f"{where}: must be [source file, target file], got {shorten(names)}")
         for file, field in zip(names, ("source", "target"), strict=True):
             if not isinstance(file, str) or file not in by_name:
-                reason = f"names no photograph of one object: {shorten(file)}"
-                raise DataError(f"{where}: field '{field}' {reason}")
+                raise DataError(f"{where}: field '{field}' is not a photograph with keypoints: {shorten(file)}")
         return make_pair(by_name[names[0]], by_name[names[1]], {}, where)
 
-    return PairSet(name, gather(enumerate(read_list(Path(pairs))), read, skipped), skipped or [])
+    listed = gather(enumerate(read_list(Path(pairs))), read, skipped)
+    return PairSet(name, listed, skipped or [], dict(left_out))
 
 
 def load_coco_photos(
-    annotations: Path | str, images: Path | str, skipped: list[DataError] | None = None
+    annotations: Path | str,
+    images: Path | str,
+    skipped: list[DataError] | None = None,
+    left_out: Counter[str] | None = None,
+    *,
+    several: bool = False,
+    check: bool = True,
 ) -> list[Photo]:
-    """Load the photographs of a COCO file that show one annotated object.
-
-    Where a picture shows two, nothing says in which of them a point is to be found: such pictures are left
-    out, and so are crowds and objects without an annotated keypoint. That is no error, nor counted as one.
+    """Load the photographs of a COCO file, each with one object.
 
     Args:
-        annotations: the COCO file.
-        images: the folder that its file names refer to.
-        skipped: with a list, broken entries are left out and their errors added to it; without, they raise.
+        annotations: The COCO file.
+        images: The folder of its pictures.
+        skipped: If given, broken entries are left out and their errors appended to it.
+        left_out: If given, the numbers of other objects that were left out are added to it, by reason.
+        several: Return all objects of a picture, for protocols that crop each to its box.
+        check: Make sure that each picture exists and has the annotated size.
+
+    Raises:
+        DataError: If the file cannot be read, an id or a keypoint name is ambiguous, or, without ``skipped``, an entry
+            is broken.
     """
-    annotations, sizes = Path(annotations), Sizes()
-    root = read_record(annotations)
+    path, folder, sizes = local_path(annotations), local_path(images), Sizes() if check else None
+    root = read_record(path)
+    left_out = Counter() if left_out is None else left_out
+    pictures, categories = _by_id(root, "images"), _by_id(root, "categories")
+    names = {key: _keypoint_names(category) for key, category in categories.items()}
 
-    def table(field: str) -> dict[object, Record]:
-        records = [as_record(v, f"{annotations} {field}[{i}]") for i, v in enumerate(root.sequence(field))]
-        return {_key(record, "id"): record for record in records}
+    def read(numbered: tuple[int, object]) -> _Object | None:
+        record = as_record(numbered[1], f"{path} annotations[{numbered[0]}]")
+        if record.values.get("iscrowd"):
+            left_out["objects that are crowds"] += 1
+            return None
+        category = _linked(record, "category_id", categories)
+        labels = names[_key(record, "category_id")]
+        if not labels and not record.values.get("keypoints"):
+            left_out["objects of categories without keypoints"] += 1
+            return None
+        if record.values.get("num_keypoints") == 0 or not record.values.get("keypoints"):
+            left_out["objects without labelled keypoints"] += 1
+            return None
+        if not labels:
+            category.fail("keypoints", "is missing")
+        return _Object(record, _linked(record, "image_id", pictures), category, labels)
 
-    pictures, categories = table("images"), table("categories")
-    objects = [
-        as_record(value, f"{annotations} annotations[{index}]")
-        for index, value in enumerate(root.sequence("annotations"))
-    ]
-    objects_in = Counter(shorten(record.values.get("image_id")) for record in objects)
-    alone = [
-        record
-        for record in objects
-        if objects_in[shorten(record.values.get("image_id"))] == 1
-        and not record.values.get("iscrowd")
-        and record.values.get("num_keypoints") != 0
-    ]
+    by_picture: dict[Key, list[_Object]] = {}
+    for item in gather(enumerate(root.sequence("annotations")), read, skipped):
+        if item is not None:
+            by_picture.setdefault(_key(item.record, "image_id"), []).append(item)
 
-    def read(record: Record) -> Photo | None:
-        picture = _linked(record, "image_id", pictures)
-        return _photo(record, picture, _linked(record, "category_id", categories), Path(images), sizes)
+    def photograph(objects: list[_Object]) -> list[Photo]:
+        photos = [photo for item in objects if (photo := _photo(item, folder, sizes)) is not None]
+        left_out["objects without labelled keypoints"] += len(objects) - len(photos)
+        return photos if several else _largest(photos, left_out)
 
-    return [photo for photo in gather(alone, read, skipped) if photo is not None]
+    photos = gather(by_picture.values(), photograph, skipped)
+    for reason in [reason for reason, count in left_out.items() if not count]:
+        del left_out[reason]
+    return [photo for members in photos for photo in members]
 
 
-def _key(record: Record, field: str) -> int | str:
+def _by_id(root: Record, field: str) -> dict[Key, Record]:
+    table: dict[Key, Record] = {}
+    for index, value in enumerate(root.sequence(field)):
+        record = as_record(value, f"{root.where} {field}[{index}]")
+        key = _key(record, "id")
+        if key in table and table[key].values != record.values:
+            record.fail("id", f"{shorten(key)} is also the id of {table[key].where.removeprefix(root.where).strip()}")
+        table[key] = record
+    return table
+
+
+def _keypoint_names(category: Record) -> list[str]:
+    """Return the names of a category's keypoints; a category of boxes has none."""
+    if category.values.get("keypoints") is None:
+        return []
+    names = [str(name) for name in category.sequence("keypoints")]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        category.fail("keypoints", f"contains {shorten(twice[0])} twice")
+    return names
+
+
+def _key(record: Record, field: str) -> Key:
     value = record.value(field)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        record.fail(field, f"must be a number or a name, got {shorten(value)}")
+        record.fail(field, f"must be an integer or a string, got {shorten(value)}")
     return value
 
 
-def _linked(record: Record, field: str, table: dict[object, Record]) -> Record:
+def _linked(record: Record, field: str, table: dict[Key, Record]) -> Record:
     key = _key(record, field)
     if key not in table:
         record.fail(field, f"refers to an entry that does not exist: {shorten(key)}")
     return table[key]
 
 
-def _photo(record: Record, picture: Record, category: Record, images: Path, sizes: Sizes) -> Photo | None:
-    size = picture.integer("height", 1, MAX_SIDE), picture.integer("width", 1, MAX_SIDE)
-    names = category.sequence("keypoints")
-    values = record.sequence("keypoints", 3 * len(names))
+def _photo(item: _Object, images: Path, sizes: Sizes | None) -> Photo | None:
+    """Return the photograph of an object, or None if no keypoint is labelled."""
+    record, picture = item.record, item.picture
+    if sizes is None:
+        path, size = images / picture.inside("file_name"), picture.size() or picture.fail("width", "is missing")
+    else:
+        path = picture.picture("file_name", images, picture.size(), sizes)
+        size = sizes(path, picture.where)
+    values = record.sequence("keypoints", 3 * len(item.names))
     keypoints = {}
-    for index, name in enumerate(names):
-        x, y, visibility = record.numbers(f"keypoints[{name}]", values[3 * index : 3 * index + 3], 3)
-        if visibility > 0:
-            keypoints[str(name)] = record.point(f"keypoints[{name}]", [x, y], size)
+    for index, name in enumerate(item.names):
+        field, (x, y, visibility) = f"keypoints[{name}]", values[3 * index : 3 * index + 3]
+        if record.numbers(field, [visibility], 1)[0] > 0:
+            keypoints[name] = record.point(field, [x, y], size)
     if not keypoints:
         return None
-    bbox = None
-    if record.values.get("bbox") is not None:
-        left, top, width, height = record.numbers("bbox", record.value("bbox"), 4)
-        bbox = record.box("bbox", [left, top, left + width, top + height], size)
-    path = picture.picture("file_name", images, size, sizes)
-    return Photo(path, size, keypoints, bbox, category.text("name"))
+    bbox = record.box("bbox", size, as_width_and_height=True)
+    return Photo(path, size, keypoints, bbox, item.category.text("name"))
+
+
+def _largest(photos: list[Photo], left_out: Counter[str]) -> list[Photo]:
+    """Choose the photograph's object with the largest box; several without such a box are left out."""
+    if len(photos) < 2:
+        return photos
+    areas = [0.0 if p.bbox is None else (p.bbox[2] - p.bbox[0]) * (p.bbox[3] - p.bbox[1]) for p in photos]
+    largest = max(areas)
+    if areas.count(largest) > 1 or not all(photo.bbox for photo in photos):
+        left_out["objects of pictures with several, none of which has the largest box"] += len(photos)
+        return []
+    left_out["objects in pictures with a larger one"] += len(photos) - 1
+    return [photos[areas.index(largest)]]

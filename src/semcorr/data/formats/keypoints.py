@@ -1,10 +1,11 @@
-"""Photographs with named keypoints as plain JSON: the simplest way to bring one's own annotations.
+"""Photographs with named keypoints as plain JSON: the simplest way to use your own annotations.
 
 Layout of the folder::
 
     images/*.jpg
     {train,val,test}.json        list of {file, category, width, height, bbox [x0, y0, x1, y1],
-                                 keypoints {name: [x, y]}}, one object per photograph
+                                 keypoints {name: [x, y]}}, one object per photograph;
+                                 width, height and bbox may be missing
     {val,test}_pairs.json        list of [source file, target file]
 
 Coordinates are native pixels of the files in ``images``.
@@ -15,7 +16,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from semcorr.data.pairs import Pair, PairSet, Photo, gather, make_pair
-from semcorr.data.records import MAX_SIDE, Record, Sizes, as_record, read_list, shorten
+from semcorr.data.pictures import Sizes
+from semcorr.data.records import Record, as_record, read_list, shorten
 from semcorr.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -25,12 +27,12 @@ def load_photos(root: Path | str, split: str, skipped: list[DataError] | None = 
     """Load the photographs of a split.
 
     Args:
-        root: the folder described above.
-        split: ``"train"``, ``"val"`` or ``"test"``, or the stem of any other JSON file there.
-        skipped: with a list, broken entries are left out and their errors added to it; without, they raise.
+        root: The folder described above.
+        split: ``"train"``, ``"val"`` or ``"test"``, or the stem of another JSON file in the folder.
+        skipped: If given, broken entries are left out and their errors appended to it.
 
     Raises:
-        DataError: an annotation is malformed or a picture is missing.
+        DataError: If an annotation is malformed or a picture is missing, and ``skipped`` is not given.
     """
     return list(_named_photos(Path(root), split, skipped).values())
 
@@ -44,7 +46,7 @@ def _named_photos(root: Path, split: str, skipped: list[DataError] | None) -> di
         record = as_record(value, f"{path} entry {index}")
         name = record.text("file")
         if name in named:
-            record.fail("file", f"{shorten(name)} appears twice: there is one object per photograph")
+            record.fail("file", f"{shorten(name)} appears twice: a photograph has one object")
         named[name] = _photo(Record(record.values, f"{record.where} ({name})"), root / "images", sizes)
 
     gather(enumerate(read_list(path)), read, skipped)
@@ -52,29 +54,28 @@ def _named_photos(root: Path, split: str, skipped: list[DataError] | None) -> di
 
 
 def _photo(record: Record, images: Path, sizes: Sizes) -> Photo:
-    size = record.integer("height", 1, MAX_SIDE), record.integer("width", 1, MAX_SIDE)
-    path = record.picture("file", images, size, sizes)
+    path = record.picture("file", images, record.size(), sizes)
+    size = sizes(path, record.where)
     points = record.value("keypoints")
     if not isinstance(points, dict) or not points:
-        record.fail("keypoints", f"must be an object that names at least one point, got {shorten(points)}")
+        record.fail("keypoints", f"must be an object with at least one named point, got {shorten(points)}")
     keypoints = {name: record.point(f"keypoints.{name}", point, size) for name, point in points.items()}
-    bbox = None if record.values.get("bbox") is None else record.box("bbox", record.value("bbox"), size)
-    return Photo(path, size, keypoints, bbox, record.text("category"))
+    return Photo(path, size, keypoints, record.box("bbox", size), record.text("category"))
 
 
 def load_pairs(root: Path | str, split: str = "test", skip_broken: bool = False) -> PairSet:
     """Load the fixed list of pairs of a split, from ``{split}_pairs.json``.
 
     Args:
-        root: the folder described above.
-        split: ``"val"`` or ``"test"``. The training split has no list: draw from it with `draw_pairs`.
-        skip_broken: leave out and count what is malformed instead of raising.
+        root: The folder described above.
+        split: ``"val"`` or ``"test"``. The training split has no list: draw pairs from it with `draw_pairs`.
+        skip_broken: Leave out and count broken entries, instead of raising.
     """
     root = Path(root)
     skipped: list[DataError] | None = [] if skip_broken else None
     path = root / f"{split}_pairs.json"
     if not path.exists() and (root / f"{split}.json").exists():
-        raise DataError(f"{path} is missing: this split has no list of pairs; draw some with draw_pairs")
+        raise DataError(f"{path} is missing: this split has no list of pairs; draw them with draw_pairs")
     entries = read_list(path)
     photos = _named_photos(root, split, skipped)
 

@@ -1,26 +1,28 @@
-"""PF-PASCAL (Ham et al., TPAMI 2017), with the pair lists of SCNet and NC-Net that every paper uses.
+"""PF-PASCAL (Ham et al., TPAMI 2017), with the pair lists of SCNet and NC-Net that all papers use.
 
-Layout of the folder, which ``semcorr data download pf-pascal`` makes::
+Layout of the folder, as ``semcorr data download pf-pascal`` creates it::
 
     PF-dataset-PASCAL/JPEGImages/<name>.jpg           from PF-dataset-PASCAL.zip
     PF-dataset-PASCAL/Annotations/<class>/<name>.mat  kps (K, 2), NaN where unseen; bbox
     image_pairs/{train,val,test}_pairs.csv
 
-The test list carries its keypoints, ``XA``, ``YA``, ``XB`` and ``YB``, separated by semicolons, in pixels of
-the photograph resized to a longest side of 300; here they become native pixels, like everything else. The
-other lists name only photographs, whose keypoints are in the annotations. The training list holds every pair
-twice, the second time (``flip`` 1) to be mirrored: those copies are left out, for training mirrors by itself.
+The test list contains the keypoints, ``XA``, ``YA``, ``XB`` and ``YB``, separated by semicolons, in pixels of the
+photograph resized to a longest side of 300; they are converted to native pixels. The other lists only name photographs,
+whose keypoints are in the annotations. The training list contains every pair twice, the second time (``flip`` 1) to be
+mirrored: those entries are left out, because training mirrors pairs itself.
 
-95 of the 299 test pairs are also training pairs: their nuisance ``overlap`` says ``"in training"``, that of
-the other 204 ``"clean"``. (35 of these 204 are validation pairs: a model chosen on those has seen them.)
+95 of the 299 test pairs are also training pairs: their nuisance ``overlap`` is ``"in training"``, that of the other 204
+is ``"clean"``. (35 of these 204 are validation pairs, which a model may have been selected on.)
 """
 
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from semcorr.data.formats.matlab import read_matlab
 from semcorr.data.pairs import Box, Pair, PairSet, Photo, gather, make_pair
-from semcorr.data.records import Record, Sizes, first_existing, parse_numbers, read_table, shorten
+from semcorr.data.pictures import Sizes
+from semcorr.data.records import Record, first_existing, parse_numbers, read_table
 from semcorr.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -29,10 +31,10 @@ CATEGORIES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable"),
     *("dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-"""The classes by number: the lists count from 1."""
+"""The classes in the order of their numbers, which start at 1."""
 
 LIST_SIDE = 300
-"""The test list's coordinates belong to photographs resized to this longest side."""
+"""The test list's coordinates are those of photographs resized to this longest side, in pixels."""
 
 IMAGES = ("source_image", "target_image")
 
@@ -40,13 +42,13 @@ IMAGES = ("source_image", "target_image")
 def load_pf_pascal(root: Path | str, split: str = "test", skip_broken: bool = False) -> PairSet:
     """Load PF-PASCAL's pairs, from the first photograph of a row (the source) to the second.
 
-    Its protocol squashes both photographs to a square and measures the threshold by that square's side.
-    NC-Net's code moves the points from the second photograph to the first: `Pair.swapped` does the same.
+    Its protocol squashes both photographs to a square, and α is a fraction of the square's side. NC-Net's code
+    transfers points from the second photograph to the first: `Pair.swapped` gives that direction.
 
     Args:
-        root: the folder described above.
+        root: The folder described above.
         split: ``"train"``, ``"val"`` or ``"test"``.
-        skip_broken: leave out and count what is malformed instead of raising.
+        skip_broken: Leave out and count broken entries, instead of raising.
     """
     if split not in SPLITS:
         raise ValueError(f"PF-PASCAL has the splits {', '.join(SPLITS)}, got {split!r}")
@@ -86,7 +88,7 @@ def _training_pairs(root: Path) -> frozenset[frozenset[str]]:
 def _category(row: Record) -> str:
     text = row.text("class").strip()
     number = int(text) if text.isdecimal() and len(text) < 10 else None
-    return CATEGORIES[row.whole("class", text if number is None else number, 1, len(CATEGORIES)) - 1]
+    return CATEGORIES[row.check_integer("class", text if number is None else number, 1, len(CATEGORIES)) - 1]
 
 
 def _check_counts(row: Record) -> None:
@@ -97,7 +99,7 @@ def _check_counts(row: Record) -> None:
 
 
 def _listed_photo(row: Record, field: str, image: str, root: Path, sizes: Sizes) -> Photo:
-    """Return a photograph with the keypoints that the test list gives it, named by their place in the row."""
+    """Return a photograph with its keypoints from the test list, named by their index in the row."""
     path = row.picture(field, root, None, sizes)
     size, category = sizes(path, row.where), _category(row)
     scale = max(size) / LIST_SIDE
@@ -112,7 +114,7 @@ def _listed_photo(row: Record, field: str, image: str, root: Path, sizes: Sizes)
 
 
 def _annotated_photo(row: Record, field: str, root: Path, sizes: Sizes) -> Photo:
-    """Return a photograph with the keypoints of its own annotation file."""
+    """Return a photograph with the keypoints from its annotation file."""
     path = row.picture(field, root, None, sizes)
     size, category = sizes(path, row.where), _category(row)
     keypoints, bbox = _read_annotation(_annotation_path(root, category, path), size)
@@ -123,31 +125,19 @@ def _annotation_path(root: Path, category: str, picture: Path) -> Path:
     return root / "PF-dataset-PASCAL" / "Annotations" / category / f"{picture.stem}.mat"
 
 
-def _read_annotation(path: Path, size: tuple[int, int]) -> tuple[dict[str, tuple[float, float]], Box]:
+def _read_annotation(path: Path, size: tuple[int, int]) -> tuple[dict[str, tuple[float, float]], Box | None]:
     """Return the keypoints of a photograph, named by their row, and its box."""
-    record = Record(_read_mat(path), str(path))
+    if not path.exists():
+        raise DataError(f"{path} is missing: unpack PF-dataset-PASCAL.zip completely")
+    arrays = read_matlab(path, ("kps", "bbox"))
+    record = Record({name: array.tolist() for name, array in arrays.items()}, str(path))
     keypoints = {}
     for number, values in enumerate(record.sequence("kps")):
         if isinstance(values, list) and len(values) == 2 and any(value != value for value in values):
-            continue  # NaN: this point of the class cannot be seen here
+            continue  # NaN: not visible in this photograph
         keypoints[str(number)] = record.point(f"kps row {number}", values, size)
     if not keypoints:
-        record.fail("kps", "holds no annotated point")
+        record.fail("kps", "has no annotated point")
     corners = record.sequence("bbox")
     box = corners[0] if len(corners) == 1 else corners
-    return keypoints, record.box("bbox", box, size)
-
-
-def _read_mat(path: Path) -> dict[str, object]:
-    """Return the arrays of a MATLAB file as nested lists."""
-    try:
-        from scipy.io import loadmat
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("PF-PASCAL needs scipy: pip install 'semcorr[data]'") from error
-    if not path.exists():
-        raise DataError(f"{path} is missing: unpack PF-dataset-PASCAL.zip completely")
-    try:
-        arrays = loadmat(path, variable_names=["kps", "bbox"])
-        return {name: arrays[name].tolist() for name in ("kps", "bbox") if name in arrays}
-    except Exception as error:  # scipy raises a dozen kinds of errors on a broken file
-        raise DataError(f"{path} is not a MATLAB file that scipy can read: {shorten(str(error))}") from error
+    return keypoints, Record({"bbox": box}, record.where).box("bbox", size)

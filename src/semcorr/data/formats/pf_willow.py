@@ -1,12 +1,12 @@
 """PF-WILLOW (Ham et al., CVPR 2016): 900 pairs in ten classes, ten keypoints in every photograph.
 
-Layout of the folder, as the public archive and list give it::
+Layout of the folder, as the public archive and list have it::
 
     PF-dataset/<class>/<name>.png         from PF-dataset.zip
     test_pairs_pf.csv                     imageA, imageB, XA1…XA10, YA1…YA10, XB1…XB10, YB1…YB10
 
-All x of a photograph come before all its y. Coordinates are native pixels. The list may also be called
-``test_pairs.csv``, and may lie in ``PF-dataset``.
+All x coordinates of a photograph come before its y coordinates, in native pixels. The list may also be named
+``test_pairs.csv``, and may be in ``PF-dataset``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from semcorr.data.pairs import Pair, PairSet, Photo, gather, make_pair
-from semcorr.data.records import Record, Sizes, first_existing, parse_numbers, read_table
+from semcorr.data.pictures import Sizes
+from semcorr.data.records import Record, first_existing, parse_numbers, read_table
 from semcorr.errors import DataError
 
 POINTS = 10
 PADDING = (-1.0, -1.0)
-"""What some re-exported lists put where a point is not annotated: it is not a point, and is left out."""
+"""Some re-exported lists contain this in place of a point that is not annotated: it is left out."""
 
 COLUMNS = (
     "imageA",
@@ -31,12 +32,12 @@ COLUMNS = (
 def load_pf_willow(root: Path | str, split: str = "test", skip_broken: bool = False) -> PairSet:
     """Load PF-WILLOW's pairs, from the first photograph of a row (A, the source) to the second.
 
-    Its protocol measures the threshold by the extent of the target's keypoints.
+    In its protocol, α is a fraction of the extent of the target's keypoints.
 
     Args:
-        root: the folder described above.
-        split: only ``"test"`` exists.
-        skip_broken: leave out and count what is malformed instead of raising.
+        root: The folder described above.
+        split: Only ``"test"`` exists.
+        skip_broken: Leave out and count broken entries, instead of raising.
     """
     if split != "test":
         raise ValueError(f"PF-WILLOW has only the split 'test', got {split!r}")

@@ -1,8 +1,8 @@
 """SPair-71k (Min et al., 2019): 70,958 pairs in 18 classes, with four nuisances.
 
-Layout of the folder, as the public archive has it (it may also lie in a folder ``SPair-71k``)::
+Layout of the folder, as in the public archive (it may also be in a subfolder ``SPair-71k``)::
 
-    Layout/large/{trn,val,test}.txt          a pair's name per line
+    Layout/large/{trn,val,test}.txt          one pair name per line
     PairAnnotation/{trn,val,test}/<name>.json
     JPEGImages/<category>/*.jpg
 
@@ -14,7 +14,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from semcorr.data.pairs import Pair, PairSet, Photo, gather, make_pair
-from semcorr.data.records import MAX_SIDE, Record, Sizes, read_record, read_text, shorten
+from semcorr.data.pictures import Sizes
+from semcorr.data.records import MAX_SIDE, Record, read_record, read_text, shorten
 from semcorr.errors import DataError
 
 SPLITS = ("trn", "val", "test")
@@ -27,16 +28,16 @@ NUISANCES = {
     "truncation": ("truncation", SIDES),
     "occlusion": ("occlusion", SIDES),
 }
-"""Nuisance to its field in the annotation, and what the field's numbers mean."""
+"""Nuisance to its field in the annotation, and the meaning of the field's values."""
 
 
 def load_spair(root: Path | str, split: str = "test", skip_broken: bool = False) -> PairSet:
-    """Load SPair-71k's pairs. Its protocol measures the threshold by the target's box.
+    """Load SPair-71k's pairs. In its protocol, α is a fraction of the longer side of the target's box.
 
     Args:
-        root: the folder described above.
+        root: The folder described above.
         split: ``"trn"`` (or ``"train"``), ``"val"`` or ``"test"``.
-        skip_broken: leave out and count what is malformed instead of raising.
+        skip_broken: Leave out and count broken entries, instead of raising.
     """
     split = "trn" if split == "train" else split
     if split not in SPLITS:
@@ -60,7 +61,7 @@ def load_spair(root: Path | str, split: str = "test", skip_broken: bool = False)
 def _pair(record: Record, root: Path, sizes: Sizes) -> Pair:
     ids = [_identifier(record, value) for value in record.sequence("kps_ids")]
     if not ids or len(set(ids)) != len(ids):
-        record.fail("kps_ids", f"must name every keypoint once, and at least one, got {shorten(ids)}")
+        record.fail("kps_ids", f"must be a non-empty list of distinct keypoint ids, got {shorten(ids)}")
     nuisances = {
         nuisance: meanings[record.integer(field, 0, len(meanings) - 1)]
         for nuisance, (field, meanings) in NUISANCES.items()
@@ -71,13 +72,13 @@ def _pair(record: Record, root: Path, sizes: Sizes) -> Pair:
 
 def _identifier(record: Record, value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        record.fail("kps_ids", f"must hold numbers or names, got {shorten(value)}")
+        record.fail("kps_ids", f"must contain integers or strings, got {shorten(value)}")
     return str(value)
 
 
 def _photo(record: Record, side: str, ids: list[str], root: Path, sizes: Sizes) -> Photo:
     field = f"{side}_imsize"
-    width, height, _ = (record.whole(field, value, 1, MAX_SIDE) for value in record.sequence(field, 3))
+    width, height, _ = (record.check_integer(field, value, 1, MAX_SIDE) for value in record.sequence(field, 3))
     size = height, width
     category = record.text("category")
     folder = root / "JPEGImages" / record.inside("category")
@@ -87,5 +88,6 @@ def _photo(record: Record, side: str, ids: list[str], root: Path, sizes: Sizes) 
         name: record.point(f"{side}_kps[{index}]", point, size)
         for index, (name, point) in enumerate(zip(ids, points, strict=True))
     }
-    bbox = record.box(f"{side}_bndbox", record.value(f"{side}_bndbox"), size)
+    record.sequence(f"{side}_bndbox", 4)
+    bbox = record.box(f"{side}_bndbox", size)
     return Photo(path, size, keypoints, bbox, category)

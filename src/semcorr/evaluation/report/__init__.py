@@ -1,1 +1,1 @@
-"""Reports of evaluations: Markdown, JSON and a page."""
+"""Reports of evaluations, as Markdown, JSON and an HTML page."""

@@ -1,4 +1,4 @@
-"""The pictures of a report: curves, calibration, and pairs with right answers and wrong ones told apart."""
+"""The pictures of a report: PCK curves, calibration, and pairs with correct and wrong matches."""
 
 from __future__ import annotations
 
@@ -8,52 +8,64 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from semcorr.data.pairs import Photo
 from semcorr.errors import ImageError
+from semcorr.evaluation.report.tables import correct
 from semcorr.evaluation.results import Evaluation
 from semcorr.image import load_image
+from semcorr.match.types import Bytes
 from semcorr.metrics.pck import CURVE
+from semcorr.palette import BLUE, LINES, ORANGE, YELLOW
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_LEGEND_ROW = 0.22  # inches
 _SIDE = 320  # pixels of the longer side of a picture in a gallery
-_PAGE, _ROW, _TITLE, _GAP = 11.0, 2.8, 0.26, 0.06  # inches: the figure's width, a row's height at most, and between
-_RIGHT, _WRONG, _GIVEN = "#0072b2", "#d55e00", "#f0e442"  # Okabe and Ito's, which all colour vision tells apart
-_LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+_PAGE, _ROW, _TITLE, _GAP = 11.0, 2.8, 0.26, 0.06  # inches: the figure's width, most height of a row, and gaps
+_CORRECT, _WRONG, _GIVEN = BLUE, ORANGE, YELLOW
 
 
 def curves(evaluations: Sequence[Evaluation]) -> str:
-    """Draw PCK over α for all methods; returns a data URI."""
-    figure, axes = _canvas(5.8, 3.6)
-    for evaluation, colour in zip(evaluations, _LINES * len(evaluations), strict=False):
+    """Plot PCK against α for all methods, and return a data URI."""
+    return _svg(draw_curves(evaluations))
+
+
+def draw_curves(evaluations: Sequence[Evaluation]) -> Figure:
+    """Plot PCK against α for all methods; the legend is beside the axes and hides no curve."""
+    figure, axes = _canvas(5.8, 3.6 + _LEGEND_ROW * len(evaluations))
+    for evaluation, colour in zip(evaluations, LINES * len(evaluations), strict=False):
         label = f"{evaluation.model} (area {evaluation.scores.area:.1f})"
         axes.plot(CURVE, evaluation.scores.curve, color=colour, linewidth=2, label=label)
     axes.set(xlabel="α", ylabel="PCK per image, %", xlim=(0, max(CURVE)), ylim=(0, 100))
-    axes.legend(frameon=False, loc="lower right")
-    return _svg(figure)
+    figure.legend(frameon=False, loc="outside lower left")
+    return figure
 
 
 def calibration(evaluations: Sequence[Evaluation]) -> str:
-    """Draw how often matches of each confidence are right; returns a data URI."""
-    figure, axes = _canvas(4.2, 3.6)
-    axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="honest")
-    for evaluation, colour in zip(evaluations, _LINES * len(evaluations), strict=False):
+    """Plot the accuracy of matches against their confidence, and return a data URI."""
+    return _svg(draw_calibration(evaluations))
+
+
+def draw_calibration(evaluations: Sequence[Evaluation]) -> Figure:
+    """Plot the accuracy of matches against their confidence; the legend is beside the axes and hides no curve."""
+    figure, axes = _canvas(4.2, 3.6 + _LEGEND_ROW * (len(evaluations) + 1))
+    axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="calibrated")
+    for evaluation, colour in zip(evaluations, LINES * len(evaluations), strict=False):
         if evaluation.scores.calibration is not None:
-            found = evaluation.scores.calibration
+            bins = evaluation.scores.calibration
             style: dict[str, Any] = {"color": colour, "marker": "o", "linewidth": 2, "clip_on": False}
-            axes.plot(found.confidence, found.accuracy, label=evaluation.model, **style)
-    axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(frameon=False, loc="upper left")
-    return _svg(figure)
+            axes.plot(bins.confidence, bins.accuracy, label=evaluation.model, **style)
+    axes.set(xlabel="confidence", ylabel="fraction correct", xlim=(0, 1), ylim=(0, 1))
+    figure.legend(frameon=False, loc="outside lower left")
+    return figure
 
 
 def source_picture(evaluation: Evaluation, index: int) -> str | None:
-    """Draw a pair's source with its keypoints; returns a data URI, or None where the picture is gone."""
+    """Draw a pair's source with its keypoints, and return a data URI, or None if the picture cannot be read."""
     pair = evaluation.pairs[index]
     figure, axes = _photograph(pair.source)
     if figure is None or axes is None:
@@ -64,7 +76,7 @@ def source_picture(evaluation: Evaluation, index: int) -> str | None:
 
 
 def answer_picture(evaluation: Evaluation, index: int, alpha: float) -> str | None:
-    """Draw a method's answer on the target: right ones as discs, wrong ones as crosses with a line to the truth."""
+    """Draw a method's matches on the target: correct ones as discs, wrong ones as crosses with a line to the truth."""
     figure, axes = _photograph(evaluation.pairs[index].target)
     if figure is None or axes is None:
         return None
@@ -73,9 +85,9 @@ def answer_picture(evaluation: Evaluation, index: int, alpha: float) -> str | No
 
 
 def side_by_side(evaluations: Sequence[Evaluation], indices: Sequence[int], alpha: float) -> bytes:
-    """Draw the paper's figure: a row for each pair, its source and every method's answer on the target.
+    """Draw a row for each pair: the source, and the matches of every method on the target.
 
-    Rows are as wide as the page, or as high as a row may be; a picture that is gone leaves its row out.
+    Rows are as wide as the page allows; pairs with a picture that cannot be read are left out.
 
     Returns:
         A PNG file.
@@ -86,17 +98,17 @@ def side_by_side(evaluations: Sequence[Evaluation], indices: Sequence[int], alph
     columns = len(evaluations) + 1
     heights = []
     for _, (source, target) in rows:
-        wide = source.shape[1] / source.shape[0] + len(evaluations) * target.shape[1] / target.shape[0]
-        heights.append(min(_ROW, (_PAGE - columns * _GAP) / wide))
-    tall = sum(heights) + len(rows) * (_TITLE + _GAP) + _GAP + _TITLE
-    figure = Figure(figsize=(_PAGE, tall), dpi=130, facecolor="white")
-    top = tall
+        aspect = source.shape[1] / source.shape[0] + len(evaluations) * target.shape[1] / target.shape[0]
+        heights.append(min(_ROW, (_PAGE - columns * _GAP) / aspect))
+    total = sum(heights) + len(rows) * (_TITLE + _GAP) + _GAP + _TITLE
+    figure = Figure(figsize=(_PAGE, total), dpi=130, facecolor="white")
+    top = total
     for (index, pictures), height in zip(rows, heights, strict=True):
         top -= _TITLE + height + _GAP
         _draw_row(figure, evaluations, index, alpha, pictures, (top, height))
     figure.text(
         0.5,
-        _GAP / tall,
+        _GAP / total,
         f"disc: within α = {alpha:g} of the truth; cross: not, with a line to the truth",
         ha="center",
         fontsize=9,
@@ -112,10 +124,10 @@ def _draw_row(
     evaluations: Sequence[Evaluation],
     index: int,
     alpha: float,
-    pictures: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    pictures: tuple[Bytes, Bytes],
     place: tuple[float, float],
 ) -> None:
-    """Draw one pair, centred, at a distance from the lower edge and with a height, both in inches."""
+    """Draw one pair, centred; ``place`` is the distance from the lower edge and the height, in inches."""
     bottom, height = place
     pair = evaluations[0].pairs[index]
     cells = [(pair.source, pictures[0]), *[(pair.target, pictures[1])] * len(evaluations)]
@@ -132,9 +144,7 @@ def _draw_row(
         else:
             evaluation = evaluations[number - 1]
             _draw_answer(axes, evaluation, index, alpha)
-            errors = evaluation.errors[index]
-            right = f"{sum(error <= alpha for error in errors)} of {len(errors)}"
-            axes.set_title(f"{evaluation.model}: {right}", fontsize=10, pad=4)
+            axes.set_title(f"{evaluation.model}: {correct(evaluation.errors[index], alpha)}", fontsize=10, pad=4)
         left += width + _GAP
 
 
@@ -142,13 +152,13 @@ def _draw_answer(axes: Axes, evaluation: Evaluation, index: int, alpha: float) -
     prediction, truth = evaluation.predictions[index], evaluation.pairs[index].points()[1].numpy()
     for (x, y), (u, v), error in zip(prediction.points, truth, evaluation.errors[index], strict=True):
         if error <= alpha:
-            axes.scatter([x], [y], s=30, c=_RIGHT, edgecolors="white", linewidths=0.9, zorder=3)
+            axes.scatter([x], [y], s=30, c=_CORRECT, edgecolors="white", linewidths=0.9, zorder=3)
         else:
             axes.plot([x, u], [y, v], color=_WRONG, linewidth=1.2, zorder=2)
             axes.scatter([x], [y], s=34, c=_WRONG, marker="X", edgecolors="white", linewidths=0.7, zorder=3)
 
 
-def _pictures(evaluation: Evaluation, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+def _pictures(evaluation: Evaluation, index: int) -> tuple[Bytes, Bytes] | None:
     pair = evaluation.pairs[index]
     try:
         return load_image(pair.source.path), load_image(pair.target.path)
@@ -171,20 +181,18 @@ def _photograph(photo: Photo) -> tuple[Figure | None, Axes | None]:
 
     try:
         image = load_image(photo.path)
-    except (ImageError, OSError):  # gone or damaged since it was matched: the figures stand without it
+    except (ImageError, OSError):  # moved or damaged since it was matched
         return None, None
     height, width = photo.size
     scale = _SIDE / max(height, width)
     shown = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small: NDArray[np.uint8] = np.asarray(Image.fromarray(image).resize(shown))
+    small: Bytes = np.asarray(Image.fromarray(image).resize(shown))
     figure = Figure(figsize=(shown[0] / 100, shown[1] / 100), dpi=100)
     return figure, _picture_axes(figure, (0, 0, 1, 1), photo, small)
 
 
-def _picture_axes(
-    figure: Figure, place: tuple[float, float, float, float], photo: Photo, image: NDArray[np.uint8]
-) -> Axes:
-    """Show a picture, at whatever size, in the pixels of its file."""
+def _picture_axes(figure: Figure, place: tuple[float, float, float, float], photo: Photo, image: Bytes) -> Axes:
+    """Show a picture in axes whose units are the pixels of its file."""
     height, width = photo.size
     axes = figure.add_axes(place, xlim=(0, width), ylim=(height, 0), autoscale_on=False)
     axes.set_axis_off()

@@ -1,43 +1,70 @@
-"""What reports say in words."""
+"""The sentences of a report."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from semcorr.evaluation.report.tables import counted
 from semcorr.evaluation.results import Evaluation
 
 LENGTHS = {
     "image": "the longer side of the target picture",
-    "bbox": "the longer side of the target's box",
+    "bbox": "the longer side of the target's bounding box",
     "keypoints": "the longer side of the extent of the target's keypoints",
 }
-"""Threshold to the length that α is a fraction of."""
+"""Threshold to the reference length that α is a fraction of."""
 SPACES = {"native": "native pixels", "square": "pixels after squashing both pictures to a square"}
-"""Space to what distances are counted in."""
+"""Space to the unit of distances."""
 
 
 def protocol(evaluation: Evaluation) -> str:
-    """Say in one paragraph what was measured, so that no figure stands without its definition."""
+    """Return a paragraph that defines the figures of the report."""
     scores = evaluation.scores
     skipped = f"; broken and left out: {len(evaluation.skipped)}" if evaluation.skipped else ""
     return (
         f"{evaluation.dataset}: {counted(scores.pairs, 'pair')}, {counted(scores.points, 'point')}{skipped}. PCK in "
-        "per cent; points go from the source to the target, and one is correct within α times "
+        "per cent: points are transferred from the source to the target, and are correct within α times "
         f"{LENGTHS[evaluation.threshold]}, in {SPACES[evaluation.space]}."
     )
 
 
 def calibration_line(evaluation: Evaluation) -> str:
-    """Say how honest the confidence is."""
+    """Return a sentence on how well the confidence is calibrated."""
     calibration = evaluation.scores.calibration
     if calibration is None:
-        return f"{evaluation.model}: some points came without a confidence, so that it cannot be judged."
+        return f"{evaluation.model}: not every point has a confidence, so that its calibration is unknown."
     alpha = max(evaluation.scores.per_image)
     count = sum(calibration.counts)
-    said, right = (
+    confidence, accuracy = (
         sum(n * value for n, value in zip(calibration.counts, values, strict=True) if n) / count
         for values in (calibration.confidence, calibration.accuracy)
     )
     return (
-        f"{evaluation.model}: expected calibration error {100 * calibration.error:.1f} points at α = {alpha:g}. "
-        f"The mean confidence is {100 * said:.1f} %, the share that is right {100 * right:.1f} %."
+        f"{evaluation.model}: expected calibration error {100 * calibration.error:.1f} percentage points at "
+        f"α = {alpha:g}. The mean confidence is {100 * confidence:.1f} %, and {100 * accuracy:.1f} % of the points are "
+        "correct."
     )
+
+
+def left_out_lines(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return a line for everything that was not evaluated: broken entries, and what cannot be scored."""
+    counts = [f"{count} {what}" for what, count in evaluations[0].left_out.items()]
+    return [*counts, *dict.fromkeys(reason for evaluation in evaluations for reason in evaluation.skipped)]
+
+
+def origin_lines(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return lines that tell how to get the figures again: version, command, machine, weights."""
+    source = evaluations[0].origin
+    lines = []
+    if source:
+        versions = f"semcorr {source['semcorr']}, torch {source['torch']}, Python {source['python']}"
+        threads = counted(int(source["threads"]), "thread")
+        lines = [versions, source["command"], f"{source['machine']}; {source['device']}, {threads}"]
+    for evaluation in evaluations:
+        checksums = evaluation.settings.get("weights")
+        if isinstance(checksums, dict) and checksums:
+            files = ", ".join(f"{file} {str(checksum)[:12]}" for file, checksum in checksums.items())
+            lines.append(f"{evaluation.model}: weights (SHA-256) {files}")
+        if evaluation.cost is not None and evaluation.cost.machine:
+            lines.append(f"{evaluation.model}: time and memory measured with {evaluation.cost.machine}")
+    return lines

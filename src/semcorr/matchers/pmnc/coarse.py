@@ -1,9 +1,9 @@
-"""From coarse to fine: what a search of large grids takes from one of small grids, in plain torch.
+"""Search of large grids from coarse to fine.
 
-Cells are put together into tiles of ``factor × factor``, as many cells as the scoring window's cells are apart. The
-tiles are matched as cells are. Then the cells are searched from where their tiles went, in a *banded* map: between
-tiles that are near a match it holds the correlations of cells, and between all others the mean of those, which is the
-product of the tiles' mean features and costs next to nothing.
+Cells are grouped into tiles of ``factor × factor``, where ``factor`` is the spacing of the scoring window's cells.
+Tiles are matched like cells. The search of the cells then starts from the matches of their tiles, in a *banded* map:
+for pairs of tiles near a match, it contains the correlations of cells; for all others, the mean of these, which is the
+product of the tiles' mean features and costs almost nothing.
 """
 
 from __future__ import annotations
@@ -11,193 +11,172 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
 
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
 from semcorr.matchers.decode import decode, soft_argmax
-from semcorr.matchers.pmnc.scoring import ScoringFunction
-from semcorr.matchers.pmnc.search import Search, SearchOptions, search
-from semcorr.matchers.scores import ScoredPairs, list_scored
+from semcorr.matchers.scored import Booleans, Floats, Integers, Scored
 
 BAND = 2
-"""Tiles around a tile's match between which cells are correlated."""
+"""Radius, in tiles, around a tile's match within which cells are correlated."""
 
 MODES = 3
-"""Matches of every tile from which its cells begin: the best, and the next best ones that are apart from it."""
+"""Number of matches of each tile that its cells start from: the best, and the next best ones apart from it."""
 
 DECODED = 2
-"""Tiles around the best-scored one that a tile's match is decoded from."""
+"""Radius, in tiles, of the window of scores that a tile's match is decoded from."""
 
 
 class Plan(NamedTuple):
-    """What the search of tiles leaves to be done.
+    """How to search the cells, given the matches of their tiles.
 
     Attributes:
-        near: Pairs of tiles whose cells are to be correlated, ``(B, Hs, Ws, Ht, Wt)``, bool.
-        initial: Pairs of cells to begin with, ``p · Q + q``, ``(B, N)``, int64.
-        certainty: Confidence of the match of each source cell's tile and of each target cell's, ``(B, hs, ws)`` and
-            ``(B, ht, wt)``.
+        near: Pairs of tiles whose cells are correlated, ``(Hs, Ws, Ht, Wt)``, bool.
+        initial: Pairs of cells to start from, ``p · Q + q``, ``(N,)``, possibly with duplicates.
+        certainty: Confidence of the tile match of each source cell ``(hs, ws)`` and of each target cell ``(ht, wt)``.
     """
 
-    near: Tensor
-    initial: Tensor
-    certainty: tuple[Tensor, Tensor]
+    near: Booleans
+    initial: Integers
+    certainty: tuple[Floats, Floats]
 
 
 def coarse_to_fine(
-    source: Tensor,
-    target: Tensor,
+    source: Floats,
+    target: Floats,
     factor: int,
-    match_tiles: Callable[[Tensor, Tensor], Tensor | ScoredPairs],
-    match_cells: Callable[[Tensor, Tensor, Plan], ScoredPairs],
-) -> ScoredPairs:
+    match_tiles: Callable[[Floats, Floats], Scored],
+    match_cells: Callable[[Floats, Floats, Plan], Scored],
+) -> Scored:
     """Match tiles, then cells.
 
     Args:
-        source: L2-normalised features ``(B, C, hs, ws)``.
-        target: Likewise, ``(B, C, ht, wt)``.
-        factor: Cells to a side of a tile.
-        match_tiles: Scores pairs of tiles, from the features of both pictures' tiles.
-        match_cells: Scores pairs of cells, from the features of both pictures' cells, in whole tiles, and the plan.
+        source: L2-normalised features ``(C, hs, ws)``.
+        target: Likewise, ``(C, ht, wt)``.
+        factor: Cells along each side of a tile.
+        match_tiles: Scores pairs of tiles, given the tile features of both images.
+        match_cells: Scores pairs of cells, given the cell features of both images, padded to whole tiles, and the plan.
 
     Returns:
-        The pairs of cells that were scored.
+        The scored pairs of cells.
     """
-    whole_source, whole_target = whole_tiles(source, factor), whole_tiles(target, factor)
-    made = plan(match_tiles(tiles_of(source, factor), tiles_of(target, factor)), factor)
-    found = match_cells(whole_source, whole_target, made)
-    return _crop(found, (*source.shape[2:], *target.shape[2:]), made.certainty)
+    plan = make_plan(match_tiles(tiles_of(source, factor), tiles_of(target, factor)), factor)
+    scored = match_cells(whole_tiles(source, factor), whole_tiles(target, factor), plan)
+    (hs, ws), (ht, wt) = source.shape[1:], target.shape[1:]
+    return _crop(scored, (hs, ws, ht, wt), plan.certainty)
 
 
-def whole_tiles(features: Tensor, factor: int) -> Tensor:
-    """Repeat the last row and column of ``(B, C, h, w)`` until both are multiples of ``factor``."""
-    rows, columns = (-size % factor for size in features.shape[2:])
-    return F.pad(features, (0, columns, 0, rows), mode="replicate") if rows or columns else features
+def whole_tiles(features: Floats, factor: int) -> Floats:
+    """Repeat the last row and column of ``(C, h, w)`` until both are multiples of ``factor``."""
+    rows, columns = (-size % factor for size in features.shape[1:])
+    return np.pad(features, ((0, 0), (0, rows), (0, columns)), mode="edge") if rows or columns else features
 
 
-def tiles_of(features: Tensor, factor: int) -> Tensor:
-    """Return the L2-normalised mean features of tiles, ``(B, C, ceil(h / factor), ceil(w / factor))``."""
-    return F.normalize(F.avg_pool2d(whole_tiles(features, factor), factor), dim=1) if factor > 1 else features
+def means_of_tiles(features: Floats, factor: int) -> Floats:
+    """Return the mean features of whole tiles, ``(C, h / factor, w / factor)``."""
+    rows = np.add.reduce([features[:, y::factor] for y in range(factor)])  # rows first, which are contiguous in memory
+    means: Floats = np.add.reduce([rows[:, :, x::factor] for x in range(factor)]) / np.float32(factor**2)
+    return means
 
 
-def plan(scores: Tensor | ScoredPairs, factor: int) -> Plan:
-    """Decide from the scores of tiles where to search.
+def tiles_of(features: Floats, factor: int) -> Floats:
+    """Return the L2-normalised mean features of tiles, ``(C, ceil(h / factor), ceil(w / factor))``."""
+    if factor == 1:
+        return features
+    means = means_of_tiles(whole_tiles(features, factor), factor)
+    tiles: Floats = means / np.maximum(np.sqrt((means**2).sum(axis=0, keepdims=True)), np.float32(1e-12))
+    return tiles
+
+
+def make_plan(scored: Scored, factor: int) -> Plan:
+    """Plan the search of the cells, given the scores of their tiles.
 
     Args:
-        scores: Of pairs of tiles, a table or a list, as a matcher returns them.
-        factor: Cells to a side of a tile.
+        scored: The scored pairs of tiles.
+        factor: Cells along each side of a tile.
     """
-    forward, backward = decode(scores, radius=DECODED)
-    table = scores.table() if isinstance(scores, ScoredPairs) else scores
-    hs, ws, ht, wt = table.shape[1:]
+    forward, backward = decode(scored, radius=DECODED)
+    hs, ws, ht, wt = scored.grid
     targets = ht * wt * factor**2
-    near, initial = torch.zeros_like(table, dtype=torch.bool), []
-    for there, back in zip(_modes(table), _modes(table.permute(0, 3, 4, 1, 2)), strict=True):
-        near |= _near(there, (ht, wt)) | _near(back, (hs, ws)).permute(0, 3, 4, 1, 2)
-        forth, home = _follow(there, (ht, wt), factor), _follow(back, (hs, ws), factor)  # (B, P), (B, Q)
-        p, q = (torch.arange(cells.shape[1], device=cells.device) for cells in (forth, home))
-        initial += [p * targets + forth, home * targets + q]
+    near, initial = np.zeros(scored.grid, np.bool_), []
+    swapped = scored.swapped()
+    for of_source, of_target in zip(_modes(scored), _modes(swapped), strict=True):
+        near |= _near(of_source, (ht, wt)) | _near(of_target, (hs, ws)).transpose(2, 3, 0, 1)
+        q, p = _follow(of_source, (ht, wt), factor), _follow(of_target, (hs, ws), factor)  # (P,), (Q,)
+        initial += [np.arange(len(q)) * targets + q, p * targets + np.arange(len(p))]
     certainty = _enlarge(forward.confidence, factor), _enlarge(backward.confidence, factor)
-    return Plan(near, torch.cat(initial, dim=1), certainty)
+    return Plan(near, np.concatenate(initial), certainty)
 
 
-def banded_correlation(source: Tensor, target: Tensor, near: Tensor, factor: int) -> Tensor:
-    """Correlate the cells of tiles that are near each other, and the means of all other tiles: the plain, dense way.
+def banded_correlation(source: Floats, target: Floats, near: Booleans, factor: int) -> Floats:
+    """Correlate the cells of tiles that are near a match, and the mean features of all other tiles.
 
     Args:
-        source: L2-normalised features ``(B, C, hs, ws)`` of whole tiles.
-        target: Likewise, ``(B, C, ht, wt)``.
+        source: L2-normalised features ``(C, hs, ws)`` of whole tiles.
+        target: Likewise, ``(C, ht, wt)``.
         near: As in `Plan`.
-        factor: Cells to a side of a tile.
+        factor: Cells along each side of a tile.
 
     Returns:
-        ``(B, hs, ws, ht, wt)``.
+        ``(hs, ws, ht, wt)``.
     """
-    means = cosine_correlation(F.avg_pool2d(source, factor), F.avg_pool2d(target, factor))
-    for dim in (1, 2, 3, 4):
-        near, means = near.repeat_interleave(factor, dim), means.repeat_interleave(factor, dim)
-    return torch.where(near, cosine_correlation(source, target), means)
+    means = np.einsum("cij,ckl->ijkl", means_of_tiles(source, factor), means_of_tiles(target, factor), optimize=True)
+    for axis in range(4):
+        near, means = near.repeat(factor, axis), means.repeat(factor, axis)
+    banded: Floats = np.where(near, np.einsum("cij,ckl->ijkl", source, target, optimize=True), means)
+    return banded
 
 
-def _crop(found: ScoredPairs, shape: tuple[int, ...], certainty: tuple[Tensor, Tensor]) -> ScoredPairs:
-    """Leave out the cells that `whole_tiles` added."""
-    hs, ws, ht, wt = shape
-    kept_pairs, kept_scores = [], []
-    for pairs, scores in zip(found.pairs, found.scores, strict=True):
-        if found.shape != shape:
-            p, q = pairs // (found.shape[2] * found.shape[3]), pairs % (found.shape[2] * found.shape[3])
-            (py, px), (qy, qx) = (p // found.shape[1], p % found.shape[1]), (q // found.shape[3], q % found.shape[3])
-            inside = (py < hs) & (px < ws) & (qy < ht) & (qx < wt)
-            pairs, scores = (((py * ws + px) * ht + qy) * wt + qx)[inside], scores[inside]
-        kept_pairs.append(pairs)
-        kept_scores.append(scores)
-    cropped = certainty[0][:, :hs, :ws], certainty[1][:, :ht, :wt]
-    return ScoredPairs(tuple(kept_pairs), tuple(kept_scores), (hs, ws, ht, wt), cropped)
+def _crop(scored: Scored, grid: tuple[int, int, int, int], certainty: tuple[Floats, Floats]) -> Scored:
+    """Remove the cells that `whole_tiles` added."""
+    hs, ws, ht, wt = grid
+    pairs, scores = scored.pairs, scored.scores
+    if scored.grid != grid:
+        p, q = np.divmod(pairs, scored.grid[2] * scored.grid[3])
+        (py, px), (qy, qx) = np.divmod(p, scored.grid[1]), np.divmod(q, scored.grid[3])
+        inside = (py < hs) & (px < ws) & (qy < ht) & (qx < wt)
+        pairs, scores = (((py * ws + px) * ht + qy) * wt + qx)[inside], scores[inside]
+    return Scored(pairs, scores, grid, (certainty[0][:hs, :ws], certainty[1][:ht, :wt]))
 
 
-def _modes(table: Tensor) -> list[Tensor]:
-    """Decode the best match of every tile, and the next best ones apart from it: each ``(B, h, w, 2)``."""
-    batch, rows, columns, height, width = table.shape
-    flat = table.flatten(0, 2).clone()  # (N, height, width)
-    y, x = torch.arange(height, device=table.device), torch.arange(width, device=table.device)
-    found: list[Tensor] = []
+def _modes(scored: Scored) -> list[Floats]:
+    """Decode the best match of every source tile, and the next best ones apart from it: each ``(h, w, 2)``."""
+    rows, columns, height, width = scored.grid
+    cell, other = np.divmod(scored.pairs, height * width)
+    scores = scored.scores
+    modes: list[Floats] = []
     for _ in range(MODES):
-        cells = soft_argmax(flat, DECODED)[0]
-        found.append(torch.where(cells.isfinite(), cells, found[0]) if found else cells)
-        best = flat.flatten(1).argmax(1)[:, None]
-        around = ((y - best // width).abs() <= DECODED)[:, :, None] & ((x - best % width).abs() <= DECODED)[:, None]
-        flat.masked_fill_(around, -torch.inf)
-    return [cells.view(batch, rows, columns, 2) for cells in found]
+        positions = soft_argmax(cell, other, scores, rows * columns, (height, width), DECODED)[0]
+        modes.append(np.where(np.isfinite(positions), positions, modes[0]) if modes else positions)
+        highest = np.full(rows * columns, -np.inf, np.float32)
+        np.maximum.at(highest, cell, scores)
+        best = np.full(rows * columns, height * width)
+        at_best = scores == highest[cell]
+        np.minimum.at(best, cell[at_best], other[at_best])
+        (y, x), (best_y, best_x) = np.divmod(other, width), np.divmod(best[cell], width)
+        apart = (np.abs(y - best_y) > DECODED) | (np.abs(x - best_x) > DECODED)
+        cell, other, scores = cell[apart], other[apart], scores[apart]
+    return [positions.reshape(rows, columns, 2) for positions in modes]
 
 
-def _near(matches: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Mark the tiles of the other picture around each match: ``(B, h, w, 2)`` to ``(B, h, w, *grid)``."""
-    rows, columns = (torch.arange(size, device=matches.device) for size in grid)
-    whole = matches.round()
-    by_row = (rows - whole[..., 1:]).abs() <= BAND  # (B, h, w, rows)
-    by_column = (columns - whole[..., :1]).abs() <= BAND  # (B, h, w, columns)
-    return by_row[..., None] & by_column[..., None, :]
+def _near(matches: Floats, grid: tuple[int, int]) -> Booleans:
+    """Mark the tiles of the other image around each match: ``(h, w, 2)`` to ``(h, w, *grid)``."""
+    rounded = np.rint(matches)
+    by_row = np.abs(np.arange(grid[0]) - rounded[..., 1:]) <= BAND  # (h, w, rows)
+    by_column = np.abs(np.arange(grid[1]) - rounded[..., :1]) <= BAND  # (h, w, columns)
+    near: Booleans = by_row[..., None] & by_column[..., None, :]
+    return near
 
 
-def _follow(matches: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
-    """Send every cell where its tile went, to the place in the tile that it has itself: ``(B, cells)``, int64."""
-    begins = (matches * factor).round().long()  # (B, h, w, 2)
-    phases = torch.arange(factor, device=matches.device)
-    limits = grid[0] * factor - 1, grid[1] * factor - 1
-    y = (begins[..., 1, None] + phases).clamp(0, limits[0])  # (B, rows, columns, factor)
-    x = (begins[..., 0, None] + phases).clamp(0, limits[1])
-    cells = y[..., None] * (limits[1] + 1) + x[..., None, :]  # (B, rows, columns, factor, factor)
-    return cells.transpose(2, 3).flatten(1)
+def _follow(matches: Floats, grid: tuple[int, int], factor: int) -> Integers:
+    """Match every cell to the cell at the same position within the match of its tile: ``(cells,)``."""
+    corners = np.rint(matches * np.float32(factor)).astype(np.int64)  # (h, w, 2)
+    steps, limits = np.arange(factor), (grid[0] * factor - 1, grid[1] * factor - 1)
+    y = np.clip(corners[..., 1, None] + steps, 0, limits[0])  # (rows, columns, factor)
+    x = np.clip(corners[..., 0, None] + steps, 0, limits[1])
+    cells = y[..., None] * (limits[1] + 1) + x[..., None, :]  # (rows, columns, factor, factor)
+    matched: Integers = cells.swapaxes(1, 2).ravel()
+    return matched
 
 
-def _enlarge(values: Tensor, factor: int) -> Tensor:
-    return values.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-
-
-def search_banded(
-    source: Tensor,
-    target: Tensor,
-    made: Plan,
-    scoring: ScoringFunction,
-    options: SearchOptions,
-    factor: int,
-    run: Search = search,
-) -> ScoredPairs:
-    """Search the cells of tiles that were matched already, in a banded map that is held whole.
-
-    Args:
-        source: L2-normalised features ``(B, C, hs, ws)`` of whole tiles.
-        target: Likewise, ``(B, C, ht, wt)``.
-        made: The plan.
-        scoring: The scoring function.
-        options: How to search.
-        factor: Cells to a side of a tile, and the spacing of the scoring window's cells.
-        run: `search`, or another with the same arguments and the same result.
-
-    Returns:
-        The pairs that were scored.
-    """
-    maps = correlation_channels(banded_correlation(source, target, made.near, factor).float())
-    return list_scored(run(maps, scoring, options, factor, made.initial, None))
+def _enlarge(values: Floats, factor: int) -> Floats:
+    return values.repeat(factor, 0).repeat(factor, 1)

@@ -1,114 +1,72 @@
-"""The local 4-D scoring function of PMNC, and its dense form, which is the proxy model and the exhaustive search.
+"""The local 4-D scoring function of PMNC.
 
-For a source cell p and a target cell q, the score is read from the correlations between the neighbours of p and the
+For a source cell p and a target cell q, the score is a function of the correlations between the neighbours of p and the
 neighbours of q, a window of (2r+1)⁴ values in each channel:
 
     S(p, q) = g(W · x) + g(W · xᵀ) + c · centre(x)
 
-where x is the window, xᵀ the same window with source and target exchanged, and g a few pointwise layers. Symmetry
-(NC-Net's, section 3.1 of Rocco et al., NeurIPS 2018) makes the score of a pair independent of the direction of
-matching, so that one table of scores serves both.
+where x is the window, xᵀ the same window with source and target exchanged, and g a few pointwise layers. As in NC-Net
+(section 3.1 of Rocco et al., NeurIPS 2018), this symmetry makes the score of a pair independent of the direction of
+matching, so that both directions share one table of scores.
 
-A window keeps its extent in the picture: on a grid twice as fine its offsets are dilated by two.
+A window keeps its extent in the image: on a grid twice as fine, its offsets are dilated by two.
 """
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from dataclasses import dataclass
 
-from semcorr.matchers.pmnc.windows import sample_rows, what_is_read
+import numpy as np
+
+from semcorr.matchers.pmnc.windows import what_is_read
+from semcorr.matchers.scored import Floats
 
 
-class ScoringFunction(nn.Module):
-    """Score a correspondence from the correlations around it.
+@dataclass(frozen=True, eq=False)
+class Scoring:
+    """The parameters of a scoring function, all float32; S = (2r+1)² is the number of offsets in a window.
 
-    Args:
-        radius: The window's radius r in cells; 0 looks at the correspondence alone.
-        hidden: Width of the layer that covers the window, and of the pointwise layer behind it.
-        channels: Correlation channels that are read, 2 for `semcorr.matchers.correlation.correlation_channels`.
-        reach: How far the offset of a target cell may be from that of a source cell, along each axis, for their
-            correlation to be read; None reads the whole window. A small reach is less to compute; the rest of the
-            weights is left where it is and counts as 0.
+    Attributes:
+        radius: Radius r of the window in cells; 0 reads only the correspondence itself.
+        reach: Largest difference between the offsets of the source cell and of the target cell, along each axis, of the
+            correlations that are read; None reads the whole window.
+        window: Weights W of the first layer, ``(hidden, channels, S, S)``, source offsets before target offsets.
+        bias: Bias of the first layer, ``(hidden,)``.
+        mix: Weights of the second layer, ``(hidden, hidden)``, outputs before inputs.
+        mix_bias: Bias of the second layer, ``(hidden,)``.
+        out: Weights of the last layer, ``(hidden,)``.
+        out_bias: Bias of the last layer, ``(1,)``.
+        centre: Weights c of the correspondence's own correlations, ``(channels,)``.
     """
 
-    def __init__(self, radius: int = 2, hidden: int = 16, channels: int = 2, reach: int | None = None) -> None:
-        super().__init__()
-        if reach is not None and reach < 0:
-            raise ValueError(f"reach must be 0 or more; got {reach}")
-        if radius < 0 or hidden < 1 or channels < 1:
-            raise ValueError(
-                f"radius must be 0 or more, hidden and channels 1 or more; got {radius}, {hidden}, {channels}"
-            )
-        self.radius, self.hidden, self.channels = radius, hidden, channels
-        cells = (2 * radius + 1) ** 2
-        bound = (channels * cells * cells) ** -0.5
-        # (hidden, channels, source offsets, target offsets)
-        self.window = nn.Parameter(torch.empty(hidden, channels, cells, cells).uniform_(-bound, bound))
-        self.reach = reach
-        self.is_read: Tensor
-        self.register_buffer("is_read", what_is_read(radius, reach).float(), persistent=False)
-        self.bias = nn.Parameter(torch.zeros(hidden))
-        self.mix = nn.Linear(hidden, hidden)
-        self.out = nn.Linear(hidden, 1)
-        self.centre = nn.Parameter(torch.tensor([20.0, *[10.0] * (channels - 1)]))
+    radius: int
+    reach: int | None
+    window: Floats
+    bias: Floats
+    mix: Floats
+    mix_bias: Floats
+    out: Floats
+    out_bias: Floats
+    centre: Floats
 
-    def both_orders(self) -> tuple[Tensor, Tensor]:
-        """Return W beside its exchange of source and target, ``(2·hidden, channels, S, S)``, and its bias."""
-        window = self.window if self.reach is None else self.window * self.is_read
-        window = torch.cat([window, window.transpose(2, 3)])
-        return window, self.bias.repeat(2)
+    @property
+    def hidden(self) -> int:
+        """Number of hidden channels."""
+        return len(self.bias)
 
-    def pointwise(self, first: Tensor, centre: Tensor) -> Tensor:
-        """Turn first-layer responses ``(N, 2·hidden)`` and centre values ``(N, channels)`` into scores ``(N,)``."""
-        hidden = F.relu(first).reshape(-1, 2, self.hidden)
-        both: Tensor = self.out(F.relu(self.mix(hidden)))  # (N, 2, 1)
-        return both.sum(dim=(1, 2)) + centre @ self.centre
+    def both_orders(self) -> Floats:
+        """Return W and W with source and target exchanged, 0 beyond reach: ``(2, hidden, channels, S, S)``."""
+        window = np.where(what_is_read(self.radius, self.reach), self.window, np.float32(0))
+        return np.stack([window, window.swapaxes(2, 3)])
 
-    def score_windows(self, windows: Tensor) -> Tensor:
-        """Score windows that were cut out already.
-
-        Args:
-            windows: ``(N, S, S, channels)``, source offsets before target offsets.
-
-        Returns:
-            ``(N,)``.
-        """
-        weight, bias = self.both_orders()
-        middle = windows.shape[1] // 2
-        first = windows.flatten(1) @ weight.movedim(1, 3).flatten(1).T + bias
-        return self.pointwise(first, windows[:, middle, middle])
-
-    def score_rows(self, rows: Tensor, dilation: int = 1) -> Tensor:
-        """Score fixed source positions against every target cell at once: one ordinary 2-D convolution.
-
-        Args:
-            rows: ``(N, channels, S, ht, wt)``, for each source position the target maps of its S window cells.
-            dilation: Spacing of the window's cells.
-
-        Returns:
-            ``(N, ht, wt)``.
-        """
-        side = 2 * self.radius + 1
-        weight, bias = self.both_orders()
-        kernel = weight.reshape(2 * self.hidden, -1, side, side)  # (2·hidden, channels·S, side, side)
-        first = F.conv2d(rows.flatten(1, 2), kernel, bias, padding=self.radius * dilation, dilation=dilation)
-        centre = rows[:, :, rows.shape[2] // 2]  # (N, channels, ht, wt)
-        scores = self.pointwise(first.movedim(1, 3).flatten(0, 2), centre.movedim(1, 3).flatten(0, 2))
-        return scores.reshape(rows.shape[0], *rows.shape[3:])
-
-    def score_points(self, maps: Tensor, cells: Tensor, dilation: int = 1) -> Tensor:
-        """Score continuous source points against every target cell: the proxy model.
-
-        Args:
-            maps: One pair's correlation channels ``(channels, hs, ws, ht, wt)``.
-            cells: Source points ``(N, 2)`` (x, y) in cell coordinates; between centres the maps are interpolated
-                bilinearly, outside the picture they are zero.
-            dilation: Spacing of the window's cells.
-
-        Returns:
-            ``(N, ht, wt)``.
-        """
-        rows = sample_rows(maps, cells, self.radius, dilation)
-        return self.score_rows(rows, dilation)
+    def score(self, windows: Floats) -> Floats:
+        """Score windows ``(N, channels, S, S)``; return ``(N,)``."""
+        weights = self.both_orders().reshape(2, self.hidden, -1)
+        middle = windows.shape[2] // 2
+        scores = windows[:, :, middle, middle] @ self.centre
+        for order in weights:  # W · x, then W · xᵀ
+            first = np.maximum(windows.reshape(len(windows), -1) @ order.T + self.bias, 0)
+            second = np.maximum(first @ self.mix.T + self.mix_bias, 0)
+            scores = scores + second @ self.out + self.out_bias
+        result: Floats = scores.astype(np.float32)
+        return result

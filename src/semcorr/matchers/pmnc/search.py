@@ -1,74 +1,75 @@
-"""The PatchMatch search of PMNC, plain, on one page.
+"""The PatchMatch search of PMNC in NumPy, on one page.
 
-What the paper does (Lee, DeGol, Fragoso, Sinha, CVPR 2021), and where each step stands:
+The steps of the paper (Lee, DeGol, Fragoso, Sinha, CVPR 2021), and where to find them:
 
-1. Correlate L2-normalised features by cosine, and filter the 4-D map by NC-Net's soft mutual filter:
+1. Correlate L2-normalised features by cosine, and apply NC-Net's soft mutual filter to the 4-D map:
    `semcorr.matchers.correlation`.
-2. Start from a match for every cell: `initial_places`.
+2. Initialise a match for every cell: `initial_pairs`.
 3. Propagation: a match (p, q) proposes (p + d, q + d) to its neighbours: `propagate`. Local refinement of ±1 cell:
    `refine`. All cells are updated in parallel.
-4. Score the candidates, and only them, with a learned function of the 4-D window around each pair:
-   `semcorr.matchers.pmnc.scoring`, read through `semcorr.matchers.pmnc.windows`.
-5. Keep the best and repeat 3 and 4: the loop in `search`.
+4. Score the candidates, and only these, with a learned function of the 4-D window around each pair:
+   `semcorr.matchers.pmnc.scoring`, with windows from `semcorr.matchers.pmnc.windows`.
+5. Keep the best, and repeat 3 and 4: the loop in `search`.
 
 What this library does differently, and why:
 
-- It starts from the best-scored of the few highest filtered correlations of each cell, not from the argmax of the
-  filtered map: the search then reaches the exhaustive optimum in more cells, and four propagation offsets do what the
-  21 of the first author's public prototype (`PROTOTYPE`) did.
-- Both directions share one table of scores. The scoring function is symmetric, so a pair that one direction scored
-  is known to the other, and no pair is scored twice.
-- Refinement proposes the 3×3 neighbours of both cells of a match: they are what sub-cell decoding reads.
-- Votes from the whole picture (`semcorr.matchers.pmnc.voting`) are added to the score of a window.
-- A scoring function may read part of its window only (``reach``), for a fraction of the products.
-- The search ends as soon as nothing new is proposed; the paper's iterates a fixed number of times.
+- The initial match is the one with the highest score among a few of the highest filtered correlations of each cell, not
+  the argmax of the filtered map. The search then reaches the exhaustive optimum in more cells, and needs only four
+  propagation offsets instead of the 20 in the first author's public prototype (`PROTOTYPE`).
+- Both directions share one table of scores. The scoring function is symmetric, so a score computed in one direction is
+  valid for the other, and no pair is scored twice.
+- Refinement proposes the 3×3 neighbours of both cells of a match, because sub-cell decoding reads their scores.
+- Votes from the whole image (`semcorr.matchers.pmnc.voting`) are added to the score of a window.
+- A scoring function may read only a part of its window (``reach``), for a fraction of the cost.
+- The search ends as soon as nothing new is proposed; the paper's runs a fixed number of iterations.
+- Large grids are searched from coarse to fine (`semcorr.matchers.pmnc.coarse`): `search_banded`.
 
-`semcorr.matchers.pmnc.cpu` and `semcorr.matchers.pmnc.gpu` do the same, faster. `exhaustive_search` is the oracle that
-all of them are measured against.
+`semcorr.matchers.pmnc.cpu` and `semcorr.matchers.pmnc.gpu` are faster implementations, tested against this one.
 
-A pair of cells (p, q) is one place ``p · Q + q`` of the flat table, for Q target cells. A list of correspondences is
-``(N, 5)``: batch, source row, source column, target row, target column.
+A pair of a source cell p and one of Q target cells q is stored as its index in the flat table, ``p · Q + q``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from semcorr.geometry import cell_centres
-from semcorr.matchers.pmnc.scoring import ScoringFunction
-from semcorr.matchers.pmnc.windows import cut_windows, pad_maps, sample_rows
-
-CHUNK = 8192  # pairs gathered at once: 8192 windows of 2 × 625 float32 are 41 MB
+from semcorr.matchers.correlation import correlation_channels
+from semcorr.matchers.pmnc.coarse import Plan, banded_correlation
+from semcorr.matchers.pmnc.scoring import Scoring
+from semcorr.matchers.pmnc.windows import cut_windows, windows_of
+from semcorr.matchers.scored import Floats, Integers, Scored
 
 Offsets = tuple[tuple[int, int], ...]
 """Steps (dy, dx) in cells."""
 
 NEAREST: Offsets = ((0, 1), (0, -1), (1, 0), (-1, 0))
-"""The four neighbours: all that propagation needs once the initial candidates are good."""
+"""The four neighbours; sufficient for propagation if the initial candidates are good."""
 
 PROTOTYPE: Offsets = (
     *((0, 1), (0, -1), (0, 3), (0, -3), (0, 5), (0, -5)),
     *((1, 0), (-1, 0), (3, 0), (-3, 0), (5, 0), (-5, 0)),
     *((1, 2), (1, -2), (-1, 2), (-1, -2), (2, 1), (2, -1), (-2, 1), (-2, -1)),
 )
-"""The pattern of the public prototype of PMNC's first author."""
+"""The offsets in the public prototype of PMNC's first author."""
+
+_AROUND = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+_AT_ONCE = 4096  # pairs: 4096 windows of 2 × 625 float32 are 20 MB
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How PatchMatch searches.
+    """Options of the PatchMatch search.
 
     Attributes:
-        candidates: Highest filtered correlations of each cell that are scored first.
-        iterations: Rounds of propagation and refinement at most; the search on the CPU ends early once nothing new is
-            proposed. Refinement also scores what sub-cell decoding reads most of: the neighbours of the matches.
-        offsets: From which neighbours matches are propagated, (dy, dx) in cells.
-        largest: Cells to a side, in the mean of both pictures, of the largest grid that is searched whole; larger ones
-            are searched from coarse to fine.
+        candidates: Number of initial candidates of each cell: those with the highest filtered correlations.
+        iterations: Maximum number of rounds of propagation and refinement; the search ends early if nothing new is
+            proposed.
+        offsets: Offsets (dy, dx), in cells, to the neighbours that matches are propagated from.
+        largest: Cells along a side, in the geometric mean of both images, of the largest grid that is searched
+            directly; larger ones are searched from coarse to fine.
     """
 
     candidates: int = 6
@@ -77,157 +78,118 @@ class SearchOptions:
     largest: int = 64
 
 
-Search = Callable[[Tensor, ScoringFunction, "SearchOptions", int, Tensor | None, Tensor | None], Tensor]
-
-
 def search(
-    maps: Tensor,
-    scoring: ScoringFunction,
+    maps: Floats,
+    scoring: Scoring,
     options: SearchOptions = SearchOptions(),
     dilation: int = 1,
-    initial: Tensor | None = None,
-    votes: Tensor | None = None,
-) -> Tensor:
-    """Search both directions at once for the best-scored correspondence of every cell.
+    initial: Integers | None = None,
+    votes: Floats | None = None,
+) -> Scored:
+    """Search for the correspondence of every cell with the highest score, in both directions at once.
 
     Args:
-        maps: Correlation channels ``(B, channels, hs, ws, ht, wt)``; the last channel is the filtered map.
+        maps: The correlation map and its filtered form, ``(2, hs, ws, ht, wt)`` float32.
         scoring: The scoring function.
-        options: How to search.
+        options: Options of the search.
         dilation: Spacing of the scoring window's cells.
-        initial: The pairs to begin with, ``p · Q + q``, ``(B, N)``, int64, in place of those of the filtered map.
-        votes: Are added to the scores, ``(B, hs, ws, ht, wt)``.
+        initial: Pairs to start from, ``p · Q + q``, ``(N,)`` int64; by default, those of `initial_pairs`.
+        votes: Votes that are added to the scores, ``(hs, ws, ht, wt)``.
 
     Returns:
-        Scores ``(B, hs, ws, ht, wt)`` of all pairs that were tried; -inf elsewhere. The argmax over the last two
-        dimensions is the match of each source cell, that over the first two the match of each target cell.
+        All candidates, with their scores.
     """
-    scores = torch.full_like(maps[:, 0], -torch.inf)
-    padded = pad_maps(maps, scoring.radius * dilation)
-    places = initial_places(maps[:, -1], options.candidates) if initial is None else initial
-    first = torch.zeros(scores.flatten(1).shape, dtype=torch.bool, device=scores.device).scatter_(1, places, True)
-    fill_scores(scores, first.view(scores.shape), padded, scoring, dilation, votes)
-    for _ in range(options.iterations):
-        candidates = torch.zeros_like(scores, dtype=torch.bool)
-        pairs = best_pairs(scores)
-        propagate(pairs, candidates, options.offsets)
-        refine(pairs, candidates)
-        if not fill_scores(scores, candidates, padded, scoring, dilation, votes):
+    grid = (maps.shape[1], maps.shape[2], maps.shape[3], maps.shape[4])
+    scores = np.full(grid, -np.inf, np.float32)
+    windows = windows_of(maps, scoring.radius, dilation)
+    candidates = initial_pairs(maps[1], options.candidates) if initial is None else initial
+    for _ in range(options.iterations + 1):
+        new = np.unique(candidates[np.isneginf(scores.ravel()[candidates])])
+        if not len(new):
             break
-    return scores
+        new_scores = score_pairs(windows, new, scoring)
+        scores.ravel()[new] = new_scores if votes is None else new_scores + votes.ravel()[new]
+        matches = best_pairs(scores)
+        candidates = np.concatenate([propagate(matches, options.offsets, grid), refine(matches, grid)])
+    pairs = np.flatnonzero(~np.isneginf(scores))
+    return Scored(pairs, scores.ravel()[pairs], grid)
 
 
-def fill_scores(
-    scores: Tensor,
-    candidates: Tensor,
-    padded: Tensor,
-    scoring: ScoringFunction,
-    dilation: int,
-    votes: Tensor | None = None,
-) -> int:
-    """Score the candidates that have no score yet, in place.
-
-    Args:
-        scores: ``(B, hs, ws, ht, wt)``, changed in place.
-        candidates: Mask of the same shape.
-        padded: The correlation channels, from `pad_maps` with the reach of the window.
-        scoring: The scoring function.
-        dilation: Spacing of the window's cells.
-        votes: Are added to the scores, of the shape of these.
-
-    Returns:
-        The number of pairs that were scored.
-    """
-    pairs = (candidates & scores.isneginf()).nonzero()  # (N, 5)
-    for part in torch.split(pairs, CHUNK):
-        found = scoring.score_windows(cut_windows(padded, part, scoring.radius, dilation))
-        found = found if votes is None else found + votes[tuple(part.T)]
-        scores[tuple(part.T)] = found.to(scores.dtype)
-    return len(pairs)
-
-
-def initial_places(filtered: Tensor, count: int) -> Tensor:
+def initial_pairs(filtered: Floats, count: int) -> Integers:
     """List the ``count`` highest filtered correlations of every source cell and of every target cell.
 
     Args:
-        filtered: Softly mutual-filtered map ``(B, hs, ws, ht, wt)``.
-        count: Candidates for each cell.
+        filtered: Soft-mutual-filtered map ``(hs, ws, ht, wt)``.
+        count: Number of candidates for each cell.
 
     Returns:
-        Pairs of cells as ``p · Q + q``, ``(B, N)``, int64; what is among both is listed twice.
+        Pairs of cells as ``p · Q + q``, ``(N,)``, possibly with duplicates.
     """
-    flat = filtered.flatten(3).flatten(1, 2)  # (B, P, Q)
-    sources, targets = flat.shape[1:]
-    q = flat.topk(min(count, targets), dim=2).indices  # (B, P, count)
-    p = flat.topk(min(count, sources), dim=1).indices  # (B, count, Q)
-    forward = q + torch.arange(sources, device=flat.device)[:, None] * targets
-    backward = p * targets + torch.arange(targets, device=flat.device)
-    return torch.cat([forward.flatten(1), backward.flatten(1)], dim=1)
+    hs, ws, ht, wt = filtered.shape
+    flat = filtered.reshape(hs * ws, ht * wt)
+    by_source, by_target = min(count, ht * wt), min(count, hs * ws)
+    q = np.argpartition(-flat, by_source - 1, axis=1)[:, :by_source]  # (P, count)
+    p = np.argpartition(-flat, by_target - 1, axis=0)[:by_target]  # (count, Q)
+    forward, backward = np.arange(hs * ws)[:, None] * (ht * wt) + q, p * (ht * wt) + np.arange(ht * wt)
+    return np.concatenate([forward.ravel(), backward.ravel()])
 
 
-def best_pairs(scores: Tensor) -> Tensor:
-    """List the best correspondence of every source cell, then that of every target cell.
+def best_pairs(scores: Floats) -> Integers:
+    """List the best correspondence of every source cell, then that of every target cell: ``(P + Q, 4)``.
+
+    A pair is listed as source row and column, target row and column.
+    """
+    hs, ws, ht, wt = scores.shape
+    flat = scores.reshape(hs * ws, ht * wt)
+    p, q = np.arange(hs * ws), np.arange(ht * wt)
+    source, target = np.concatenate([p, flat.argmax(axis=0)]), np.concatenate([flat.argmax(axis=1), q])
+    return np.stack([*np.divmod(source, ws), *np.divmod(target, wt)], axis=1)
+
+
+def propagate(matches: Integers, offsets: Offsets, grid: tuple[int, int, int, int]) -> Integers:
+    """Propose the parallel pairs (p + d, q + d) for each match (p, q).
+
+    For the cell p + d, this is the match of its neighbour p, shifted by the offset between them. For the target cell
+    q + d it is that of its neighbour q, so one list of pairs propagates both directions.
+    """
+    return _moved(matches, [(dy, dx, dy, dx) for dy, dx in offsets], grid)
+
+
+def refine(matches: Integers, grid: tuple[int, int, int, int]) -> Integers:
+    """Propose, for each match (p, q), the neighbours of q for p and the neighbours of p for q."""
+    moves = [(0, 0, *step) for step in _AROUND] + [(*step, 0, 0) for step in _AROUND]
+    return _moved(matches, moves, grid)
+
+
+def _moved(matches: Integers, moves: Sequence[tuple[int, ...]], grid: tuple[int, int, int, int]) -> Integers:
+    """Move matches ``(N, 4)`` by each of the moves; return those inside both images as ``p · Q + q``."""
+    moved = (matches[:, None] + np.array(moves, np.int64).reshape(-1, 4)).reshape(-1, 4)
+    inside = ((moved >= 0) & (moved < grid)).all(axis=1)
+    pairs: Integers = np.ravel_multi_index(tuple(moved[inside].T), grid).astype(np.int64)
+    return pairs
+
+
+def score_pairs(windows: Floats, pairs: Integers, scoring: Scoring) -> Floats:
+    """Score pairs ``(N,)``, given the windows from `semcorr.matchers.pmnc.windows.windows_of`: ``(N,)``."""
+    parts = np.split(pairs, range(_AT_ONCE, len(pairs), _AT_ONCE))
+    return np.concatenate([scoring.score(cut_windows(windows, part)) for part in parts])
+
+
+def search_banded(
+    source: Floats, target: Floats, plan: Plan, scoring: Scoring, options: SearchOptions, factor: int
+) -> Scored:
+    """Search the cells of tiles that were matched before, in a banded map that is held in memory as a whole.
 
     Args:
-        scores: ``(B, hs, ws, ht, wt)``; -inf where a pair was never scored.
+        source: L2-normalised features ``(C, hs, ws)`` of whole tiles.
+        target: Likewise, ``(C, ht, wt)``.
+        plan: The plan from the match of the tiles.
+        scoring: The scoring function.
+        options: Options of the search.
+        factor: Cells along each side of a tile, and the spacing of the scoring window's cells.
 
     Returns:
-        ``(B·(P+Q), 5)``, int64.
+        The scored pairs.
     """
-    batch, hs, ws, ht, wt = scores.shape
-    flat = scores.reshape(batch, hs * ws, ht * wt)
-    forward, backward = flat.argmax(2), flat.argmax(1)  # (B, P), (B, Q)
-    p = torch.arange(hs * ws, device=scores.device).expand(batch, -1)
-    q = torch.arange(ht * wt, device=scores.device).expand(batch, -1)
-    source, target = torch.cat([p, backward], 1), torch.cat([forward, q], 1)  # (B, P+Q)
-    b = torch.arange(batch, device=scores.device)[:, None].expand_as(source)
-    return torch.stack([b, source // ws, source % ws, target // wt, target % wt], dim=2).flatten(0, 1)
-
-
-def propagate(pairs: Tensor, mask: Tensor, offsets: Offsets = NEAREST) -> None:
-    """Mark for each correspondence (p, q) its parallel ones (p + d, q + d).
-
-    Seen from the cell p + d, its neighbour p proposes q compensated by the offset between them; seen from the target
-    cell q + d, its neighbour q proposes p likewise: one list of pairs propagates both directions.
-
-    Args:
-        pairs: ``(N, 5)``.
-        mask: ``(B, hs, ws, ht, wt)``, changed in place.
-        offsets: The steps d.
-    """
-    steps = torch.tensor(offsets, dtype=torch.long, device=pairs.device).view(-1, 2)
-    _mark(pairs, torch.cat([torch.zeros_like(steps[:, :1]), steps, steps], dim=1), mask)
-
-
-def refine(pairs: Tensor, mask: Tensor) -> None:
-    """Mark for each correspondence (p, q) the neighbours of q for p, and the neighbours of p for q.
-
-    Args:
-        pairs: ``(N, 5)``.
-        mask: ``(B, hs, ws, ht, wt)``, changed in place.
-    """
-    steps = torch.arange(-1, 2, device=pairs.device)
-    around = torch.cartesian_prod(steps, steps)
-    still = torch.zeros_like(around)
-    moves = torch.cat([torch.cat([still, around], 1), torch.cat([around, still], 1)])
-    _mark(pairs, torch.cat([torch.zeros_like(moves[:, :1]), moves], dim=1), mask)
-
-
-def _mark(pairs: Tensor, moves: Tensor, mask: Tensor) -> None:
-    moved = (pairs[:, None] + moves).flatten(0, 1)  # (N·moves, 5)
-    shape = torch.tensor(mask.shape, device=mask.device)
-    inside = ((moved >= 0) & (moved < shape)).all(dim=1)
-    mask[tuple(moved[inside].T)] = True
-
-
-def exhaustive_search(maps: Tensor, scoring: ScoringFunction, dilation: int = 1, votes: Tensor | None = None) -> Tensor:
-    """Score every pair of cells: the oracle of `search`, with the same arguments and the same kind of table."""
-    cells = cell_centres((maps.shape[2], maps.shape[3]), maps.device).flatten(0, 1)
-    tables = []
-    for one in maps:
-        parts = [
-            scoring.score_rows(sample_rows(one, part, scoring.radius, dilation), dilation)
-            for part in torch.split(cells, 64)
-        ]
-        tables.append(torch.cat(parts).reshape(one.shape[1:]))
-    return torch.stack(tables) if votes is None else torch.stack(tables) + votes
+    maps = correlation_channels(banded_correlation(source, target, plan.near, factor))
+    return search(maps, scoring, options, factor, plan.initial)

@@ -1,82 +1,93 @@
-"""Votes: how much the whole picture speaks for a displacement, beyond the window of the scoring function.
+"""Votes: the support of the whole image for a displacement, beyond the window of the scoring function.
 
-Neighbours that move alike vote for each other, the more the nearer they are, and with no limit to the distance:
+Correspondences with similar displacement support each other, with a weight that decays with their distance:
 
-    V(p, q) = Σ over δ of a^|δ| · B(p + δ, q + δ),    B = M^1.5, spread a little over neighbouring displacements
+    V(p, q) = Σ over δ of a^|δ| · B(p + δ, q + δ),    B = M^1.5, smoothed over neighbouring displacements
 
-where M is the softly mutual-filtered correlation. That is Hough voting for displacements (Ham et al., Proposal flow,
-CVPR 2016; Min et al., Hyperpixel flow, ICCV 2019), with votes that fade with distance, so that parts of an object may
-move each in their way. It knows neither backbone nor category; exchange of the two pictures only exchanges the axes.
+where M is the soft-mutual-filtered correlation. This is Hough voting for displacements (Ham et al., Proposal Flow,
+CVPR 2016; Min et al., Hyperpixel Flow, ICCV 2019) with votes that decay with distance, so that the parts of an object
+may move independently. It depends on neither the backbone nor the category, and exchanging the two images only
+exchanges the axes.
 """
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
 
-from semcorr.matchers.pmnc.windows import sample_rows
+from semcorr.matchers.scored import Floats
 
 FADING = 0.75
-"""From a cell to its neighbour in one direction."""
+"""Decay a of a vote per cell of distance along an axis."""
 
-_POWER = 1.5  # x·√x in `semcorr.matchers.pmnc.cpu.voting`
 FLOOR = 0.02
-"""What a displacement without votes is worth, of the best."""
+"""Value of a displacement without votes, relative to the best one."""
+
+POWER = 1.5
+"""Exponent of filtered correlations; x·√x in native code."""
 
 
-@torch.no_grad()
-def vote(filtered: Tensor) -> Tensor:
+def vote(filtered: Floats) -> Floats:
     """Return the logarithm of the votes, relative to the best of either cell.
 
     Args:
-        filtered: Softly mutual-filtered correlations ``(hs, ws, ht, wt)``, 0 or more, of about 25 cells to a side:
-            votes fade from cell to cell.
+        filtered: Soft-mutual-filtered correlations ``(hs, ws, ht, wt)``, 0 or more. The decay per cell suits grids of
+            about 25 cells along each side.
 
     Returns:
-        ``(hs, ws, ht, wt)`` float32, between the logarithm of 0.02 and that of 1.02. No gradient flows through it.
+        ``(hs, ws, ht, wt)`` float32, from log 0.02 to log 1.02.
     """
-    votes = filtered.float() ** _POWER
-    with torch.autocast(votes.device.type, enabled=False):
-        for axis in range(4):
-            votes = _spread(votes, axis)
-        for axis in range(2):
-            votes = _along(votes, axis)
-    flat = votes.flatten(2).flatten(0, 1)  # (hs·ws, ht·wt)
-    best = (flat.amax(1, keepdim=True) * flat.amax(0)).sqrt().clamp(min=torch.finfo(flat.dtype).tiny)
-    return (flat / best + FLOOR).log().reshape(votes.shape)
+    votes = filtered.astype(np.float32) ** np.float32(POWER)
+    for axis in range(4):
+        votes = _spread(votes, axis)
+    for axis in range(2):
+        votes = _along(votes, axis)
+    best = np.sqrt(votes.max(axis=(2, 3), keepdims=True) * votes.max(axis=(0, 1), keepdims=True))
+    relative: Floats = np.log(votes / np.maximum(best, np.finfo(np.float32).tiny) + np.float32(FLOOR))
+    return relative
 
 
-def votes_of_points(votes: Tensor, cells: Tensor) -> Tensor:
-    """Read votes at continuous source points, beyond the outermost centres on them.
+def _spread(votes: Floats, axis: int) -> Floats:
+    """Smooth along an axis by the weights 1, 2, 1."""
+    moved = np.moveaxis(votes, axis, 0)
+    spread = 2 * moved
+    spread[1:] += moved[:-1]
+    spread[:-1] += moved[1:]
+    return np.moveaxis(spread, 0, axis)
+
+
+def _along(votes: Floats, axis: int) -> Floats:
+    """Sum votes along the diagonals of a source axis and its target axis, weighted by the decay with distance."""
+    moved = np.moveaxis(votes, (axis, axis + 2), (0, 1))
+    from_before, from_after = moved.copy(), moved.copy()
+    for i in range(1, len(moved)):
+        from_before[i, 1:] += np.float32(FADING) * from_before[i - 1, :-1]
+    for i in range(len(moved) - 2, -1, -1):
+        from_after[i, :-1] += np.float32(FADING) * from_after[i + 1, 1:]
+    return np.moveaxis(from_before + from_after - moved, (0, 1), (axis, axis + 2))
+
+
+def votes_of_cells(votes: Floats, factor: int, grid: tuple[int, int, int, int]) -> Floats:
+    """Interpolate the votes of tiles bilinearly, in both images, at the centres of cells.
 
     Args:
-        votes: From `vote`, ``(hs, ws, ht, wt)``.
-        cells: Source points ``(N, 2)`` (x, y) in cell coordinates.
+        votes: Votes of tiles, ``(Hs, Ws, Ht, Wt)``.
+        factor: Cells along each side of a tile.
+        grid: Rows and columns of cells of the source, then of the target.
 
     Returns:
-        ``(N, ht, wt)``.
+        Votes of cells, ``(hs, ws, ht, wt)``.
     """
-    last = torch.tensor([votes.shape[1] - 1, votes.shape[0] - 1], device=cells.device)
-    inner = torch.minimum(cells.clamp(min=0), last)
-    return sample_rows(votes[None], inner, radius=0)[:, 0, 0]
+    for axis, cells in enumerate(grid):
+        positions = between_tiles(cells, factor, votes.shape[axis])
+        low = positions.astype(np.int64)
+        high = np.minimum(low + 1, votes.shape[axis] - 1)
+        part = (positions - np.floor(positions)).reshape(-1, *[1] * (3 - axis))
+        votes = votes.take(low, axis) * (1 - part) + votes.take(high, axis) * part
+    return votes
 
 
-def _spread(votes: Tensor, axis: int) -> Tensor:
-    """Weigh every value and its two neighbours along an axis by 2, 1, 1."""
-    moved = F.pad(votes.movedim(axis, 3), (1, 1))
-    return (moved[..., :-2] + 2 * moved[..., 1:-1] + moved[..., 2:]).movedim(3, axis)
-
-
-def _along(votes: Tensor, axis: int) -> Tensor:
-    """Add up what lies on the same diagonal of a source axis and its target axis, fading with the distance.
-
-    Rows are shifted until a diagonal is a column; then that is one matrix product.
-    """
-    moved = votes.movedim((axis, axis + 2), (2, 3)).flip(3)  # (_, _, n, m): now p + q is the same along a diagonal
-    (*others, n, m), width = moved.shape, moved.shape[2] + moved.shape[3] - 1
-    columns = F.pad(moved, (0, n)).flatten(2)[:, :, : n * width].reshape(*others, n, width)
-    steps = torch.arange(n, device=votes.device)
-    fading = FADING ** (steps[:, None] - steps).abs().float()
-    summed = F.pad((fading @ columns).flatten(2), (0, n))
-    return summed.reshape(*others, n, width + 1)[..., :m].flip(3).movedim((2, 3), (axis, axis + 2))
+def between_tiles(cells: int, factor: int, tiles: int) -> Floats:
+    """Return the positions of cell centres along an axis, in tiles, clipped to the outermost centres: ``(cells,)``."""
+    positions = (np.arange(cells, dtype=np.float32) + np.float32(0.5)) / np.float32(factor) - np.float32(0.5)
+    clipped: Floats = np.clip(positions, 0, tiles - 1).astype(np.float32)
+    return clipped

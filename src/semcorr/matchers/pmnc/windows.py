@@ -1,95 +1,56 @@
-"""Windows of the scoring function: which correlations around a pair of cells are read, and how."""
+"""Windows of the scoring function: the correlations around a pair of cells."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+import numpy as np
+from numpy.typing import NDArray
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from semcorr.geometry import Size, cells_to_sampling
+from semcorr.matchers.scored import Booleans, Floats, Integers
 
 
-@lru_cache(maxsize=64)
-def _offsets(radius: int, dilation: int) -> Tensor:
-    steps = torch.arange(-radius, radius + 1) * dilation
-    return torch.cartesian_prod(steps, steps)
-
-
-def window_offsets(radius: int, dilation: int = 1, device: torch.device | str | None = None) -> Tensor:
+def window_offsets(radius: int, dilation: int = 1) -> NDArray[np.int64]:
     """Return the ``((2r+1)², 2)`` offsets (dy, dx) of a window in cells, row by row.
 
     >>> window_offsets(1, dilation=2)[:4].tolist()
     [[-2, -2], [-2, 0], [-2, 2], [0, -2]]
     """
-    return _offsets(radius, dilation).to(device)
+    steps = np.arange(-radius, radius + 1, dtype=np.int64) * dilation
+    return np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-def what_is_read(radius: int, reach: int | None) -> Tensor:
-    """Say of each source offset and target offset of a window whether their correlation is read: ``(S, S)`` bool.
+def what_is_read(radius: int, reach: int | None) -> Booleans:
+    """Return which correlations of a window are read, by source offset and target offset: ``(S, S)`` bool.
 
-    >>> what_is_read(2, None).float().mean().item(), what_is_read(2, 1).sum().item()
+    >>> float(what_is_read(2, None).mean()), int(what_is_read(2, 1).sum())
     (1.0, 169)
     """
     offsets = window_offsets(radius)
-    far = (offsets[:, None] - offsets).abs().amax(2)
-    return far <= (2 * radius if reach is None else reach)
+    far = np.abs(offsets[:, None] - offsets).max(axis=2)
+    read: Booleans = far <= (2 * radius if reach is None else reach)
+    return read
 
 
-def sample_rows(maps: Tensor, cells: Tensor, radius: int, dilation: int = 1) -> Tensor:
-    """Read the target maps of the window cells around continuous source points.
+def windows_of(maps: Floats, radius: int, dilation: int) -> Floats:
+    """Return the windows around all pairs of cells, as a view of the zero-padded maps.
 
     Args:
-        maps: ``(channels, hs, ws, ht, wt)``.
-        cells: ``(N, 2)`` (x, y) in cell coordinates.
-        radius: The window's radius in cells.
+        maps: Correlation channels ``(channels, hs, ws, ht, wt)``.
+        radius: Radius of the window in cells.
         dilation: Spacing of the window's cells.
 
     Returns:
-        ``(N, channels, S, ht, wt)``.
+        ``(channels, hs, ws, ht, wt, side, side, side, side)``: the last axes are rows and columns of the source offset,
+        then of the target offset.
     """
-    channels, hs, ws, ht, wt = maps.shape
-    grid: Size = (hs, ws)
-    offsets = window_offsets(radius, dilation, maps.device).flip(1)  # (S, 2) as (dx, dy)
-    places = cells_to_sampling(cells[:, None] + offsets, grid)  # (N, S, 2)
-    target_maps = maps.permute(0, 3, 4, 1, 2).reshape(1, channels * ht * wt, hs, ws)
-    rows = F.grid_sample(target_maps, places[None], align_corners=False, padding_mode="zeros")
-    return rows[0].reshape(channels, ht, wt, cells.shape[0], -1).permute(3, 0, 4, 1, 2)
+    reach = radius * dilation
+    padded = np.pad(maps, ((0, 0), *[(reach, reach)] * 4))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1,) * 4, axis=(1, 2, 3, 4))
+    return windows[..., ::dilation, ::dilation, ::dilation, ::dilation]
 
 
-def pad_maps(maps: Tensor, reach: int) -> Tensor:
-    """Put zeros around correlation channels, and the channels last, so that a window is read in few long runs.
-
-    Args:
-        maps: ``(B, channels, hs, ws, ht, wt)``.
-        reach: Cells of zeros at each end of the last four dimensions.
-
-    Returns:
-        ``(B, hs + 2·reach, ws + 2·reach, ht + 2·reach, wt + 2·reach, channels)``, contiguous.
-    """
-    return torch.nn.functional.pad(maps, (reach,) * 8).movedim(1, -1).contiguous()
-
-
-def cut_windows(padded: Tensor, pairs: Tensor, radius: int, dilation: int) -> Tensor:
-    """Cut the windows around pairs out of padded maps.
-
-    Args:
-        padded: From `pad_maps` with a reach of ``radius · dilation``.
-        pairs: ``(N, 5)``, in the coordinates of the maps before padding.
-        radius: The window's radius in cells.
-        dilation: Spacing of the window's cells.
-
-    Returns:
-        ``(N, S, S, channels)``, source offsets before target offsets.
-    """
-    side = 2 * radius + 1
-    strides = padded.stride()[1:5]
-    steps = [stride * dilation for stride in strides]
-    # Every window that begins anywhere in memory, as a view: the index then copies whole windows.
-    begins = padded.numel() - sum(step * (side - 1) for step in steps) - (padded.shape[5] - 1)
-    windows = padded.as_strided((begins, *[side] * 4, padded.shape[5]), (1, *steps, 1))
-    corners = pairs[:, 0] * padded.stride(0)  # (N,)
-    for axis, stride in enumerate(strides, 1):
-        corners = corners + pairs[:, axis] * stride
-    return windows[corners].flatten(3, 4).flatten(1, 2)
+def cut_windows(windows: Floats, pairs: Integers) -> Floats:
+    """Copy the windows around pairs ``p · Q + q``, ``(N,)``, from those of `windows_of`: ``(N, channels, S, S)``."""
+    channels, hs, ws, ht, wt, side = windows.shape[:6]
+    py, px, qy, qx = np.unravel_index(pairs, (hs, ws, ht, wt))
+    cut: Floats = windows[:, py, px, qy, qx].swapaxes(0, 1).reshape(-1, channels, side**2, side**2)
+    return cut

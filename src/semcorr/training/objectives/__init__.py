@@ -1,1 +1,1 @@
-"""What training minimises: losses, the proxy model, and their parts."""
+"""Training objectives: losses, the proxy model, and the modules that compute them."""

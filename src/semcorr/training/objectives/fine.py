@@ -1,4 +1,4 @@
-"""Fine descriptors learned on the matches of a finished model, which stays as it is."""
+"""Training of fine descriptors on the matches of a finished model, which stays frozen."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from torch import Tensor, nn
 
 from semcorr.features.fine import FineDescriptors
 from semcorr.geometry import Size, cells_to_sampling, regrid
-from semcorr.match.refine import POWER, RADIUS
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
-from semcorr.matchers.decode import soft_argmax
+from semcorr.match.correct import POWER, RADIUS
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.dense.decode import soft_argmax
 from semcorr.models.configs import FINE
-from semcorr.training.objectives.joint import JointModel, Pictured, draw_pairs, points_of
+from semcorr.training.objectives.joint import JointModel, Picture, cells_of, draw_pairs
 from semcorr.training.objectives.proxy import Example, score_points
 
-_REACH = 0.5  # fine cells² from a keypoint to the nearest cell of the window; others are out of reach
+_REACH = 0.5  # fine cells², from a keypoint to the nearest cell of the window; keypoints further away are ignored
 _BLUR = 0.7  # fine cells: standard deviation of the target probability
-_TOLERATED = 0.6  # fine cells: errors beyond it count by their logarithm
-_OTHERS = 0.5  # weight of pairs without keypoints
+_TOLERATED = 0.6  # fine cells: larger errors count by their logarithm
+_OTHERS = 0.5  # weight of pairs without annotated keypoints
 
 
 class RefineModel(nn.Module):
     """The loss of fine descriptors on groups of pictures.
 
     Args:
-        joint: The model whose matches are corrected. It is not trained.
-        fine: The descriptors that learn.
+        joint: The model whose matches are corrected; it is not trained.
+        fine: The descriptors that are trained.
     """
 
     def __init__(self, joint: JointModel, fine: FineDescriptors) -> None:
         super().__init__()
         self.joint, self.fine = joint.requires_grad_(False), fine
 
-    def forward(self, groups: Sequence[Sequence[Pictured]], rng: np.random.Generator) -> Tensor:
+    def forward(self, groups: Sequence[Sequence[Picture]], rng: np.random.Generator) -> Tensor:
         """Return the mean loss of pairs drawn from each group, a scalar; see `JointModel`."""
         losses = [
             loss * (1.0 if index == 0 else _OTHERS)
             for index, group in enumerate(groups)
-            for loss in self._of_group(group, self.joint.pairs if index == 0 else 1, rng)
+            for loss in self._group_losses(group, self.joint.scored.pairs if index == 0 else 1, rng)
         ]
         return torch.stack(losses).mean() if losses else self.fine.log_spread * 0
 
@@ -61,11 +61,11 @@ class RefineModel(nn.Module):
             regrid(example.source_cells, _grid(first), _grid(source)),
             regrid(matches, _grid(second), _grid(target)),
         )
-        found = ((POWER * logits).softmax(1)[..., None] * cells).sum(1)
-        return regrid(found, _grid(target), _grid(second))
+        located = ((POWER * logits).softmax(1)[..., None] * cells).sum(1)
+        return regrid(located, _grid(target), _grid(second))
 
     def learned(self) -> dict[str, Tensor]:
-        """Return what a weights file holds: the model and its descriptors."""
+        """Return the tensors of a weights file: the model and its descriptors."""
         return self.joint.learned() | {f"{FINE}{key}": value for key, value in self.fine.state_dict().items()}
 
     def _matches(self, source: Tensor, target: Tensor, cells: Tensor) -> Tensor:
@@ -73,20 +73,20 @@ class RefineModel(nn.Module):
             maps = correlation_channels(cosine_correlation(source, target))[0]
             return soft_argmax(score_points(self.joint.scoring, maps, cells, self.joint.votes))[0]
 
-    def _of_group(self, group: Sequence[Pictured], count: int, rng: np.random.Generator) -> Iterator[Tensor]:
+    def _group_losses(self, group: Sequence[Picture], count: int, rng: np.random.Generator) -> Iterator[Tensor]:
         with torch.no_grad():
             deep = [self.joint.features(picture.stem, picture.grid) for picture in group]
         fine: dict[int, Tensor] = {}
-        every = permutations(range(len(group)), 2)
-        for i, j, names in draw_pairs(group, every, count, self.joint.keypoints, rng):
-            here, there = (points_of(group[k], names, deep[k]) for k in (i, j))
+        candidates = permutations(range(len(group)), 2)
+        for i, j, names in draw_pairs(group, candidates, count, self.joint.scored.keypoints, rng):
+            source_cells, target_cells = (cells_of(group[k], names, deep[k]) for k in (i, j))
             for k in (i, j):
                 if k not in fine:
                     fine[k] = self.fine(group[k].stem[None], deep[k])[0]
-            matches = regrid(self._matches(deep[i], deep[j], here), _grid(deep[j]), _grid(fine[j]))
-            known = regrid(here, _grid(deep[i]), _grid(fine[i]))
+            matches = regrid(self._matches(deep[i], deep[j], source_cells), _grid(deep[j]), _grid(fine[j]))
+            known = regrid(source_cells, _grid(deep[i]), _grid(fine[i]))
             logits, cells = score_around(self.fine, fine[i], fine[j], known, matches)
-            truth = regrid(there, _grid(deep[j]), _grid(fine[j]))
+            truth = regrid(target_cells, _grid(deep[j]), _grid(fine[j]))
             if (loss := _loss(logits, cells, truth)) is not None:
                 yield loss
 
@@ -94,7 +94,7 @@ class RefineModel(nn.Module):
 def score_around(
     fine: FineDescriptors, source: Tensor, target: Tensor, points: Tensor, matches: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Score the fine cells around matches, as `semcorr.match.refine.refine` does, with gradients.
+    """Score the fine cells around matches, as `semcorr.match.correct.correct_match` does, with gradients.
 
     Args:
         fine: The descriptors.
@@ -104,11 +104,11 @@ def score_around(
         matches: ``(N, 2)`` in those of the target's.
 
     Returns:
-        Log-probabilities ``(N, cells)`` up to a constant, -inf outside the picture, and where the cells are,
+        Log-probabilities ``(N, cells)`` up to a constant, -inf outside the picture, and the cells' positions,
         ``(N, cells, 2)`` (x, y) in cell coordinates of the target's descriptors.
     """
-    places = cells_to_sampling(points, (source.shape[1], source.shape[2]))[None, None]
-    read = F.grid_sample(source[None], places, align_corners=False, padding_mode="border")
+    positions = cells_to_sampling(points, (source.shape[1], source.shape[2]))[None, None]
+    sampled = F.grid_sample(source[None], positions, align_corners=False, padding_mode="border")
     height, width = target.shape[1:]
     steps = torch.arange(-RADIUS, RADIUS + 1, device=target.device)
     dy, dx = torch.cartesian_prod(steps, steps).T
@@ -117,24 +117,24 @@ def score_around(
     inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
     index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
     around = target.flatten(1).T[index]  # (N, cells, channels)
-    cosines = (around * F.normalize(read[0, :, 0].T, dim=1)[:, None]).sum(2)
-    away = (cells - matches[:, None]).square().sum(2)
-    logits = fine.log_sharpness.exp() * cosines - away / (2 * fine.log_spread.exp() ** 2)
+    cosines = (around * F.normalize(sampled[0, :, 0].T, dim=1)[:, None]).sum(2)
+    squared = (cells - matches[:, None]).square().sum(2)
+    logits = fine.log_sharpness.exp() * cosines - squared / (2 * fine.log_spread.exp() ** 2)
     return logits.masked_fill(~inside, -torch.inf), cells
 
 
 def _loss(logits: Tensor, cells: Tensor, truth: Tensor) -> Tensor | None:
-    """Return cross-entropy and a robust loss of the soft-argmax, over the points whose window holds the truth."""
-    away = (cells - truth[:, None]).square().sum(2)
-    reached = away.amin(1) <= _REACH
-    if not reached.any():
+    """Return cross-entropy plus a robust loss of the soft-argmax, over the points whose window contains the truth."""
+    squared = (cells - truth[:, None]).square().sum(2)
+    reachable = squared.amin(1) <= _REACH
+    if not reachable.any():
         return None
-    away, logits, cells, truth = away[reached], logits[reached], cells[reached], truth[reached]
+    squared, logits, cells, truth = squared[reachable], logits[reachable], cells[reachable], truth[reachable]
     outside = ~logits.isfinite()
-    wanted = (-away / (2 * _BLUR**2)).masked_fill(outside, -torch.inf).softmax(1)
-    crossed = -(wanted * logits.log_softmax(1).masked_fill(outside, 0.0)).sum(1).mean()
-    found = (logits.softmax(1)[..., None] * cells).sum(1)
-    return crossed + ((found - truth).square().sum(1) / _TOLERATED**2).log1p().mean()
+    wanted = (-squared / (2 * _BLUR**2)).masked_fill(outside, -torch.inf).softmax(1)
+    entropy = -(wanted * logits.log_softmax(1).masked_fill(outside, 0.0)).sum(1).mean()
+    located = (logits.softmax(1)[..., None] * cells).sum(1)
+    return entropy + ((located - truth).square().sum(1) / _TOLERATED**2).log1p().mean()
 
 
 def _grid(features: Tensor) -> Size:

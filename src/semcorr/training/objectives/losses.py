@@ -1,4 +1,4 @@
-"""Losses: how far scores are from where the keypoints truly are, or, without keypoints, from those of unlike pictures.
+"""Losses: scores against the true positions of keypoints, or, without keypoints, against those of unrelated pictures.
 
 Scores are log-probabilities up to a constant, as every matcher returns them.
 """
@@ -18,7 +18,7 @@ def target_probability(cells: Tensor, grid: Size) -> Tensor:
     """Spread each true position over the four cells around it, by bilinear weights.
 
     Args:
-        cells: ``(N, 2)`` (x, y) in cell coordinates; positions beyond the outermost centres move onto them.
+        cells: ``(N, 2)`` (x, y) in cell coordinates; clamped to the outermost cell centres.
         grid: Rows and columns.
 
     Returns:
@@ -52,7 +52,7 @@ def cross_entropy(scores: Tensor, truth: Tensor) -> Tensor:
 
 
 def one_to_one(scores: Tensor, truth: Tensor) -> Tensor:
-    """Return ANC-Net's loss: distance to the truth, and keypoints that keep apart where they truly are apart.
+    """Return ANC-Net's loss: distance to the truth, plus a one-to-one term that keeps different keypoints apart.
 
     With X the probabilities of N keypoints, one row each, and G the truth: the mean norm of the rows of X - G, plus a
     tenth of ‖XXᵀ - GGᵀ‖ (Frobenius) for each keypoint (Li et al., CVPR 2020, section 3.4).
@@ -61,28 +61,28 @@ def one_to_one(scores: Tensor, truth: Tensor) -> Tensor:
         scores: ``(N, rows, columns)``.
         truth: Probability maps of the same shape, already `smoothed`.
     """
-    found, wanted = scores.flatten(1).softmax(dim=1), truth.flatten(1)
-    apart: Tensor = torch.linalg.matrix_norm(found @ found.T - wanted @ wanted.T)
-    off: Tensor = (found - wanted).norm(dim=1).mean()
-    return off + _ONE_TO_ONE * apart / len(scores)
+    predicted, wanted = scores.flatten(1).softmax(dim=1), truth.flatten(1)
+    constraint: Tensor = torch.linalg.matrix_norm(predicted @ predicted.T - wanted @ wanted.T)
+    distance: Tensor = (predicted - wanted).norm(dim=1).mean()
+    return distance + _ONE_TO_ONE * constraint / len(scores)
 
 
 def matching_score(scores: Tensor) -> Tensor:
-    """Return how decided a table of scores is: the mean over cells of both pictures of their best match's probability.
+    """Return how peaked a table of scores is: the mean probability of the best match, over the cells of both pictures.
 
     Args:
         scores: ``(B, hs, ws, ht, wt)``.
     """
-    there = scores.flatten(3).softmax(dim=3).amax(dim=3)  # (B, hs, ws)
-    back = scores.flatten(1, 2).softmax(dim=1).amax(dim=1)  # (B, ht, wt)
-    return (there.mean() + back.mean()) / 2
+    forward = scores.flatten(3).softmax(dim=3).amax(dim=3)  # (B, hs, ws)
+    backward = scores.flatten(1, 2).softmax(dim=1).amax(dim=1)  # (B, ht, wt)
+    return (forward.mean() + backward.mean()) / 2
 
 
 def weak_loss(positive: Tensor, negative: Tensor) -> Tensor:
-    """Return NC-Net's loss from pairs alone, without keypoints (Rocco et al., NeurIPS 2018, section 3.4).
+    """Return NC-Net's weakly supervised loss, which uses no keypoints (Rocco et al., NeurIPS 2018, section 3.4).
 
     Args:
-        positive: Scores ``(B, hs, ws, ht, wt)`` of pairs of one category.
-        negative: Scores of pairs that were put together by chance.
+        positive: Scores ``(B, hs, ws, ht, wt)`` of pairs of the same category.
+        negative: Scores of unrelated pairs.
     """
     return matching_score(negative) - matching_score(positive)

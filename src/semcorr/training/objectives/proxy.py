@@ -1,7 +1,7 @@
-"""The proxy model: score annotated keypoints densely, and pull the scores towards where the keypoints truly are.
+"""The proxy model: score annotated keypoints densely, and train the scores towards their true positions.
 
-Scoring one source point against all target cells is one ordinary convolution (`ScoringFunction.score_points`), so
-the scoring function is learned with no search and no 4-D tensor in the graph; the search then uses the very same
+Scoring one source point against all target cells is an ordinary convolution (`ScoringFunction.score_points`), so
+the scoring function is trained without a search and without a 4-D tensor in the graph; the search then uses the same
 function (Lee et al., CVPR 2021: dense scoring of the annotated keypoints, cross-entropy against a ground-truth
 probability map).
 """
@@ -13,9 +13,9 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from semcorr.geometry import Size
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
-from semcorr.matchers.pmnc.scoring import ScoringFunction
-from semcorr.matchers.pmnc.voting import vote, votes_of_points
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
+from semcorr.matchers.pmnc.gpu.voting import vote, votes_of_points
 from semcorr.training.objectives.losses import cross_entropy, target_probability
 
 
@@ -23,7 +23,8 @@ class Example(NamedTuple):
     """One annotated pair, ready for the proxy model.
 
     Attributes:
-        source: Features ``(C, hs, ws)``, L2-normalised over C; where a backbone learns, what its frozen blocks made.
+        source: Features ``(C, hs, ws)``, L2-normalised over C; where a backbone is trained, the output of its frozen
+            part.
         target: Features ``(C, ht, wt)``.
         source_cells: Keypoints ``(K, 2)`` (x, y) in cell coordinates of the source's grid.
         target_cells: The same keypoints in the target's grid.
@@ -43,7 +44,7 @@ class ProxyModel(nn.Module):
     """The loss of a scoring function on annotated pairs.
 
     Args:
-        scoring: The function that learns.
+        scoring: The function that is trained.
         votes: Weight of `semcorr.matchers.pmnc.voting.vote` beside it.
     """
 
@@ -52,7 +53,7 @@ class ProxyModel(nn.Module):
         self.scoring, self.votes = scoring, votes
 
     def maps(self, source: Tensor, target: Tensor) -> Tensor:
-        """Correlate two maps of features ``(C, h, w)`` as the scoring function sees them."""
+        """Return the correlation channels ``(channels, hs, ws, ht, wt)`` of two feature maps ``(C, h, w)``."""
         return correlation_channels(cosine_correlation(source[None], target[None]))[0]
 
     def forward(self, example: Example) -> Tensor:
@@ -66,7 +67,7 @@ class ProxyModel(nn.Module):
         return score_points(self.scoring, maps, example.source_cells, self.votes)
 
     def learned(self) -> dict[str, Tensor]:
-        """Return what a weights file holds."""
+        """Return the tensors of a weights file."""
         return dict(self.state_dict())
 
 
@@ -77,7 +78,7 @@ def score_points(scoring: ScoringFunction, maps: Tensor, cells: Tensor, votes: f
         scoring: The scoring function.
         maps: One pair's correlation channels ``(channels, hs, ws, ht, wt)``.
         cells: Source points ``(N, 2)`` (x, y) in cell coordinates.
-        votes: Their weight; 0 is without.
+        votes: Weight of the votes; 0 is none.
     """
     scores = scoring.score_points(maps, cells)
     return scores + votes * votes_of_points(vote(maps[-1]), cells) if votes else scores
@@ -93,19 +94,19 @@ def proxy_loss(
     """Return the mean cross-entropy over keypoints and both directions, a scalar.
 
     Args:
-        scoring: The function that learns.
+        scoring: The function that is trained.
         maps: One pair's correlation channels ``(channels, hs, ws, ht, wt)``.
         source_cells: Keypoints ``(K, 2)`` (x, y) in cell coordinates of the source's grid.
         target_cells: The same keypoints in the target's grid.
         votes: Weight of the votes.
     """
-    counted = votes * vote(maps[-1]) if votes else None
+    weighted = votes * vote(maps[-1]) if votes else None
     total = maps.new_zeros(())
     for known, wanted in ((source_cells, target_cells), (target_cells, source_cells)):
         scores = scoring.score_points(maps, known)  # (K, rows, columns)
-        if counted is not None:
-            scores = scores + votes_of_points(counted, known)
-            counted = counted.permute(2, 3, 0, 1)
+        if weighted is not None:
+            scores = scores + votes_of_points(weighted, known)
+            weighted = weighted.permute(2, 3, 0, 1)
         total = total + cross_entropy(scores, target_probability(wanted, (scores.shape[1], scores.shape[2])))
         maps = maps.permute(0, 3, 4, 1, 2)
     return total / 2

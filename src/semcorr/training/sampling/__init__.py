@@ -1,1 +1,1 @@
-"""What training draws: pairs, views and pseudo-labels."""
+"""What a training step sees: views of photographs, samplers, and the features that are computed once."""

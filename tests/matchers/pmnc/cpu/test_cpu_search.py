@@ -1,20 +1,33 @@
-"""The compiled search and the plain one are the same search: the same pairs are tried, with the same scores."""
+"""The native search scores the same pairs as the NumPy search, with the same scores."""
 
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from plain_search import search_plainly
 
 import semcorr
-from semcorr.matchers.correlation import correlation_channels, cosine_correlation
-from semcorr.matchers.pmnc.scoring import ScoringFunction
-from semcorr.matchers.pmnc.search import PROTOTYPE, SearchOptions, search
+from semcorr.features import FeatureMap
+from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
+from semcorr.matchers.pmnc import cpu
+from semcorr.matchers.pmnc.cpu.layers import layers_of
+from semcorr.matchers.pmnc.gpu.matcher import PMNC
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
+from semcorr.matchers.pmnc.search import PROTOTYPE, SearchOptions
+from semcorr.native import core, levels
 
-pytest.importorskip("numba", reason="Numba is not installed")
-from semcorr.matchers.pmnc.cpu.search import layers_of, search_compiled
+pytestmark = pytest.mark.skipif(core() is None, reason="the native core is not compiled")
+
+
+def search_natively(source, target, function, options=None, dilation=1, threads=1):
+    pairs = zip(source.float().contiguous().numpy(), target.float().contiguous().numpy(), strict=True)
+    parameters = function.arrays()
+    found = [cpu.search(*pair, parameters, options or SearchOptions(), dilation, 0.0, threads) for pair in pairs]
+    return torch.stack([torch.from_numpy(one.table()) for one in found])
 
 
 def features(grid: tuple[int, int], seed: int = 0, batch: int = 1, channels: int = 32) -> torch.Tensor:
@@ -36,8 +49,9 @@ def scoring(radius: int, hidden: int = 16, seed: int = 0, reach: int | None = No
 
 def assert_same(source, target, function, options=None, dilation=1):
     options = options or SearchOptions()
-    plain = search(correlation_channels(cosine_correlation(source, target).float()), function, options, dilation)
-    fast = search_compiled(source, target, function, options, dilation).table()
+    maps = correlation_channels(cosine_correlation(source, target).float())
+    plain = search_plainly(maps, function, options, dilation)
+    fast = search_natively(source, target, function, options, dilation)
     assert fast.shape == plain.shape
     assert fast.dtype == torch.float32
     assert not fast.isposinf().any()
@@ -54,7 +68,7 @@ def assert_same(source, target, function, options=None, dilation=1):
 
 @pytest.mark.parametrize("radius", [0, 1, 2, 3])
 @pytest.mark.parametrize("dilation", [1, 2, 3])
-def test_every_window(radius, dilation):
+def test_every_window(radius, dilation, level):
     source, target = features((9, 11), 1), features((10, 8), 2)
     assert_same(source, target, scoring(radius), SearchOptions(candidates=6), dilation)
 
@@ -67,24 +81,24 @@ def test_every_reach(radius, reach, dilation):
     assert_same(features((9, 11), 1), features((10, 8), 2), function, SearchOptions(candidates=6), dilation)
 
 
-def test_what_is_not_read_is_not_laid_out():
+def test_weights_beyond_reach_are_not_stored():
     # along one axis, 13 of the 25 pairs of offsets from -2 to 2 are at most 1 apart
-    assert layers_of(scoring(2, reach=1)).window.shape == (2 * 13**2, 32)
-    assert layers_of(scoring(2, reach=0)).boxes.tolist()[7] == [1, 2, 1, 1]
+    assert layers_of(scoring(2, reach=1).arrays()).window.shape == (2 * 13**2, 32)
+    assert layers_of(scoring(2, reach=0).arrays()).boxes.tolist()[7] == [1, 2, 1, 1]
 
 
-def test_a_window_wider_than_a_run_of_eight():
+def test_a_window_of_several_runs(level):
     assert_same(features((7, 8), 1), features((8, 7), 2), scoring(4, 4), SearchOptions(candidates=4))
 
 
 @pytest.mark.parametrize("source", [(12, 12), (5, 17), (1, 9), (2, 3)])
 @pytest.mark.parametrize("target", [(12, 12), (16, 4), (7, 1)])
-def test_every_shape_also_smaller_than_the_window(source, target):
+def test_every_shape_also_smaller_than_the_window(source, target, level):
     assert_same(features(source, 1), features(target, 2), scoring(2), SearchOptions(candidates=5))
 
 
 @pytest.mark.parametrize("hidden", [1, 6, 16, 20, 32])
-def test_widths_that_are_no_whole_vectors(hidden):
+def test_widths_that_are_not_multiples_of_a_vector(hidden, level):
     assert_same(features((8, 8), 1), features((8, 8), 2), scoring(1, hidden))
 
 
@@ -98,8 +112,9 @@ def test_dtypes_of_features(dtype):
     # exact in every dtype, so that only the search is compared
     source, target = (features((9, 9), seed, channels=8).mul(4).round().div(4).to(dtype) for seed in (1, 2))
     source, target = (x + 0.125 * torch.eye(9).to(dtype)[None, None] for x in (source, target))
-    plain = search(correlation_channels(cosine_correlation(source.float(), target.float())), scoring(2))
-    fast = search_compiled(source, target, scoring(2), SearchOptions()).table()
+    maps = (FeatureMap(x, ((90, 90),)) for x in (source, target))
+    plain = search_plainly(correlation_channels(cosine_correlation(source.float(), target.float())), scoring(2))
+    fast = PMNC(scoring(2), 9)(*maps).table()
     both = plain.isfinite() & fast.isfinite()
     assert both.sum() > 0.9 * plain.isfinite().sum()
     torch.testing.assert_close(fast[both], plain[both], atol=2e-4, rtol=2e-4)
@@ -122,44 +137,55 @@ def test_every_option(options):
 def test_features_that_are_not_contiguous():
     source = features((9, 8), 1).to(memory_format=torch.channels_last)
     target = features((8, 18), 2)[..., ::2]
-    assert_same(source, target, scoring(2))
+    maps = (FeatureMap(x, ((90, 80),)) for x in (source, target))
+    plain = search_plainly(correlation_channels(cosine_correlation(source, target)), scoring(2))
+    fast = PMNC(scoring(2), 9)(*maps).table()
+    assert torch.equal(plain.isfinite(), fast.isfinite())
+    both = plain.isfinite()
+    torch.testing.assert_close(fast[both], plain[both], atol=2e-4, rtol=2e-4)
 
 
 def test_threads_change_nothing():
     source, target, function = features((20, 20), 1), features((20, 20), 2), scoring(2)
-    threads = torch.get_num_threads()
-    try:
-        tables = []
-        for count in (1, 3):
-            torch.set_num_threads(count)
-            tables.append(search_compiled(source, target, function, SearchOptions()).table())
-    finally:
-        torch.set_num_threads(threads)
+    for dilation in (1, 2):
+        tables = [search_natively(source, target, function, None, dilation, threads) for threads in (1, 3)]
+        assert torch.equal(*tables)
+
+
+def test_levels_with_fused_multiplication_agree_bitwise(monkeypatch):
+    if levels()[-1] != "avx512":
+        pytest.skip("this processor has but one such level")
+    tables = []
+    for level in ("avx2", "avx512"):
+        monkeypatch.setenv("SEMCORR_NATIVE", level)
+        core.cache_clear()
+        tables.append(search_natively(features((12, 9), 1), features((9, 12), 2), scoring(2)))
+    core.cache_clear()
     assert torch.equal(*tables)
 
 
-def test_it_does_not_write_to_what_it_is_given():
+def test_inputs_are_not_modified():
     source, target, function = features((6, 6), 1), features((6, 6), 2), scoring(1)
     copies = source.clone(), target.clone(), [p.clone() for p in function.parameters()]
-    search_compiled(source, target, function, SearchOptions())
+    search_natively(source, target, function)
     assert torch.equal(source, copies[0])
     assert torch.equal(target, copies[1])
     assert all(torch.equal(a, b) for a, b in zip(function.parameters(), copies[2], strict=True))
 
 
 def test_layers_are_padded_with_zeros():
-    layers = layers_of(scoring(1, 5))
+    layers = layers_of(scoring(1, 5).arrays())
     assert layers.window.shape == (9 * 18, 32)
     assert layers.window.reshape(9, 18, 2, 16)[..., 5:].any() == False  # noqa: E712 - a numpy bool
     assert not layers.out[5:].any()
 
 
-def test_the_shipped_model_on_photographs(cat, cheetah_path):
+def test_the_model_in_the_package_on_photographs(cat, cheetah_path):
     model = semcorr.load("pmnc")
     source, target = (model.encode(picture).features for picture in (cat, cheetah_path))
     fast = model.score(source, target).table()
     model.score.compiled = False
-    plain = model.score(source, target)
+    plain = model.score(source, target).table()
     tried = plain.isfinite()
     assert (fast.isfinite() == tried).float().mean() > 0.9999
     both = fast.isfinite() & tried
@@ -174,27 +200,25 @@ MATCH = (
 )
 
 
-def test_without_numba_one_clear_line_says_so():
-    code = "import sys; sys.modules['numba'] = None\n" + MATCH
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout
-    lines = [line for line in run.stderr.splitlines() if "plain torch" in line]
-    assert len(lines) == 1
-    assert "Numba" in lines[0]
-
-
-@pytest.mark.slow
-def test_without_a_folder_to_keep_compiled_code_in():
-    environment = os.environ | {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator", "NUMBA_CACHE_DIR": ""}
+def test_a_missing_core_is_reported_in_one_line(tmp_path):
+    environment = os.environ | {"SEMCORR_LIBRARY": str(tmp_path / "none.so")}
     run = subprocess.run([sys.executable, "-c", MATCH], capture_output=True, text=True, check=True, env=environment)
-    assert "plain torch" not in run.stderr
+    assert run.stdout
+    lines = [line for line in run.stderr.splitlines() if "semcorr" in line]
+    assert len(lines) == 1
+    assert "in NumPy" in lines[0]
 
 
-def test_a_search_leaves_random_numbers_alone():
-    function = scoring(1)
-    torch.manual_seed(3)
-    expected = torch.rand(1)
-    torch.manual_seed(3)
-    layers_of.__globals__["_order_of"].cache_clear()
-    search_compiled(features((5, 6), 1), features((6, 5), 2), function, SearchOptions())
-    assert torch.equal(torch.rand(1), expected)
+def test_a_disabled_core_is_not_reported():
+    environment = os.environ | {"SEMCORR_NATIVE": "off"}
+    run = subprocess.run([sys.executable, "-c", MATCH], capture_output=True, text=True, check=True, env=environment)
+    assert run.stdout
+    assert "NumPy" not in run.stderr
+
+
+def test_a_search_does_not_change_the_random_state():
+    source, target, function = features((5, 6), 1), features((6, 5), 2), scoring(1)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    search_natively(source, target, function)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])

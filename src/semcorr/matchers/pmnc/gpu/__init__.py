@@ -1,1 +1,4 @@
-"""The search of `semcorr.matchers.pmnc.matcher.search` on a graphics device: the same, without waiting."""
+"""PMNC in torch: on GPUs, in training, and as the exhaustive search.
+
+Nothing else in `semcorr.matchers.pmnc` imports torch.
+"""

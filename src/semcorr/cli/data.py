@@ -1,0 +1,77 @@
+"""The commands ``data download`` and ``data check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from semcorr.cli.options import with_local_paths
+from semcorr.errors import DataError, need_extra
+from semcorr.progress import progress_bar
+
+data = typer.Typer(no_args_is_help=True, help="Download and check data sets.")
+
+
+def download(
+    name: Annotated[str, typer.Argument(help="pf-pascal, pf-willow or spair-71k.")],
+    to: Annotated[Path, typer.Option(help="The folder to download it to.")],
+    mirror: Annotated[
+        list[str] | None, typer.Option(help="URL of a folder with the same files; tried before the public ones.")
+    ] = None,
+) -> None:
+    """Download a data set; run it again to resume after an interruption."""
+    need_extra("data", "pooch")
+    from rich.progress import DownloadColumn, TaskID, TransferSpeedColumn
+
+    from semcorr.data.download.download import download as fetch
+
+    with progress_bar(DownloadColumn(), TransferSpeedColumn()) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(file: str, done: int, total: int | None) -> None:
+            if file not in tasks:
+                tasks[file] = bar.add_task(file)
+            bar.update(tasks[file], completed=done, total=total)
+
+        folder = fetch(name, to, mirror or (), progress)
+    typer.echo(str(folder))
+
+
+def check(
+    folder: Annotated[
+        Path | None, typer.Argument(help="The folder that holds the data set. Not needed with --annotations.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The data set's name, if it cannot be recognised.")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="A COCO keypoints file to check; needs --images.")] = None,
+    images: Annotated[Path | None, typer.Option(help="With --annotations: the folder of its pictures.")] = None,
+) -> None:
+    """Count a data set's pairs, and look for missing or broken pictures and misplaced keypoints; exit code 1 if any."""
+    from rich.progress import MofNCompleteColumn, TimeRemainingColumn
+
+    from semcorr.data.check import check_dataset
+    from semcorr.data.registry import recognise
+
+    if (annotations is None) != (images is None):
+        raise DataError("--annotations and --images must be given together")
+    files: dict[str, Any] = {} if annotations is None else {"annotations": annotations, "images": images}
+    if folder is None and not files:
+        raise DataError("give the folder that holds the data set, or --annotations and --images")
+    name = name or ("coco" if files or folder is None else recognise(folder))
+    with progress_bar(MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task("reading pictures", total=None)
+        report = check_dataset(
+            name,
+            folder or images or Path(),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            **files,
+        )
+    for line in report.lines():
+        typer.echo(line)
+    if not report.sound or report.outside:
+        raise typer.Exit(1)
+
+
+for command in (download, check):
+    data.command()(with_local_paths(command))

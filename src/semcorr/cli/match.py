@@ -1,0 +1,209 @@
+"""The command ``match``."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semcorr.cli.options import LOADING, with_options
+from semcorr.cli.points import NamedPoint, parse_point, read_points, write_points
+from semcorr.errors import SemcorrError, need_extra, one_of
+from semcorr.files import refuse_input, unused
+
+if TYPE_CHECKING:
+    from semcorr.match.result import Match
+    from semcorr.models.matcher import Matcher
+    from semcorr.onnx.runtime import ExportedMatcher
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Which model, and how it is loaded."""
+
+    model: str | None = None
+    backbone: str | None = None
+    backbone_weights: str | None = None
+    weights: Path | None = None
+    grid: int | None = None
+    device: str = "cpu"
+    precision: str = "float32"
+    runtime: str = "torch"
+    model_file: Path | None = None
+
+
+OPTIONS: dict[str, Any] = {
+    **LOADING,
+    "precision": typer.Option(
+        metavar="float32|bfloat16", help="Precision of the features; bfloat16 is faster on processors that support it."
+    ),
+    "runtime": typer.Option(metavar="torch|onnx", help="The runtime; onnx needs --model-file, and no torch."),
+    "model_file": typer.Option(help="With --runtime onnx: the file that `semcorr export` wrote."),
+}
+
+
+@with_options(Loading, OPTIONS)
+def match(
+    source: Annotated[Path, typer.Argument(help="The photograph that contains the points.", show_default=False)],
+    target: Annotated[Path, typer.Argument(help="The photograph to find them in.", show_default=False)],
+    point: Annotated[
+        list[str] | None,
+        typer.Option(help="A point of the source, x,y in pixels; may be repeated.", metavar="X,Y"),
+    ] = None,
+    points: Annotated[
+        Path | None,
+        typer.Option(help="A file of source points: CSV with columns x, y and perhaps name; DeepLabCut; or JSON."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The picture to write (png, jpg, webp, pdf, svg), or the table of points (csv). Default without "
+            "points or --json: match.png, or match-2.png … if it exists."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: the points if any are given, otherwise the whole match.")
+    ] = False,
+    rotations: Annotated[
+        int,
+        typer.Option(help="Number of turns of the source to try; 12 suits things that lie in any direction."),
+    ] = 1,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Also try each turn mirrored.")] = False,
+    min_visibility: Annotated[
+        float | None,
+        typer.Option(
+            help="Minimum probability that the target has a point: others get no answer (default 0), and are not "
+            "chosen for the picture (default 0.5).",
+            min=0,
+            max=1,
+        ),
+    ] = None,
+    options: Loading = Loading(),
+) -> None:
+    """Match two photographs: write a picture of the matches, or print where points went.
+
+    Points are continuous pixels: 0,0 is the outer corner of the top-left pixel.
+    """
+    given = [parse_point(text) for text in point or []] + (read_points(points, source.name) if points else [])
+    answers_points = bool(point or points)
+    if out is None and not answers_points and not as_json:
+        out = unused(Path("match.png"))
+    as_table = out is not None and out.suffix.lower() == ".csv"
+    if out is not None:
+        inputs = (source, target, points, options.weights, options.backbone_weights, options.model_file)
+        refuse_input(out, [Path(path) for path in inputs if path is not None])
+        if as_table and not answers_points:
+            raise SemcorrError("--out FILE.csv writes the points: give some with --point or --points")
+        if not as_table:
+            need_extra("", "matplotlib")
+    start = time.perf_counter()
+    matcher = _load(options)
+    loaded = time.perf_counter()
+    result = _match(matcher, source, target, rotations, mirror)
+    seconds = time.perf_counter() - loaded
+    answers = _transfer(result, given, min_visibility or 0.0) if answers_points else None
+    least = 0.5 if min_visibility is None else min_visibility
+    if out is not None and as_table:
+        write_points(out, answers or [])
+    elif out is not None:
+        result.plot(out, [point.xy for point in given if point.xy is not None] or None, least)
+    typer.echo(f"loaded {matcher.name} in {loaded - start:.2f} s, matched in {seconds:.2f} s", err=True)
+    text = json.dumps(_report(result, source, target, answers)) if as_json else _as_text(result, answers, least)
+    if text:  # a points file may be empty
+        typer.echo(text)
+    if out is not None:
+        typer.echo(f"wrote {out}", err=True)
+
+
+def _load(options: Loading) -> Matcher | ExportedMatcher:
+    one_of(options.runtime, ["torch", "onnx"], "--runtime")
+    if (options.runtime == "onnx") != (options.model_file is not None):
+        raise SemcorrError(
+            "--runtime onnx and --model-file FILE must be given together; `semcorr export --out FILE` writes the file"
+        )
+    given = {
+        field.name: value
+        for field in fields(options)
+        if field.name not in ("runtime", "model_file") and (value := getattr(options, field.name)) != field.default
+    }
+    if options.model_file is None:
+        need_extra("", "torch", "timm", "safetensors")
+        import semcorr
+
+        return semcorr.load(given.pop("model", None), **given)
+    if given:
+        option = f"--{next(iter(given)).replace('_', '-')}"
+        raise SemcorrError(
+            f"{option} needs --runtime torch: an exported model's settings are fixed when it is exported"
+        )
+    from semcorr.onnx.runtime import load
+
+    return load(options.model_file)
+
+
+def _match(matcher: Matcher | ExportedMatcher, source: Path, target: Path, rotations: int, mirror: bool) -> Match:
+    from semcorr.onnx.runtime import ExportedMatcher
+
+    if not isinstance(matcher, ExportedMatcher):
+        return matcher.match(source, target, rotations, mirror)
+    if rotations != 1 or mirror:
+        raise SemcorrError("--rotations and --mirror need --runtime torch")
+    return matcher.match(source, target)
+
+
+def _transfer(result: Match, points: list[NamedPoint], min_visibility: float) -> list[dict[str, Any]]:
+    """Return an answer for each point, in order; with null values for a missing point, or a target without it."""
+    xy = [point.xy for point in points if point.xy is not None]
+    moved, confidence = result.transfer(xy)
+    moves = iter(zip(moved.tolist(), confidence.tolist(), result.visible(xy).tolist(), strict=True))
+    estimated = result.forward.visibility is not None
+    answers = []
+    for point in points:
+        answer: dict[str, Any] = {"source": None, "target": None, "confidence": None}
+        if point.xy is not None:
+            (x, y), c, seen = next(moves)
+            moved_to = [round(x, 2), round(y, 2)] if seen >= min_visibility else None
+            answer = {"source": list(point.xy), "target": moved_to, "confidence": round(c, 4)}
+            answer |= {"visibility": round(seen, 4)} if estimated else {}
+        answers.append(answer if point.name is None else {"name": point.name, **answer})
+    return answers
+
+
+def _as_text(result: Match, answers: list[dict[str, Any]] | None, min_visibility: float) -> str:
+    if answers is not None:
+        return "\n".join([*map(_line, answers), *_turn(result)])
+    best = result.keypoints(20, min_visibility).confidence
+    mean = f"{best.mean():.2f}" if len(best) else "none: no match holds in both directions"
+    lines = [f"mean confidence of the {len(best)} best matches: {mean}"]
+    if result.similarity is not None:
+        lines.append(f"probability that both show the same kind of thing: {result.similarity:.2f}")
+    return "\n".join(lines + _turn(result))
+
+
+def _line(answer: dict[str, Any]) -> str:
+    name = f"{answer['name']}  " if "name" in answer else ""
+    if answer["source"] is None:
+        return f"{name}no point given"
+    start = name + "{:g},{:g} -> ".format(*answer["source"])
+    seen = f"  visibility {answer['visibility']:.2f}" if "visibility" in answer else ""
+    if answer["target"] is None:
+        return f"{start}not in the target{seen}"
+    return start + "{:.1f},{:.1f}  confidence {:.2f}".format(*answer["target"], answer["confidence"]) + seen
+
+
+def _turn(result: Match) -> list[str]:
+    degrees, mirrored = result.turn
+    done = [text for text, true in (("mirrored", mirrored), (f"turned by {degrees:g}°", degrees != 0)) if true]
+    return [f"the source was {' and '.join(done)} to match it"] if done else []
+
+
+def _report(result: Match, source: Path, target: Path, answers: list[dict[str, Any]] | None) -> dict[str, Any]:
+    report: dict[str, Any] = {"source": str(source), "target": str(target)}
+    if answers is None:
+        return report | result.to_dict()
+    similarity = {} if result.similarity is None else {"similarity": round(result.similarity, 4)}
+    return report | {"model": result.model, **similarity, "points": answers}

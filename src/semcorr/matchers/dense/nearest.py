@@ -1,0 +1,15 @@
+"""Nearest neighbours: each cell matches the cell whose feature vector has the highest cosine with its own."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from semcorr.features.feature_map import FeatureMap
+from semcorr.matchers.dense.correlation import cosine_correlation
+
+TEMPERATURE = 0.05  # turns cosines into log-probabilities; affects the confidence but not which cell is best
+
+
+def nearest(source: FeatureMap, target: FeatureMap) -> Tensor:
+    """Score every pair of cells by its cosine, divided by `TEMPERATURE`: ``(B, hs, ws, ht, wt)`` float32."""
+    return cosine_correlation(source.tensor, target.tensor).float() / TEMPERATURE

@@ -1,0 +1,120 @@
+"""The learner: what a recipe trains, its moving average, its optimiser, and their state on disk."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from semcorr.errors import DataError
+from semcorr.features import FeatureExtractor
+from semcorr.metrics.pck import ALPHAS
+from semcorr.models.configs import config_to_dict
+from semcorr.training.checkpoint import load_checkpoint, save_checkpoint
+from semcorr.training.objectives.build import Objective, build_objective
+from semcorr.training.objectives.start import load_start
+from semcorr.training.recipe import TrainingRecipe
+from semcorr.weights import Weights
+
+MAX_NORM = 5.0
+"""Gradients of a step are clipped to this norm."""
+
+
+class Learner:
+    """The objective of a recipe, the moving average of its weights, and its optimiser.
+
+    Args:
+        recipe: The recipe.
+        extractor: The backbone.
+        fabric: The devices.
+
+    Attributes:
+        objective: What learns.
+        averaged: The objective with averaged weights, which is validated and kept.
+    """
+
+    def __init__(self, recipe: TrainingRecipe, extractor: FeatureExtractor, fabric: Fabric) -> None:
+        self.recipe, self.fabric = recipe, fabric
+        self.objective = build_objective(recipe, extractor)
+        if recipe.start is not None:
+            load_start(self.objective, recipe, recipe.start)
+        self._average = AveragedModel(self.objective, avg_fn=partial(_average, recipe.average))
+        self.averaged = cast(Objective, self._average.module)
+        self.optimizer: Any = _optimizer(self.objective, recipe)
+        self.model: Any = self.objective
+
+    def resume(self, path: Path, fingerprint: str) -> dict[str, Any]:
+        """Load a checkpoint and return its progress.
+
+        Raises:
+            DataError: If it belongs to a run with another fingerprint.
+            ModelError: If the file is broken.
+        """
+        try:
+            progress = load_checkpoint(path, self._states(), self.optimizer)
+        except RuntimeError:
+            progress = {}
+        if progress.get("recipe") != fingerprint:
+            raise DataError(
+                f"{path} belongs to another recipe or other annotations: choose another output folder, or start over "
+                "with --fresh"
+            )
+        return progress
+
+    def save(self, path: Path, progress: dict[str, Any]) -> None:
+        """Write a checkpoint."""
+        save_checkpoint(path, self._states(), self.optimizer, progress)
+
+    def to_devices(self) -> None:
+        """Move everything to the devices."""
+        self.model, self.optimizer = self.fabric.setup(self.objective, self.optimizer)
+        self._average = self._average.to(self.fabric.device)
+
+    def update(self) -> None:
+        """Take an optimiser step with the gradients that have been accumulated, and update the average."""
+        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=MAX_NORM)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self._average.update_parameters(self.objective)
+
+    def set_rates(self, step: int) -> None:
+        """Set the learning rates of a step: linear warm-up, then a cosine to zero."""
+        recipe = self.recipe
+        factor = min(1.0, (step + 1) / recipe.warmup) * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["full_rate"] * factor
+
+    def described(self, progress: dict[str, Any], pck: list[float]) -> Weights:
+        """Return the averaged weights with a description of how they were trained."""
+        recipe, step = self.recipe, progress["step"]
+        figures = {f"validation PCK@{alpha}": round(value, 2) for alpha, value in zip(ALPHAS, pck, strict=True)}
+        training = {"fingerprint": progress["recipe"], "seed": recipe.seed, "step": step, "pairs": step * recipe.pairs}
+        if recipe.joint:
+            training |= {"pictures": step * recipe.pictures}
+        training |= {"loss": recipe.loss, **figures}
+        return Weights(self.averaged.learned(), {"model": config_to_dict(recipe.model), "training": training})
+
+    def _states(self) -> nn.Module:
+        return nn.ModuleDict({"average": self._average, "now": self.objective})
+
+
+def _optimizer(objective: Objective, recipe: TrainingRecipe) -> torch.optim.AdamW:
+    rates = {"adapter": recipe.adapter_rate, "scale": recipe.adapter_rate, "backbone": recipe.backbone_rate}
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(rates.get(name.split(".")[0], recipe.learning_rate), []).append(parameter)
+    listed = [{"params": parameters, "full_rate": rate} for rate, parameters in groups.items()]
+    return torch.optim.AdamW(listed, weight_decay=recipe.weight_decay)
+
+
+def _average(decay: float, average: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+    """Move the average towards the new weights; faster during the first steps, to forget the initial weights."""
+    decay = min(decay, (1 + float(count)) / (10 + float(count)))
+    return average + (new - average) * (1 - decay)

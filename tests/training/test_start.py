@@ -1,0 +1,110 @@
+"""Training that starts from a trained model."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from semcorr.errors import DataError, ModelError
+from semcorr.features import FeatureExtractor
+from semcorr.training.loop import train
+from semcorr.training.objectives.build import build_objective
+from semcorr.training.objectives.start import load_start
+from semcorr.training.recipe import read_recipe
+from semcorr.weights import read_weights
+
+NCNET = "  kind: ncnet\n  kernels: [3, 3]\n  channels: [2, 1]"
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "weak"])
+@pytest.mark.parametrize("frozen", [3, 5])  # before the first stage that is used, and behind it
+def test_second_stage_trains_the_last_blocks_too(tmp_path, folder, cat, loss, frozen, recipe_file):
+    import semcorr
+
+    def recipe(out, more=""):
+        path = recipe_file(tmp_path, folder, out, steps=4)
+        model = path.read_text().replace("  radius: 1\n  hidden: 4", NCNET)
+        path.write_text(f"{model}\nloss: {loss}\n{more}")
+        return read_recipe(path)
+
+    first = train(recipe("first"))
+    second = train(recipe("second", f"start: {first}\nfrozen_blocks: {frozen}\nbackbone_rate: 1.0e-3\n"))
+    stored = read_weights(second).tensors
+    before = FeatureExtractor(recipe("first").model.features).network.state_dict(prefix="backbone.")
+    moved = {key.split(".")[2] for key, value in before.items() if not torch.equal(stored[key], value)}
+    assert moved == {str(index) for index in range(frozen, 7)}
+    model = semcorr.load("ncnet", weights=second)
+    assert model.match(cat, cat).forward.confidence.shape == (8, 12)
+    held = model.features.network.state_dict(prefix="backbone.")
+    assert all(torch.equal(held[key], stored[key]) for key in before)
+    with pytest.raises(ModelError, match="was trained together with the features"):
+        semcorr.load("ncnet", weights=second, stages=(3,))
+    still = "learning_rate: 1.0e-12\nbackbone_rate: 1.0e-12\n"
+    third = train(recipe("third", f"start: {second}\nfrozen_blocks: {frozen}\n{still}"))
+    assert all(torch.allclose(value, stored[key], atol=1e-7) for key, value in read_weights(third).tensors.items())
+    with pytest.raises(DataError, match="do not fit the recipe's model"):
+        train(recipe("frozen", f"start: {second}\n"))
+    with pytest.raises(DataError, match="frozen_blocks must be 5 at most"):
+        train(recipe("late", f"start: {first}\nfrozen_blocks: 6\n"))
+    assert model.features.key != semcorr.load("ncnet", weights=first).features.key  # features are kept by it
+    one = recipe("one", f"start: {second}\nfrozen_blocks: {frozen}\n")
+    one = replace(one, model=replace(one.model, features=replace(one.model.features, stages=(4,))))
+    with pytest.raises(DataError, match=r"differs from the recipe.s model in features\.stages"):
+        train(one)
+
+
+def test_training_can_start_from_a_trained_model(tmp_path, folder, recipe_file):
+    first = train(read_recipe(recipe_file(tmp_path, folder)))
+    path = recipe_file(tmp_path, folder, "more", steps=2)
+    path.write_text(path.read_text() + f"\nstart: {first}\nlearning_rate: 1.0e-9\nweight_decay: 0.0\n")
+    begun, ended = (read_weights(file).tensors for file in (first, train(read_recipe(path))))
+    for key, value in begun.items():
+        torch.testing.assert_close(ended[key], value, atol=1e-6, rtol=0)
+    path.write_text(path.read_text().replace("hidden: 4", "hidden: 5"))
+    with pytest.raises(DataError, match="do not fit the recipe's model"):
+        train(read_recipe(path), fresh=True)
+    path.write_text(path.read_text().replace(str(first), str(tmp_path / "gone.safetensors")))
+    with pytest.raises(ModelError, match=r"gone\.safetensors"):
+        train(read_recipe(path), fresh=True)
+
+
+def test_a_start_that_trained_what_shall_stay_frozen_is_refused(tmp_path, folder, recipe_file):
+    def recipe(out, *more):
+        path = recipe_file(tmp_path, folder, out, steps=1)
+        text = path.read_text().replace("  hidden: 4", "  hidden: 4\n  adapter: 8")
+        path.write_text("\n".join([text, "pictures: 2", *more]) + "\n")
+        return read_recipe(path)
+
+    first = train(recipe("first", "frozen_blocks: 3", "backbone_rate: 1.0e-2"))
+    assert train(recipe("same", "frozen_blocks: 3", f"start: {first}")).is_file()
+    with pytest.raises(DataError, match="has trained blocks"):
+        train(recipe("more", "frozen_blocks: 5", f"start: {first}"))
+
+
+def test_fine_descriptors_learn_on_a_finished_model(tmp_path, folder, cat, recipe_file):
+    import semcorr
+
+    def recipe(name, fine, *lines):
+        path = recipe_file(tmp_path, folder, name, steps=2)
+        path.write_text(
+            path.read_text().replace("  hidden: 4", f"  hidden: 4\n  adapter: 8\n  fine: {fine}")
+            + "\n".join(["", "frozen_blocks: 3", *lines, ""])
+        )
+        return read_recipe(path)
+
+    first = train(recipe("first", 0))
+    weights = train(recipe("fine", 8, f"start: {first}"))
+    before, after = read_weights(first).tensors, read_weights(weights).tensors
+    assert all(torch.allclose(after[key], value, atol=1e-5) for key, value in before.items())
+    assert {key.split(".")[0] for key in after.keys() - before.keys()} == {"fine"}
+    match = semcorr.load(weights=weights).match(cat, cat)
+    assert match.forward.confidence.shape == (16, 24)  # the early stage's cells, not the grid's
+    assert semcorr.load(weights=weights, decoding="argmax").match(cat, cat).forward.confidence.shape == (8, 12)
+    again = recipe("again", 8, f"start: {weights}")
+    objective = build_objective(again, FeatureExtractor(again.model.features))
+    load_start(objective, again, again.start)
+    assert all(torch.equal(objective.state_dict()[key], after[key]) for key in after if key.startswith("fine."))
+    with pytest.raises(DataError, match="do not fit"):
+        train(recipe("wider", 16, f"start: {weights}"))
+    with pytest.raises(DataError, match="fine descriptors are trained on a finished model"):
+        recipe("none", 8)
