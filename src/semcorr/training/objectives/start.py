@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from semcorr.errors import DataError
-from semcorr.models.configs import BACKBONE, FINE, config_to_dict
+from semcorr.models.configs import ADDED, BACKBONE, FINE, config_to_dict
 from semcorr.training.objectives.build import Objective
 from semcorr.training.objectives.dense import ConsensusModel
 from semcorr.training.objectives.fine import RefineModel
@@ -63,7 +63,7 @@ def load_start(objective: Objective, recipe: TrainingRecipe, start: str) -> None
 def _load(objective: Objective, learning: nn.Module, tensors: dict[str, Tensor], trained: bool) -> bool:
     """Load tensors, and say whether they fit."""
     fine = {key.removeprefix(FINE): value for key, value in tensors.items() if key.startswith(FINE)}
-    others = {key: value for key, value in tensors.items() if not key.startswith(FINE)}
+    others = {key: value for key, value in tensors.items() if not key.startswith((FINE, *ADDED))}
     if isinstance(objective, ConsensusModel):  # files do not have the prefix
         others = {key if key.startswith(BACKBONE) else f"matcher.{key}": value for key, value in others.items()}
     try:
