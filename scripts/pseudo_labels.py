@@ -21,7 +21,7 @@ from rich.progress import track
 import semcorr
 from semcorr.geometry import cell_centres, cells_to_pixels
 from semcorr.match.result import Match
-from semcorr.models.matcher import Encoded
+from semcorr.models.encoded import Encoded
 
 NEAR = 0.06  # of the longer side: where two answers count as the same
 BORDER = 0.05  # of each side, where padding speaks louder than the picture

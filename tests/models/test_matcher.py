@@ -8,7 +8,7 @@ import torch
 import semcorr
 from semcorr import Match
 from semcorr.errors import ImageError, ModelError
-from semcorr.models.matcher import Encoded
+from semcorr.models.encoded import Encoded
 
 
 @pytest.fixture(scope="module")

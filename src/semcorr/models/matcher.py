@@ -6,8 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
@@ -26,46 +25,11 @@ from semcorr.matchers.dense.confidence import rescale
 from semcorr.matchers.dense.decode import decode
 from semcorr.matchers.dense.scores import CellMatches, ScoreCells
 from semcorr.matchers.evidence import Decoded, Judge, gather_evidence
+from semcorr.models.encoded import Encoded, EncodedTurns
 from semcorr.models.memory import bytes_per_pair, check_memory, within_memory
 from semcorr.models.settings import default_settings, use_one_thread
-from semcorr.models.turning import Turn, TurnedPicture, best_turn, evidence_of, turn_back, turn_image, turns_of
+from semcorr.models.turning import best_turn, evidence_of, turn_back, turn_image, turns_of
 from semcorr.settings import default_errors
-
-
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """An image and its features, computed once to be matched many times.
-
-    Attributes:
-        image: ``(H, W, 3)`` uint8 RGB.
-        features: Its feature map, with a batch size of one.
-        model: Description of the model that computed them.
-        key: The `semcorr.features.FeatureExtractor.key` of that model.
-        file: The file that the image was read from, if any.
-    """
-
-    image: NDArray[np.uint8]
-    features: FeatureMap
-    model: str = "an unknown model"
-    key: Hashable = None
-    file: Path | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedTurns:
-    """An image turned in several ways, each with its features: what matching in any direction needs of it.
-
-    Attributes:
-        image: The image as it is, ``(H, W, 3)`` uint8 RGB.
-        turns: How it was turned; the first is not at all.
-        pictures: The turned images.
-        encoded: Their features.
-    """
-
-    image: NDArray[np.uint8]
-    turns: list[Turn]
-    pictures: list[TurnedPicture]
-    encoded: list[Encoded]
 
 
 class Judged(NamedTuple):
