@@ -214,7 +214,7 @@ def test_a_picture_of_another_size_is_refused(tmp_path, layouts, recipe, run):
 
 def test_a_backbone_of_one_size_is_refused(tmp_path, folder, recipe, run):
     recipe.write_text(RECIPE.replace("tf_efficientnet_lite0", "test_maxvit, weights: random"))
-    _refused(run, tmp_path, recipe, "cannot take a picture of", "--data", folder)
+    _refused(run, tmp_path, recipe, "cannot process an image of", "--data", folder)
 
 
 def test_too_little_memory_is_one_line(tmp_path, folder, recipe, run):

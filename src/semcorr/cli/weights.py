@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from semcorr.errors import DataError, need_extra
+from semcorr.errors import need_extra
+from semcorr.files import refuse_input
 
 weights = typer.Typer(no_args_is_help=True, help="Average, calibrate and convert weights files.")
 
@@ -24,7 +25,7 @@ def average(
     from semcorr.training.average import average_weights
     from semcorr.weights import write_weights
 
-    _refuse_to_overwrite(out, [*files, *([fine] if fine else [])])
+    refuse_input(out, [*files, *([fine] if fine else [])])
     write_weights(out, average_weights(files, fine))
     typer.echo(str(out))
 
@@ -45,7 +46,7 @@ def calibrate(
     from semcorr.training.recipe import DataSource
     from semcorr.weights import write_weights
 
-    _refuse_to_overwrite(out, [file])
+    refuse_input(out, [file])
     calibrated, said = calibrate_weights(file, load_validation(DataSource(data, root, split=split), limit))
     write_weights(out, calibrated)
     typer.echo(said, err=True)
@@ -65,10 +66,6 @@ def convert(
     from semcorr.models.convert_backbone import convert_backbone
     from semcorr.weights import write_weights
 
+    refuse_input(out, [file] if file else [])
     write_weights(out, convert_backbone(backbone, file))
     typer.echo(str(out))
-
-
-def _refuse_to_overwrite(out: Path, files: list[Path]) -> None:
-    if any(out.resolve() == file.resolve() for file in files):
-        raise DataError(f"{out} is one of the files to read: choose another to write")

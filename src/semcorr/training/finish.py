@@ -126,7 +126,8 @@ def calibration(predictions: list[Prediction], validation: Validation) -> tuple[
     """Fit the coefficients that turn raw confidences into probabilities of being right at the largest α.
 
     Returns:
-        Coefficients for `semcorr.matchers.dense.confidence.rescale`, or None if there are too few points, right and wrong.
+        Coefficients for `semcorr.matchers.dense.confidence.rescale`, or None if there are too few points, right and
+        wrong.
     """
     scored = _scored("uncalibrated", predictions, validation)
     confidence = torch.tensor([value for one in predictions for value in one.confidence])

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from semcorr.data.pictures import list_pictures
 from semcorr.errors import DataError
 from semcorr.files import write_text
 from semcorr.geometry import cell_centres, cells_to_pixels
@@ -75,17 +76,19 @@ def make_pseudo_labels(
     Raises:
         DataError: If a category to be left out does not exist, or there are no photographs.
     """
-    categories = [path for path in sorted(folder.iterdir()) if path.is_dir()]
-    if unknown := set(options.leave_out) - {path.name for path in categories}:
+    pictures: dict[Path, list[Path]] = {}
+    for path in list_pictures(folder):
+        pictures.setdefault(path.parent, []).append(path)
+    if unknown := set(options.leave_out) - {path.name for path in pictures}:
         raise DataError(f"--leave-out: {folder} has no category {', '.join(sorted(unknown))}")
-    kept = [path for path in categories if path.name not in options.leave_out and any(path.glob("*.jpg"))]
+    kept = [path for path in pictures if path.name not in options.leave_out]
     if not kept:
-        raise DataError(f"{folder} holds no photographs category/*.jpg")
+        raise DataError(f"{folder} holds no photographs category/*.jpg (or .png, .webp …)")
     rng = np.random.default_rng(options.seed)
     models = [load("pmnc", weights=weights), load("pmnc-universal")]
     pairs: list[dict[str, Any]] = []
     for category in progress(kept):
-        files = sorted(category.glob("*.jpg"))
+        files = pictures[category]
         chosen = [files[i] for i in rng.permutation(len(files))[: options.photographs]]
         encoded = [model.encode_many(chosen) for model in models]
         for i in range(len(chosen)):

@@ -103,5 +103,7 @@ def photographs(recipe: TrainingRecipe) -> list[tuple[Path, Size]]:
     sizes = Sizes()
     files = [(path, sizes(path, str(path))) for path in list_pictures(recipe.photographs)]
     if not files:
-        raise DataError(f"{recipe.photographs} holds no photographs category/*.jpg (or .png, .webp …), which warps and pseudo need")
+        raise DataError(
+            f"{recipe.photographs} holds no photographs category/*.jpg (or .png, .webp …), which warps and pseudo need"
+        )
     return files
