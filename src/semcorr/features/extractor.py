@@ -141,11 +141,10 @@ class FeatureExtractor(nn.Module):
         mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
         return ((images - mean) / std).to(self._dtype).contiguous(memory_format=torch.channels_last)
 
-    @torch.inference_mode()
-    def stem(self, image: NDArray[np.uint8], blocks: int) -> Tensor:
-        """Compute the first groups of blocks of the network for one image ``(H, W, 3)`` uint8: ``(C', h', w')``."""
+    def pixels(self, image: NDArray[np.uint8]) -> Tensor:
+        """Return an image ``(H, W, 3)`` uint8 as the network takes it: resized and normalised, ``(1, 3, h, w)``."""
         pixels = to_tensor(image, self.input_size((image.shape[0], image.shape[1])))[None]
-        return trainable(self.network).stem(self._normalised(pixels.to(self.device)), blocks)[0]
+        return self._normalised(pixels.to(self.device))
 
     @property
     def device(self) -> torch.device:
