@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -106,11 +106,9 @@ def predict(
         if not resumed:
             header = {"fingerprint": run, "settings": settings, "pairs": len(pairs)}
             write_text(path, json.dumps(header) + "\n")
-        with path.open("a", encoding="utf-8") as file:
-            for block in _match_blocks(model, pairs, len(lines), options, skip_broken, known):
-                file.write("".join(json.dumps(line) + "\n" for line in block))
-                file.flush()
-                lines += block
+        for block in _match_blocks(model, pairs, len(lines), options, skip_broken, known):
+            _append(path, block)
+            lines += block
     matched = [line for line in lines if "broken" not in line]
     if not matched:
         raise DataError(f"no pair could be matched: {lines[0]['broken'] if lines else 'the list is empty'}")
@@ -118,6 +116,14 @@ def predict(
         [Prediction([(x, y) for x, y in line["points"]], line["confidence"]) for line in matched],
         {index: line["broken"] for index, line in enumerate(lines) if "broken" in line},
     )
+
+
+def _append(path: Path, block: list[dict[str, Any]]) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in block))
+    except OSError as error:  # such as a full disk: the system names no file
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def fingerprint(settings: dict[str, object], pairs: Sequence[Pair]) -> str:
@@ -175,7 +181,7 @@ def _is_answer(line: Any, index: int, pair: Pair, skip_broken: bool) -> bool:
     )
 
 
-def _is_list(value: Any, length: int) -> bool:
+def _is_list(value: Any, length: int) -> TypeGuard[list[Any]]:
     return isinstance(value, list) and len(value) == length
 
 
