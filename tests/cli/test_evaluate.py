@@ -190,7 +190,7 @@ def test_any_coco_file(run, built):
         (["FOLDER", "--weights", "x.safetensors"], "x.safetensors is not a file"),
         (["FOLDER", "--weights", "FOLDER/test.json"], "not a readable safetensors file"),
         (["FOLDER", "--decoding", "argmin"], "decoding must be soft-argmax or argmax; got 'argmin'"),
-        (["FOLDER", "--device", "abacus"], "device 'abacus' cannot be used"),
+        (["FOLDER", "--device", "abacus"], "device 'abacus' is not available"),
         (["FOLDER", "--images", "somewhere"], "--images is for the data set coco"),
     ],
 )

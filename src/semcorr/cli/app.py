@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from semcorr.cli import benchmark, data, evaluate, match, models, train
+from semcorr.cli import annotate, benchmark, data, evaluate, match, models, train
 from semcorr.cli.options import with_local_paths
 from semcorr.errors import SemcorrError
 
@@ -69,6 +69,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train.train,
     "export": models.export,
     "import": models.import_weights,
+    "annotate": annotate.annotate,
     "evaluate": evaluate.evaluate,
     "compare": evaluate.compare,
     "benchmark": benchmark.benchmark,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from semcorr.cli import mp100
 from semcorr.cli.options import LOADING, ModelName, with_options
 from semcorr.errors import DataError, need_extra
 from semcorr.evaluation.options import Options
@@ -14,11 +15,16 @@ from semcorr.evaluation.options import Options
 DatasetName = Annotated[
     str,
     typer.Argument(
-        help="pf-pascal, pf-willow, spair-71k, ap-10k, coco or keypoints; or the folder of one.", metavar="DATASET"
+        help="pf-pascal, pf-willow, spair-71k, ap-10k, mp-100, coco or keypoints; or the folder of one.",
+        metavar="DATASET",
     ),
 ]
 Out = Annotated[
     Path | None, typer.Option(help="Folder for predictions and reports. Default: runs/evaluate/DATASET-SPLIT.")
+]
+Shots = Annotated[
+    list[int] | None,
+    typer.Option("--shots", help="With mp-100: how many exemplars; may be repeated. Default: 1 and 5.", min=1),
 ]
 
 OPTIONS: dict[str, Any] = {
@@ -50,12 +56,24 @@ OPTIONS: dict[str, Any] = {
 
 
 @with_options(Options, OPTIONS)
-def evaluate(dataset: DatasetName, model: ModelName = None, out: Out = None, options: Options = Options()) -> None:
+def evaluate(
+    dataset: DatasetName,
+    model: ModelName = None,
+    out: Out = None,
+    shots: Shots = None,
+    options: Options = Options(),
+) -> None:
     """Evaluate a model on a data set; run it again to resume, or to score the same predictions by another protocol."""
     need_extra("data", "jinja2")
     from semcorr.models.loading import default_name
 
-    _report(dataset, [default_name(options.backbone) if model is None else model], options, out)
+    name = default_name(options.backbone) if model is None else model
+    if dataset.lower() in mp100.NAMES:
+        mp100.evaluate_mp100(name, options, shots or [1, 5], out)
+    elif shots is not None:
+        raise DataError(f"--shots is for mp-100; got the data set {dataset!r}")
+    else:
+        _report(dataset, [name], options, out)
 
 
 @with_options(Options, OPTIONS)

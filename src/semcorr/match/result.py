@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semcorr.files import local_path, refuse_input
 from semcorr.geometry import Size, cell_centres_array, cells_to_pixels
 from semcorr.image import is_tensor
 from semcorr.match.blend import FAINT, Direction, grid_of, move, move_all, warp
 from semcorr.match.types import Bytes, Field, Floats, Keypoints, Points, Transferred
+from semcorr.settings import default_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +37,7 @@ class Match:
         model: The name of the model.
         plain_interpolation: Transfer points by bilinear interpolation of the four matches around them, as in the
             evaluations of NC-Net and ANC-Net, instead of by `semcorr.match.blend.blend`.
+        files: The files that the images were read from; `plot` never overwrites them.
     """
 
     source: Bytes
@@ -42,6 +46,7 @@ class Match:
     backward: Field
     model: str = ""
     plain_interpolation: bool = False
+    files: tuple[Path, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
         (a, b), (c, d) = self.source_size, self.target_size
@@ -60,8 +65,9 @@ class Match:
 
     def inverse(self) -> Match:
         """Return the match from target to source."""
-        return Match(self.target, self.source, self.backward, self.forward, self.model, self.plain_interpolation)
+        return replace(self, source=self.target, target=self.source, forward=self.backward, backward=self.forward)
 
+    @default_errors
     def transfer(self, points: Points) -> Transferred:
         """Transfer points from the source to the target.
 
@@ -86,7 +92,7 @@ class Match:
 
     @cached_property
     def _dense(self) -> Transferred:
-        return move_all(self.direction)
+        return default_errors(move_all)(self.direction)
 
     @property
     def flow(self) -> Floats:
@@ -101,6 +107,7 @@ class Match:
         confidence: Floats = self._dense.confidence.copy()
         return confidence
 
+    @default_errors
     def keypoints(self, count: int = 20) -> Keypoints:
         """Choose the most reliable mutual matches, spread over the image.
 
@@ -138,16 +145,18 @@ class Match:
             priority[best] = -1.0
         return Keypoints(centres[chosen], targets[chosen], confidence[chosen])
 
+    @default_errors
     def warp(self) -> Bytes:
         """Warp the target to the source: each source pixel shows the colour of its match, ``(H, W, 3)`` uint8."""
         return warp(self.target, self._dense.points)
 
+    @default_errors
     def plot(self, path: str | os.PathLike[str] | None = None, points: Points | None = None) -> Figure:
         """Draw both images with their matches, the target warped to the source, and the confidence.
 
         Args:
             path: File to write the figure to; its suffix gives the format (png, jpg, jpeg, webp, pdf or svg). None
-                writes nothing.
+                writes nothing. The files of the images themselves are never overwritten.
             points: Source points ``(N, 2)`` to show, as for `transfer`; None shows `keypoints`.
 
         Returns:
@@ -158,6 +167,10 @@ class Match:
             OSError: If the file cannot be written; the message is one line and says why.
         """
         from semcorr.match.plot import Drawing, draw
+
+        if path is not None:
+            path = local_path(os.fspath(path))
+            refuse_input(path, self.files)
 
         if points is None:
             shown, empty_note = self.keypoints(20), "no mutual\nmatches found"

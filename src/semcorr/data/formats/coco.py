@@ -82,6 +82,9 @@ def load_coco_photos(
     images: Path | str,
     skipped: list[DataError] | None = None,
     left_out: Counter[str] | None = None,
+    *,
+    several: bool = False,
+    check: bool = True,
 ) -> list[Photo]:
     """Load the photographs of a COCO file, each with one object.
 
@@ -90,12 +93,14 @@ def load_coco_photos(
         images: The folder of its pictures.
         skipped: If given, broken entries are left out and their errors appended to it.
         left_out: If given, the numbers of other objects that were left out are added to it, by reason.
+        several: Return all objects of a picture, for protocols that crop each to its box.
+        check: Make sure that each picture exists and has the annotated size.
 
     Raises:
         DataError: If the file cannot be read, an id or a keypoint name is ambiguous, or, without ``skipped``, an entry
             is broken.
     """
-    path, folder, sizes = local_path(annotations), local_path(images), Sizes()
+    path, folder, sizes = local_path(annotations), local_path(images), Sizes() if check else None
     root = read_record(path)
     left_out = Counter() if left_out is None else left_out
     pictures, categories = _by_id(root, "images"), _by_id(root, "categories")
@@ -123,15 +128,15 @@ def load_coco_photos(
         if item is not None:
             by_picture.setdefault(_key(item.record, "image_id"), []).append(item)
 
-    def photograph(objects: list[_Object]) -> Photo | None:
+    def photograph(objects: list[_Object]) -> list[Photo]:
         photos = [photo for item in objects if (photo := _photo(item, folder, sizes)) is not None]
         left_out["objects without labelled keypoints"] += len(objects) - len(photos)
-        return _largest(photos, left_out)
+        return photos if several else _largest(photos, left_out)
 
     photos = gather(by_picture.values(), photograph, skipped)
     for reason in [reason for reason, count in left_out.items() if not count]:
         del left_out[reason]
-    return [photo for photo in photos if photo is not None]
+    return [photo for members in photos for photo in members]
 
 
 def _by_id(root: Record, field: str) -> dict[Key, Record]:
@@ -172,11 +177,14 @@ def _linked(record: Record, field: str, table: dict[Key, Record]) -> Record:
     return table[key]
 
 
-def _photo(item: _Object, images: Path, sizes: Sizes) -> Photo | None:
+def _photo(item: _Object, images: Path, sizes: Sizes | None) -> Photo | None:
     """Return the photograph of an object, or None if no keypoint is labelled."""
     record, picture = item.record, item.picture
-    path = picture.picture("file_name", images, picture.size(), sizes)
-    size = sizes(path, picture.where)
+    if sizes is None:
+        path, size = images / picture.inside("file_name"), picture.size() or picture.fail("width", "is missing")
+    else:
+        path = picture.picture("file_name", images, picture.size(), sizes)
+        size = sizes(path, picture.where)
     values = record.sequence("keypoints", 3 * len(item.names))
     keypoints = {}
     for index, name in enumerate(item.names):
@@ -189,14 +197,14 @@ def _photo(item: _Object, images: Path, sizes: Sizes) -> Photo | None:
     return Photo(path, size, keypoints, bbox, item.category.text("name"))
 
 
-def _largest(photos: list[Photo], left_out: Counter[str]) -> Photo | None:
+def _largest(photos: list[Photo], left_out: Counter[str]) -> list[Photo]:
     """Choose the photograph's object with the largest box; several without such a box are left out."""
     if len(photos) < 2:
-        return photos[0] if photos else None
+        return photos
     areas = [0.0 if p.bbox is None else (p.bbox[2] - p.bbox[0]) * (p.bbox[3] - p.bbox[1]) for p in photos]
     largest = max(areas)
     if areas.count(largest) > 1 or not all(photo.bbox for photo in photos):
         left_out["objects of pictures with several, none of which has the largest box"] += len(photos)
-        return None
+        return []
     left_out["objects in pictures with a larger one"] += len(photos) - 1
-    return photos[areas.index(largest)]
+    return [photos[areas.index(largest)]]

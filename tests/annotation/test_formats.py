@@ -1,0 +1,346 @@
+"""Every format: what is written is read back, by this package and by the program's own reader where that installs."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from annotation.labels import NAMES, make_annotations, make_pictures
+
+from semcorr.annotation.formats import FORMATS, format_for_writing, read_labels, recognise
+from semcorr.annotation.records import ABSENT, SURE, UNSURE, Annotation, Point, swapped_names
+from semcorr.errors import DataError, SemcorrError
+
+NEEDED = {"parquet": "pyarrow", "deeplabcut": "tables", "yolo": "yaml"}
+WITH_V = set(FORMATS) - {"tps", "deeplabcut"}
+WITH_CONFIDENCE = {"coco", "csv", "parquet", "labelme", "label-studio", "json"}
+SEVERAL_OBJECTS = {"coco", "csv", "parquet", "labelme", "yolo", "json"}
+
+
+def write(name: str, folder: Path, annotations: list[Annotation]) -> Path:
+    """Write annotations beside their pictures, as the run does."""
+    if name in NEEDED:
+        pytest.importorskip(NEEDED[name])
+    path = folder / {"deeplabcut": "CollectedData_me.csv"}.get(name, f"labels{FORMATS[name].ending}")
+    path = path if FORMATS[name].ending else folder / "labels"
+    for file, content in FORMATS[name].render(annotations, path, folder / "pictures").items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> list[Annotation]:
+    return make_annotations(make_pictures(tmp_path / "pictures"))
+
+
+def picture_name(name: str, picture: str) -> str:
+    """DeepLabCut writes the picture's folder below labeled-data."""
+    return f"labeled-data/{picture if '/' in picture else f'pictures/{picture}'}" if name == "deeplabcut" else picture
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_labels_come_back_as_they_were_written(name: str, tmp_path: Path, annotations: list[Annotation]) -> None:
+    path = write(name, tmp_path, annotations)
+    assert recognise(path) == name
+    back = read_labels(path, tmp_path / "pictures")
+    assert [one.picture for one in back] == [picture_name(name, one.picture) for one in annotations]
+    for one, original in zip(back, annotations, strict=True):
+        names = [str(i) for i in range(1, 5)] if name == "tps" else list(NAMES)
+        assert list(one.points) == names
+        for point, expected in zip(one.points.values(), original.points.values(), strict=True):
+            assert (point.x, point.y) == pytest.approx((expected.x, expected.y), abs=1e-4)
+            assert point.v == expected.v if name in WITH_V else bool(point.v) == bool(expected.v)
+            if name in WITH_CONFIDENCE:
+                assert (point.confidence, point.visibility) == (expected.confidence, expected.visibility)
+        if name in WITH_CONFIDENCE:
+            assert (one.exemplar, one.similarity, one.model) == (original.exemplar, original.similarity, original.model)
+
+
+@pytest.mark.parametrize("name", sorted(WITH_CONFIDENCE))
+def test_what_comes_back_is_written_the_same_again(name: str, tmp_path: Path, annotations: list[Annotation]) -> None:
+    path = write(name, tmp_path, annotations)
+    files = FORMATS[name].render(read_labels(path, tmp_path / "pictures"), path, tmp_path / "pictures")
+    assert files == {file: file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("name", sorted(SEVERAL_OBJECTS))
+def test_several_objects_of_a_picture_keep_their_boxes(name: str, tmp_path: Path) -> None:
+    (picture,) = make_pictures(tmp_path / "pictures", ("a.png",))
+    (first,) = make_annotations([picture])
+    second = replace(first, points={"nose": Point(5, 5), "left_ear": Point(9, 9, UNSURE)}, box=(2.0, 3.0, 12.0, 13.0))
+    first = replace(first, box=(10.0, 15.0, 78.0, 55.0))
+    back = read_labels(write(name, tmp_path, [first, second]), tmp_path / "pictures")
+    assert [one.picture for one in back] == [picture, picture]
+    for one, original in zip(back, [first, second], strict=True):
+        assert one.box == pytest.approx(original.box, abs=1e-4)
+        assert list(one.labelled) == list(original.labelled)
+        assert [(p.x, p.y, p.v) for p in one.labelled.values()] == [
+            (pytest.approx(p.x, abs=1e-4), pytest.approx(p.y, abs=1e-4), p.v) for p in original.labelled.values()
+        ]
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - SEVERAL_OBJECTS))
+def test_formats_for_one_object_refuse_several(name: str, tmp_path: Path, annotations: list[Annotation]) -> None:
+    with pytest.raises(DataError, match=r"several|one object"):
+        write(name, tmp_path, [annotations[0], annotations[0]])
+
+
+@pytest.mark.parametrize("name", sorted(WITH_CONFIDENCE - {"label-studio"}))
+def test_a_point_moved_by_hand_confirms_its_picture(name: str, tmp_path: Path, annotations: list[Annotation]) -> None:
+    path = write(name, tmp_path, annotations)
+    assert [one.confirmed for one in read_labels(path, tmp_path / "pictures")] == [False] * 3
+    file = path / "sub" / "b.json" if name == "labelme" else path
+    if name == "parquet":
+        import pyarrow.parquet as parquet
+
+        table = parquet.read_table(file).to_pydict()
+        table["x"] = [99.0 if x == 13.25 else x for x in table["x"]]
+        parquet.write_table(parquet.read_table(file).from_pydict(table), file)
+    else:
+        text = file.read_text()
+        assert "13.25" in text
+        file.write_text(text.replace("13.25", "23.5"))
+    assert [one.confirmed for one in read_labels(path, tmp_path / "pictures")] == [False, True, False]
+
+
+def test_a_tick_in_labelme_confirms_a_picture(tmp_path: Path, annotations: list[Annotation]) -> None:
+    path = write("labelme", tmp_path, annotations)
+    file = path / "a.json"
+    file.write_text(file.read_text().replace('"confirmed": false', '"confirmed": true', 1))
+    back = read_labels(path, tmp_path / "pictures")
+    assert [one.picture for one in back if one.confirmed] == ["a.png"]
+
+
+def test_a_point_added_in_labelme_joins_the_object(tmp_path: Path, annotations: list[Annotation]) -> None:
+    path = write("labelme", tmp_path, annotations)
+    file = path / "sub" / "b.json"
+    content = json.loads(file.read_text())
+    added = {"label": "right_ear", "points": [[33.0, 22.0]], "shape_type": "point", "group_id": None, "flags": {}}
+    content["shapes"].append(added)
+    file.write_text(json.dumps(content))
+    one = next(one for one in read_labels(path, tmp_path / "pictures") if one.picture == "sub/b.png")
+    assert one.points["right_ear"] == Point(33.0, 22.0, SURE, 0.11, 0.3)
+    assert one.confirmed
+
+
+def test_label_studio_annotations_count_before_predictions(tmp_path: Path, annotations: list[Annotation]) -> None:
+    path = write("label-studio", tmp_path, annotations)
+    tasks = json.loads(path.read_text())
+    tasks[1]["annotations"] = [{"result": tasks[1]["predictions"][0]["result"][:1]}]
+    path.write_text(json.dumps(tasks))
+    back = read_labels(path)
+    assert [one.confirmed for one in back] == [False, True, False]
+    assert list(back[1].labelled) == ["nose"]
+
+
+def test_tps_counts_y_from_the_bottom(tmp_path: Path) -> None:
+    make_pictures(tmp_path, ("a.png",))
+    file = tmp_path / "landmarks.tps"
+    file.write_text("LM=2\n10 50\n-1 -1\nIMAGE=C:\\bees\\a.png\nID=0\nSCALE=0.01\n")
+    (one,) = read_labels(file)
+    assert one.picture == "a.png"
+    assert one.size == (60, 80)
+    assert one.points == {"1": Point(10, 10), "2": Point(0, 0, ABSENT)}
+
+
+def test_deeplabcut_of_one_and_of_three_index_columns_and_of_several_animals(tmp_path: Path) -> None:
+    head = "scorer{0},me,me,me,me\n{1}bodyparts{0},nose,nose,tail,tail\ncoords{0},x,y,x,y\n"
+    one, three, many = tmp_path / "one.csv", tmp_path / "three.csv", tmp_path / "many.csv"
+    one.write_text(head.format("", "") + "labeled-data/v/a.png,1,2,,\n")
+    three.write_text(head.format(",,", "") + "labeled-data,v,a.png,1,2,,\n")
+    many.write_text(
+        "scorer,,,me,me,me,me\nindividuals,,,m1,m1,m2,m2\nbodyparts,,,nose,nose,nose,nose\ncoords,,,x,y,x,y\n"
+        "labeled-data,v,a.png,1,2,3,4\n"
+    )
+    for file in (one, three):
+        (back,) = read_labels(file)
+        assert back.picture == "labeled-data/v/a.png"
+        assert back.points == {"nose": Point(1, 2), "tail": Point(0, 0, ABSENT)}
+    assert [back.points for back in read_labels(many)] == [{"nose": Point(1, 2)}, {"nose": Point(3, 4)}]
+
+
+def test_a_table_of_a_spreadsheet_with_decimal_commas(tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text("picture;point;x;y;v\na.png;nose;12,25;30,5;1\na.png;tail;;;0\n", encoding="utf-8-sig")
+    (one,) = read_labels(file)
+    assert one.points == {"nose": Point(12.25, 30.5, UNSURE), "tail": Point(0, 0, ABSENT)}
+    assert one.confirmed
+
+
+def test_hdf5_is_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "CollectedData_me.h5").write_bytes(b"a pickle may be in here")
+    with pytest.raises(DataError, match="may run programs"):
+        read_labels(tmp_path / "CollectedData_me.h5")
+
+
+def test_left_and_right_change_places() -> None:
+    names = ["nose", "left_ear", "right_ear", "Left Wing", "Right Wing", "pawL", "pawR", "l_hip", "r_hip", "bright"]
+    assert swapped_names(names) == [0, 2, 1, 4, 3, 6, 5, 8, 7, 9]
+
+
+def test_endings_and_names() -> None:
+    assert format_for_writing(Path("CollectedData_me.csv")) == "deeplabcut"
+    assert format_for_writing(Path("a.JSON")) == "coco"
+    with pytest.raises(DataError, match="--format"):
+        format_for_writing(Path("labels"))
+    with pytest.raises(DataError, match="did you mean labelme"):
+        read_labels(Path("x"), name="labelm")
+
+
+# Real readers
+
+
+def test_pycocotools_reads_coco(tmp_path: Path, annotations: list[Annotation]) -> None:
+    coco = pytest.importorskip("pycocotools.coco")
+    evaluation = pytest.importorskip("pycocotools.cocoeval")
+    truth = coco.COCO(str(write("coco", tmp_path, annotations)))
+    assert len(truth.getAnnIds()) == 3
+    first = truth.loadAnns(truth.getAnnIds())[0]
+    assert np.array(first["keypoints"]).reshape(-1, 3)[0].tolist() == [12.25, 30.5, 2]
+    predicted = truth.loadRes([{**one, "score": one["score"]} for one in truth.dataset["annotations"]])
+    scores = evaluation.COCOeval(truth, predicted, "keypoints")
+    scores.params.kpt_oks_sigmas = np.full(len(NAMES), 0.05)
+    scores.params.areaRng, scores.params.areaRngLbl = [[0, 1e10]], ["all"]
+    scores.evaluate()
+    scores.accumulate()
+    assert scores.eval["precision"].max() == pytest.approx(1)
+
+
+def test_pandas_reads_hdf5_as_deeplabcut_does(tmp_path: Path, annotations: list[Annotation]) -> None:
+    pandas = pytest.importorskip("pandas")
+    path = write("deeplabcut", tmp_path, annotations)
+    table = pandas.read_hdf(path.with_suffix(".h5"), key="df_with_missing")
+    assert table.columns.names == ["scorer", "bodyparts", "coords"]
+    assert table.index.tolist()[0] == ("labeled-data", "pictures", "a.png")
+    assert table.loc[("labeled-data", "pictures", "a.png"), ("me", "nose", "x")] == 12.25
+    assert np.isnan(table.loc[("labeled-data", "sub", "b.png"), ("me", "right_ear", "y")])
+    same = pandas.read_csv(path, header=[0, 1, 2], index_col=[0, 1, 2])
+    assert np.array_equal(same.to_numpy(), table.to_numpy(), equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["deeplabcut", "coco"])
+def test_sleap_io_reads(name: str, tmp_path: Path, annotations: list[Annotation]) -> None:
+    sleap = pytest.importorskip("sleap_io")
+    path = write(name, tmp_path, annotations)
+    if name == "deeplabcut":
+        for one in annotations:
+            make_pictures(tmp_path, (picture_name(name, one.picture),))
+        moved = tmp_path / "labeled-data" / path.name
+        moved.write_bytes(path.read_bytes())
+        labels = sleap.load_file(str(moved))
+    else:
+        labels = sleap.load_coco(str(path), dataset_root=str(tmp_path / "pictures"))
+    points = labels.labeled_frames[0].instances[0].numpy()
+    assert sorted(labels.skeletons[0].node_names) == sorted(NAMES)
+    assert points[labels.skeletons[0].index("nose")].tolist() == [12.25, 30.5]
+
+
+def test_label_studio_sdk_accepts_the_predictions(tmp_path: Path, annotations: list[Annotation]) -> None:
+    interface = pytest.importorskip("label_studio_sdk.label_interface")
+    path = write("label-studio", tmp_path, [replace(annotations[0], box=(1.0, 2.0, 50.0, 50.0)), *annotations[1:]])
+    view = interface.LabelInterface(path.with_suffix(".xml").read_text())
+    for task in json.loads(path.read_text()):
+        for prediction in task["predictions"]:
+            assert view.validate_prediction(prediction), view.validate_prediction(prediction, return_errors=True)
+
+
+def test_ultralytics_reads_the_labels(tmp_path: Path, annotations: list[Annotation]) -> None:
+    data = pytest.importorskip("ultralytics.data.utils")
+    path = write("yolo", tmp_path, annotations)
+    (tmp_path / "pictures").rename(path / "images")
+    header = data.check_det_dataset(str(path / "data.yaml"), autodownload=False)
+    assert header["kpt_shape"] == [4, 3]
+    assert header["flip_idx"] == [0, 2, 1, 3]
+    picture = str(path / "images" / "a.png")
+    (label,) = data.img2label_paths([picture])
+    found = data.verify_image_label((picture, label, "", True, 1, 4, 3, False))
+    assert found[4][0, 0] * [80, 60, 1] == pytest.approx([12.25, 30.5, 2], abs=1e-3)
+
+
+# Files from strangers
+
+
+def mutations(content: bytes, count: int, seed: int) -> list[bytes]:
+    """Cut, repeat, delete, and write over parts of a file."""
+    draw = random.Random(seed)
+    odd = [
+        b"\x00",
+        b"\xff\xfe",
+        b"9" * 400,
+        b"-1e999",
+        b"NaN",
+        b"null",
+        b"[[[[",
+        b'"',
+        b",",
+        b"\n",
+        b"{}",
+        b"..",
+        b"1.5",
+    ]
+    changed = [b"", content[: len(content) // 2], content * 2]
+    for _ in range(count):
+        data = bytearray(content)
+        for _ in range(draw.randint(1, 4)):
+            at = draw.randrange(len(data) + 1)
+            data[at : at + draw.choice([0, 0, 1, 3, 20])] = draw.choice([*odd, bytes([draw.randrange(256)])])
+        changed.append(bytes(data))
+    return changed
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_broken_file_is_read_or_refused_in_one_line(name: str, tmp_path: Path, annotations: list[Annotation]) -> None:
+    path = write(name, tmp_path, annotations)
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()][:3]
+    refused: list[str] = []
+    for file in files:
+        content = file.read_bytes()
+        for data in mutations(content, 150, seed=len(file.name)):
+            file.write_bytes(data)
+            try:
+                for one in read_labels(path, tmp_path / "pictures", name):
+                    assert all(
+                        p.v in (ABSENT, UNSURE, SURE) and np.isfinite([p.x, p.y]).all() for p in one.points.values()
+                    )
+                    assert 0 <= one.score <= 1e12
+            except SemcorrError as error:
+                refused.append(str(error))
+        file.write_bytes(content)
+    assert len(refused) > 10
+    assert all("\n" not in text and len(text) < 600 for text in refused)
+
+
+@pytest.mark.parametrize("name", ["coco", "labelme", "label-studio", "json"])
+@pytest.mark.parametrize("odd", [None, True, 3, "x", [], {}, [[]], {"a": 1}, 1e300, -1])
+def test_any_json_value_in_any_place_is_refused_in_one_line(
+    name: str, odd: object, tmp_path: Path, annotations: list[Annotation]
+) -> None:
+    path = write(name, tmp_path, annotations[:1])
+    file = path if path.is_file() else next(path.rglob("*.json"))
+    content = json.loads(file.read_text())
+    places: list[tuple[object, object]] = []
+
+    def walk(value: object) -> None:
+        if isinstance(value, (dict, list)):
+            for key, entry in value.items() if isinstance(value, dict) else enumerate(value):
+                places.append((value, key))
+                walk(entry)
+
+    walk(content)
+    refused: list[str] = []
+    for holder, key in places:
+        kept = holder[key]  # type: ignore[index]
+        holder[key] = odd  # type: ignore[index]
+        file.write_text(json.dumps(content))
+        try:
+            read_labels(path, tmp_path / "pictures", name)
+        except SemcorrError as error:
+            refused.append(str(error))
+        holder[key] = kept  # type: ignore[index]
+    assert refused
+    assert all("\n" not in text for text in refused)
