@@ -1,6 +1,6 @@
 """SIGKILL at random moments: each command, started again, resumes and ends with the files of an undisturbed run.
 
-``python tests/kill_matrix.py --times 20`` prints a table. Every run is a forked process of its own, so that most
+``PYTHONPATH=tests python tests/hostile/kill_matrix.py --times 20`` prints a table. Every run is a forked process of its own, so that most
 moments fall into the work and not into the import of libraries.
 """
 
