@@ -26,7 +26,8 @@ from semcorr.evaluation.results import Prediction
 from semcorr.files import write_text
 from semcorr.image import load_image
 from semcorr.match.types import Bytes, Transferred
-from semcorr.models.matcher import Encoded, Matcher
+from semcorr.models.encoded import Encoded
+from semcorr.models.matcher import Matcher
 from semcorr.progress import progress_bar
 
 FILE = "predictions.jsonl"
