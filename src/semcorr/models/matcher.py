@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semcorr.errors import ModelError, SemcorrError
 from semcorr.features import FeatureExtractor, FeatureMap
 from semcorr.geometry import cells_to_pixels
-from semcorr.image import ImageLike, is_blank, load_image
+from semcorr.image import ImageLike, file_of, is_blank, load_image
 from semcorr.match.correct import Correction, correct_match
 from semcorr.match.result import Match
 from semcorr.match.types import Field
 from semcorr.matchers.dense.confidence import rescale
 from semcorr.matchers.dense.decode import decode
 from semcorr.matchers.dense.scores import CellMatches, ScoreCells
+from semcorr.matchers.evidence import Decoded, Judge, gather_evidence
+from semcorr.models.encoded import Encoded, EncodedTurns
 from semcorr.models.memory import bytes_per_pair, check_memory, within_memory
+from semcorr.models.settings import default_settings, use_one_thread
+from semcorr.models.turning import best_turn, evidence_of, turn_back, turn_image, turns_of
+from semcorr.settings import default_errors
 
 
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """An image and its features, computed once to be matched many times.
+class Judged(NamedTuple):
+    """Confidence and visibility of the matches of one image's cells, ``(h, w)``, 0…1; visibility None if unknown."""
 
-    Attributes:
-        image: ``(H, W, 3)`` uint8 RGB.
-        features: Its feature map, with a batch size of one.
-    """
-
-    image: NDArray[np.uint8]
-    features: FeatureMap
+    confidence: NDArray[np.float32]
+    visibility: NDArray[np.float32] | None = None
 
 
 class Matcher:
@@ -49,6 +50,8 @@ class Matcher:
         device: Device to compute on.
         plain_interpolation: Whether points are transferred by plain bilinear interpolation of the matches; see `Match`.
         rescaling: Coefficients that calibrate the confidence; see `semcorr.matchers.dense.confidence.rescale`.
+        judge: Estimates visibility, confidence and similarity from the evidence of a match; None leaves the confidence
+            as it is decoded, and the others unknown.
     """
 
     def __init__(
@@ -60,7 +63,9 @@ class Matcher:
         device: torch.device | str = "cpu",
         plain_interpolation: bool = False,
         rescaling: tuple[float, ...] | None = None,
+        judge: Judge | None = None,
     ) -> None:
+        self.judge = judge
         self.name, self.decode_radius, self.device = name, decode_radius, torch.device(device)
         self.plain_interpolation, self.rescaling = plain_interpolation, rescaling
         self.features = features.to(self.device)
@@ -73,7 +78,9 @@ class Matcher:
         """Load an image and compute its features once, to match it with many others.
 
         Args:
-            image: A path, PIL image, ``(H, W, 3)`` uint8 array or ``(3, H, W)`` tensor.
+            image: A path or the bytes of a file, rotated according to its EXIF orientation; a PIL image, whose pixels
+                are used as they are; an ``(H, W, 3)`` uint8 array or ``(3, H, W)`` tensor, RGB. See
+                `semcorr.image.load_image`.
 
         Raises:
             ImageError: If the image cannot be used; the message says why.
@@ -82,6 +89,7 @@ class Matcher:
         """
         return self.encode_many([image])[0]
 
+    @default_errors
     def encode_many(self, images: Sequence[ImageLike]) -> list[Encoded]:
         """Encode several images; those of the same network input size and grid share a batch. See `encode`."""
         arrays = [load_image(image) for image in images]
@@ -91,17 +99,46 @@ class Matcher:
             grid = self.features.grid(size)
             check_memory(math.prod(grid) ** 2, self.device, bytes_per_pair(self.score, grid, grid, self.device))
         for indices in _groups([(self.features.input_size(size), self.features.grid(size)) for size in sizes]):
-            batch = self.features.encode([arrays[index] for index in indices])
+            with default_settings(self.device):
+                batch = self.features.encode([arrays[index] for index in indices])
             for row, index in enumerate(indices):
-                encoded[index] = Encoded(arrays[index], batch.row(row))
+                features, file = batch.row(row), file_of(images[index])
+                encoded[index] = Encoded(arrays[index], features, repr(self), self.features.key, file)
         return [encoded[index] for index in range(len(arrays))]
 
-    def match(self, source: ImageLike | Encoded, target: ImageLike | Encoded) -> Match:
+    def encode_turns(self, image: ImageLike | Encoded, rotations: int, mirror: bool = False) -> EncodedTurns:
+        """Compute the features of an image turned in several ways, to match it with things in any direction.
+
+        Args:
+            image: An image as for `encode`, or a result of `encode`.
+            rotations: Number of turns, 1 to 72, at equal angles; the first is the image as it is.
+            mirror: Whether each turn is also tried mirrored.
+
+        Raises:
+            ValueError: If ``rotations`` is not such a number.
+            ImageError: If the image cannot be used; the message says why.
+            FileNotFoundError: If the file does not exist.
+        """
+        turns = turns_of(rotations, mirror)
+        array = image.image if isinstance(image, Encoded) else load_image(image)
+        pictures = [turn_image(array, turn) for turn in turns]
+        return EncodedTurns(array, turns, pictures, [self.encode(picture.image) for picture in pictures])
+
+    def match(
+        self,
+        source: ImageLike | Encoded | EncodedTurns,
+        target: ImageLike | Encoded,
+        rotations: int = 1,
+        mirror: bool = False,
+    ) -> Match:
         """Find the corresponding target point of every source point, and the reverse.
 
         Args:
-            source: An image as for `encode`, or a result of `encode`.
-            target: Likewise.
+            source: An image as for `encode`, or a result of `encode` or of `encode_turns`.
+            target: An image as for `encode`, or a result of `encode`.
+            rotations: Number of turns of the source that are tried, 1 to 72; the one with the best evidence is kept.
+                12 suits things photographed in any direction. The time grows with it.
+            mirror: Whether each turn is also tried mirrored.
 
         Returns:
             The match, as NumPy arrays. If either image has a single colour, every confidence is zero.
@@ -109,19 +146,57 @@ class Matcher:
         Raises:
             ImageError: If an image cannot be used; the message says why.
             FileNotFoundError: If a file does not exist.
+            ModelError: If features were computed by another model.
             SemcorrError: If the match needs more memory than the device has.
+            ValueError: If ``rotations`` is not such a number.
         """
-        return self.match_many([(source, target)])[0]
+        if rotations != 1 or mirror:
+            source = source if isinstance(source, EncodedTurns) else self.encode_turns(source, rotations, mirror)
+        if not isinstance(source, EncodedTurns):
+            return self.match_many([(source, target)])[0]
+        encoded = target if isinstance(target, Encoded) else self.encode(target)
+        matches = [self.match_many([(turn, encoded)])[0] for turn in source.encoded]
+        best = best_turn([evidence_of(match) for match in matches])
+        if best == 0:
+            return matches[0]
+        return turn_back(matches[best], source.image, source.pictures[best], source.turns[best])
 
-    def match_each(self, source: ImageLike | Encoded, targets: Iterable[ImageLike | Encoded]) -> Iterator[Match]:
+    @overload
+    def match_each(
+        self,
+        source: ImageLike | Encoded | EncodedTurns,
+        targets: Iterable[ImageLike | Encoded],
+        *,
+        errors: Literal["raise"] = "raise",
+    ) -> Iterator[Match]: ...
+
+    @overload
+    def match_each(
+        self,
+        source: ImageLike | Encoded | EncodedTurns,
+        targets: Iterable[ImageLike | Encoded],
+        *,
+        errors: Literal["return"],
+    ) -> Iterator[Match | SemcorrError | OSError]: ...
+
+    def match_each(
+        self,
+        source: ImageLike | Encoded | EncodedTurns,
+        targets: Iterable[ImageLike | Encoded],
+        *,
+        errors: Literal["raise", "return"] = "raise",
+    ) -> Iterator[Match] | Iterator[Match | SemcorrError | OSError]:
         """Match one image with each of many, holding only a few of them in memory.
 
         On a CPU, torch's threads each match a target of their own: this gives a higher throughput than all threads
         working on one target after another.
 
         Args:
-            source: An image as for `encode`, or a result of `encode`; its features are computed once.
-            targets: Likewise, any number; read as they are needed.
+            source: An image as for `encode`, or a result of `encode` or of `encode_turns`; its features are computed
+                once.
+            targets: Images as for `encode`, or results of `encode`, any number; read as they are needed.
+            errors: What to do with a target that cannot be matched, such as a broken photograph. ``"raise"`` stops with
+                the error; ``"return"`` yields the error in place of the match and continues.
 
         Yields:
             The matches, in the order of the targets.
@@ -130,18 +205,30 @@ class Matcher:
             ImageError: If an image cannot be used; the message says why. Later targets are not matched.
             FileNotFoundError: If a file does not exist.
             SemcorrError: If a match needs more memory than the device has.
+            ValueError: If ``errors`` is unknown.
         """
-        for matches in self.match_all([source], targets):
-            yield matches[0]
+        if errors not in ("raise", "return"):
+            raise ValueError(f"errors must be 'raise' or 'return'; got {errors!r}")
+        encoded = source if isinstance(source, Encoded | EncodedTurns) else self.encode(source)
+
+        def match(target: ImageLike | Encoded) -> Match | SemcorrError | OSError:
+            try:
+                return self.match(encoded, target)
+            except (SemcorrError, OSError) as error:
+                if errors == "raise":
+                    raise
+                return error.with_traceback(None)  # which would hold the image
+
+        return self._run_each(match, targets)
 
     def match_all(
-        self, sources: Sequence[ImageLike | Encoded], targets: Iterable[ImageLike | Encoded]
+        self, sources: Sequence[ImageLike | Encoded | EncodedTurns], targets: Iterable[ImageLike | Encoded]
     ) -> Iterator[list[Match]]:
         """Match several images with each of many, as `match_each` does; the features of a target are computed once.
 
         Args:
-            sources: Images as for `encode`, or what `encode` returned.
-            targets: Likewise, as many as wanted; taken as they are needed.
+            sources: Images as for `encode`, or results of `encode` or of `encode_turns`.
+            targets: Images as for `encode`, or results of `encode`, any number; read as they are needed.
 
         Yields:
             For each target, in their order, its matches with all sources, in theirs.
@@ -151,22 +238,33 @@ class Matcher:
             FileNotFoundError: If a file does not exist.
             SemcorrError: If a match needs more memory than the device has.
         """
-        encoded = [source if isinstance(source, Encoded) else self.encode(source) for source in sources]
+        encoded = [source if isinstance(source, Encoded | EncodedTurns) else self.encode(source) for source in sources]
 
         def match(target: ImageLike | Encoded) -> list[Match]:
             target = target if isinstance(target, Encoded) else self.encode(target)
             return [self.match(source, target) for source in encoded]
 
-        workers = torch.get_num_threads() if self.device.type == "cpu" else 1
-        pending: deque[Future[list[Match]]] = deque()
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for target in targets:
-                pending.append(pool.submit(match, target))
-                if len(pending) > 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
+        return self._run_each(match, targets)
 
+    def _run_each(
+        self, run: Callable[[ImageLike | Encoded], Any], targets: Iterable[ImageLike | Encoded]
+    ) -> Iterator[Any]:
+        """Call a function for each target, one thread per target, and yield the results in order."""
+        workers = torch.get_num_threads() if self.device.type == "cpu" else 1
+        pending: deque[Future[Any]] = deque()
+        with ThreadPoolExecutor(workers, initializer=use_one_thread) as pool:
+            try:
+                for target in targets:
+                    pending.append(pool.submit(run, target))
+                    if len(pending) > 2 * workers:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:  # the caller wants no more
+                for future in pending:
+                    future.cancel()
+
+    @default_errors
     @torch.inference_mode()
     def match_many(self, pairs: Sequence[tuple[ImageLike | Encoded, ImageLike | Encoded]]) -> list[Match]:
         """Match several pairs; those with the same grids are computed in one batch.
@@ -180,9 +278,12 @@ class Matcher:
         Raises:
             ImageError: If an image cannot be used; the message says why.
             FileNotFoundError: If a file does not exist.
+            ModelError: If features were computed by another model.
             SemcorrError: If a batch needs more memory than the device has.
         """
         images = [image for pair in pairs for image in pair]
+        for image in images:
+            self._check_own(image)
         new = iter(self.encode_many([image for image in images if not isinstance(image, Encoded)]))
         encoded = [image if isinstance(image, Encoded) else next(new) for image in images]
         sources, targets = encoded[::2], encoded[1::2]
@@ -191,42 +292,62 @@ class Matcher:
         for indices in _groups(grids):
             source, target = grids[indices[0]]
             per_pair = bytes_per_pair(self.score, source, target, self.device)
-            with within_memory(len(indices) * math.prod(source) * math.prod(target), self.device, per_pair):
+            cells = math.prod(source) * math.prod(target)
+            with default_settings(self.device), within_memory(len(indices) * cells, self.device, per_pair):
                 batch = self._match_batch([sources[index] for index in indices], [targets[index] for index in indices])
             matches |= zip(indices, batch, strict=True)
-        return [matches[index] for index in range(len(pairs))]
+        files = [tuple(one.file for one in both if one.file is not None) for both in zip(sources, targets, strict=True)]
+        return [replace(matches[index], files=files[index]) for index in range(len(pairs))]
+
+    def _check_own(self, image: ImageLike | Encoded) -> None:
+        """Reject features that another model computed: they would be matched silently, and incorrectly."""
+        if isinstance(image, Encoded) and image.key != self.features.key:
+            other = "" if image.model != repr(self) else ", with other weights or another precision"
+            raise ModelError(
+                f"these features were computed by {image.model}{other}, but are given to {self!r}: encode the image "
+                "with the model that matches it"
+            )
 
     def _match_batch(self, sources: list[Encoded], targets: list[Encoded]) -> list[Match]:
-        scores = self.score(_stack(sources), _stack(targets))
-        forward, backward = (self._finish(matches) for matches in decode(scores, self.decode_radius))
+        forward, backward = decode(self.score(_stack(sources), _stack(targets)), self.decode_radius)
         return [
-            self._corrected(
-                Match(
-                    source.image,
-                    target.image,
-                    _field(forward, row, target.features, blank),
-                    _field(backward, row, source.features, blank),
-                    self.name,
-                    self.plain_interpolation,
-                ),
-                source.features.fine,
-                target.features.fine,
-            )
+            self._match_of(source, target, _row(forward, row), _row(backward, row))
             for row, (source, target) in enumerate(zip(sources, targets, strict=True))
-            for blank in (is_blank(source.image) or is_blank(target.image),)
         ]
 
-    def _corrected(self, match: Match, source: Tensor | None, target: Tensor | None) -> Match:
-        if self.features.fine is None or source is None or target is None:
+    def _match_of(self, source: Encoded, target: Encoded, forward: CellMatches, backward: CellMatches) -> Match:
+        """Make the match of one pair from its decoded cells: judge them, convert them to pixels, correct them."""
+        judged, similarity = self._judge(source.features, target.features, forward, backward)
+        blank = is_blank(source.image) or is_blank(target.image)
+        match = Match(
+            source.image,
+            target.image,
+            _field(forward.cells, judged[0], target.features, blank),
+            _field(backward.cells, judged[1], source.features, blank),
+            self.name,
+            self.plain_interpolation,
+            0.0 if blank and similarity is not None else similarity,
+        )
+        fine = source.features.fine, target.features.fine
+        if self.features.fine is None or fine[0] is None or fine[1] is None:
             return match
         correction = Correction(*self.features.fine.comparison())
-        return correct_match(match, source[0].cpu().numpy(), target[0].cpu().numpy(), correction)
+        return correct_match(match, fine[0][0].cpu().numpy(), fine[1][0].cpu().numpy(), correction)
 
-    def _finish(self, matches: CellMatches) -> CellMatches:
-        confidence = matches.confidence.cpu()
-        if self.rescaling is not None:
-            confidence = rescale(confidence, self.rescaling)
-        return CellMatches(matches.cells.cpu(), confidence)
+    def _judge(
+        self, source: FeatureMap, target: FeatureMap, forward: CellMatches, backward: CellMatches
+    ) -> tuple[tuple[Judged, Judged], float | None]:
+        """Return confidence and visibility of the matches of both images, and the similarity of the pair."""
+        if self.judge is None:
+            factors = self.rescaling
+            sure = [c if factors is None else rescale(c, factors) for c in (forward.confidence, backward.confidence)]
+            return (Judged(sure[0].numpy()), Judged(sure[1].numpy())), None
+        a, b = (features.tensor[0].float().cpu().numpy() for features in (source, target))
+        decoded = [Decoded(matches.cells.numpy(), matches.peak.numpy()) for matches in (forward, backward)]
+        tuned = self.features.channels
+        there, back = gather_evidence(a, b, tuned, *decoded)
+        judged = Judged(*self.judge.of_matches(there)), Judged(*self.judge.of_matches(back))
+        return judged, self.judge.of_pair(there, back, a[tuned:], b[tuned:])
 
 
 def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
@@ -242,10 +363,18 @@ def _stack(encoded: list[Encoded]) -> FeatureMap:
     return FeatureMap(torch.cat([each.tensor for each in features]), tuple(each.image_sizes[0] for each in features))
 
 
-def _field(matches: CellMatches, row: int, other: FeatureMap, blank: bool) -> Field:
+def _row(matches: CellMatches, row: int) -> CellMatches:
+    """Return the matches of one pair, without the batch dimension, on the CPU."""
+    return CellMatches(*(part[row].cpu() for part in matches))
+
+
+def _field(cells: Tensor, judged: Judged, other: FeatureMap, blank: bool) -> Field:
     """Convert one pair's matches from cells to pixels inside the other image; a blank image has confidence zero."""
     height, width = other.image_sizes[0]
-    points = cells_to_pixels(matches.cells[row], (height, width), other.grid)
-    clipped = points.clamp(torch.zeros(2), torch.tensor([width, height], dtype=points.dtype))
-    confidence = matches.confidence[row]
-    return Field(clipped.numpy(), (torch.zeros_like(confidence) if blank else confidence).numpy())
+    points = cells_to_pixels(cells, (height, width), other.grid)
+    clipped = points.clamp(points.new_zeros(2), torch.tensor([width, height], dtype=points.dtype))
+    confidence, visibility = judged
+    if blank:
+        confidence = np.zeros_like(confidence)
+        visibility = None if visibility is None else np.zeros_like(visibility)
+    return Field(clipped.numpy(), confidence, visibility)
