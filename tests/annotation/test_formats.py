@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotation.labels import NAMES, make_annotations, make_pictures
-from fuzzing import fuzz
+from hostile.readers import fuzz
 
 from semcorr.annotation.formats import FORMATS, format_for_writing, read_labels, recognise
 from semcorr.annotation.records import ABSENT, SURE, UNSURE, Annotation, Point, swapped_names

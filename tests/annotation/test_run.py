@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotation.conftest import POINTS, Cats, coco
-from fuzzing import fuzz
+from hostile.readers import fuzz
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -82,14 +82,17 @@ def test_several_exemplars_answer_together(cats: Cats, model: semcorr.Matcher) -
 
 def test_thresholds_decide_between_sure_unsure_and_none(cats: Cats, model: semcorr.Matcher) -> None:
     free = list(semcorr.annotate(cats.exemplar, cats.folder, model=model))
-    low, high = np.quantile([point.confidence for one in free for point in one.points.values()], [0.3, 0.6])
-    settings = Settings(min_confidence=float(low), sure=float(high))
+    points = [point for one in free for point in one.points.values()]
+    low = float(np.quantile([point.confidence for point in points], 0.3))
+    high = float(np.quantile([p.confidence * p.visibility for p in points if p.confidence >= low], 0.5))
+    settings = Settings(min_confidence=low, sure=high)
     seen = []
     strict = semcorr.annotate(cats.exemplar, cats.folder, model=model, settings=settings)
     for one, before in zip(strict, free, strict=True):
         for name, point in one.points.items():
             seen.append(point.v)
-            expected = ABSENT if point.confidence < low else SURE if point.confidence >= high else UNSURE
+            evidence = point.confidence * point.visibility
+            expected = ABSENT if point.confidence < low else SURE if evidence >= high else UNSURE
             assert point.v == expected
             place = before.points[name]
             assert (point.x, point.y) == ((place.x, place.y) if point.v else (0, 0))
