@@ -106,7 +106,6 @@ class Labeller:
             side = max(right - left, bottom - top)
         voted = vote(points, confidence, visibility, side)
         place = voted.points + loaded.corner
-        sure = self.settings.sure_from(len(self.exemplars))
         labels = {}
         for i, name in enumerate(self.names):
             score, seen = round(float(voted.confidence[i]), 4), round(float(voted.visibility[i]), 4)
@@ -114,7 +113,7 @@ class Labeller:
             if score < self.settings.min_confidence or seen < self.settings.min_visibility:
                 labels[name] = Point(0, 0, ABSENT, score, seen)
             else:
-                labels[name] = Point(x, y, SURE if score * seen >= sure else UNSURE, score, seen)
+                labels[name] = Point(x, y, SURE if score * seen >= self.settings.sure else UNSURE, score, seen)
         says = np.bincount(voted.winner, minlength=len(self.exemplars))
         return Annotation(
             loaded.target.picture,
