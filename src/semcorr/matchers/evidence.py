@@ -95,9 +95,10 @@ def _cosines(source: Floats, target: Floats, tuned: int, x: Integers, y: Integer
 def _round_trips(there: Floats, back: Floats, x: Integers, y: Integers) -> Floats:
     """Return how far from its start each cell's way there and back ends, in cells ``(h, w)``, at most `_FAR`."""
     returned = back[y, x] + there - np.stack([x, y], axis=2)
-    start = np.stack(np.indices(x.shape)[::-1], axis=2)
-    far: Floats = np.minimum(np.linalg.norm(returned - start, axis=2), _FAR)
-    return far
+    rows, columns = np.indices(x.shape)
+    far = np.minimum(np.linalg.norm(returned - np.stack([columns, rows], axis=2), axis=2), _FAR)
+    near: Floats = far.astype(np.float32)
+    return near
 
 
 def _roughness(cells: Floats) -> Floats:
@@ -111,7 +112,7 @@ def _roughness(cells: Floats) -> Floats:
             index = (part, slice(None)) if axis == 0 else (slice(None), part)
             total[index] += far
             count[index] += 1
-    rough: Floats = total / np.maximum(count, 1)
+    rough: Floats = (total / np.maximum(count, 1)).astype(np.float32)
     return rough
 
 
@@ -198,5 +199,4 @@ def summarise(evidence: Floats) -> Floats:
 
 
 def _sigmoid(values: Floats) -> Floats:
-    odds: Floats = 1 / (1 + np.exp(-np.clip(values, -30, 30)))
-    return odds
+    return np.asarray(1 / (1 + np.exp(-np.clip(values, -30, 30))), dtype=np.float32)
