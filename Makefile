@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint wheels paper clean
 
 $(VENV)/.demo: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,6 +27,14 @@ lint: $(VENV)/.dev            ## formatting, lint, types, layers, spelling
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell src tests docs configs benchmarks scripts examples *.md
+
+wheels: $(VENV)/.dev          ## the source distribution, and one wheel per platform
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ziglang==0.17.1
+	$(BIN)/python scripts/build_wheels.py --sdist
+
+paper: $(VENV)/.dev           ## reproduce the paper's table in the folder ROOT, with the options PAPER
+	test -n "$(ROOT)" || { echo "give a folder: make paper ROOT=FOLDER" >&2; exit 2; }
+	$(BIN)/semcorr paper --root "$(ROOT)" $(PAPER)
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache

@@ -45,7 +45,7 @@ CONSENSUS: dict[str, Callable[[], nn.Module]] = {
     "NC-Net 3-3-3, 10-10-1": lambda: NCNet(NeighbourhoodConsensus((3, 3, 3), (10, 10, 1))),
     "ANC-Net": lambda: ANCNet(AdaptiveConsensus(), SelfSimilarity()),
 }
-METHODS = ["pmnc", "pmnc, plain torch", *(f"{name}{how}" for name in CONSENSUS for how in (", loop", ""))]
+METHODS = ["pmnc", "pmnc, NumPy", *(f"{name}{how}" for name in CONSENSUS for how in (", loop", ""))]
 Stage = Callable[[], object]
 
 

@@ -1,6 +1,6 @@
 """Build the wheels of all platforms, or of those that are named, from this checkout.
 
-    pip install build ziglang
+    pip install build hatchling ziglang
     python scripts/build_wheels.py --out dist
     python scripts/build_wheels.py linux-x86_64 macos-arm64
 

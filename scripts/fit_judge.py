@@ -30,7 +30,8 @@ from semcorr.geometry import pixels_to_cells
 from semcorr.matchers.dense.decode import decode
 from semcorr.matchers.evidence import NAMES, Decoded, gather_evidence, summarise
 from semcorr.models.configs import JUDGE
-from semcorr.models.matcher import Encoded, Matcher
+from semcorr.models.encoded import Encoded
+from semcorr.models.matcher import Matcher
 from semcorr.weights import Weights, expanded, read_weights, write_weights
 
 UNSEEN = "airplanes helicopter revolver chair windsor_chair wheelchair faces nautilus butterfly inline_skate"

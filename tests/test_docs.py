@@ -135,6 +135,6 @@ def test_python_examples_compile(page):
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.relative_to(ROOT)))
 def test_scripts_import_what_exists(script):
     tree = ast.walk(ast.parse(script.read_text(encoding="utf-8")))
-    froms = [node for node in tree if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("semcorr")]
-    names = [f"{node.module}.{alias.name}" for node in froms for alias in node.names]
+    imports = [node for node in tree if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("semcorr")]
+    names = [f"{node.module}.{alias.name}" for node in imports for alias in node.names]
     assert [name for name in names if not resolves(name)] == []

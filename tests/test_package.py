@@ -6,8 +6,8 @@ import sys
 import semcorr
 
 
-def test_the_face_is_four_names():
-    assert semcorr.__all__ == ["Match", "Matcher", "list_models", "load"]
+def test_the_face_is_six_names():
+    assert semcorr.__all__ == ["Match", "Matcher", "SemcorrError", "annotate", "list_models", "load"]
     assert all(hasattr(semcorr, name) for name in semcorr.__all__)
 
 

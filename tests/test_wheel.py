@@ -16,7 +16,7 @@ from semcorr.native import levels
 from semcorr.weights import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE_DATA = {".safetensors", ".j2", ".typed"}
+PACKAGE_DATA = {".safetensors", ".j2", ".typed", ".yaml"}
 NATIVE = "semcorr/native/core" + {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 SDIST_TOP_LEVEL = {
     "src",
@@ -67,7 +67,8 @@ def test_wheel_holds_the_package_and_nothing_else(built, capsys):
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
         information = {PurePosixPath(name).name for name in archive.namelist() if ".dist-info/" in name}
     sources = {name for name in package_files() if name.endswith((".c", ".h"))}
-    assert set(names) == (package_files() - sources) | {NATIVE}
+    recipes = {f"semcorr/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
+    assert set(names) == (package_files() - sources) | recipes | {NATIVE}
     assert {PurePosixPath(name).suffix for name in names} == {".py", *PACKAGE_DATA, PurePosixPath(NATIVE).suffix}
     assert not [name for name in names if "test" in PurePosixPath(name).name]
     assert information == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "LICENSE", "NOTICE"}

@@ -8,32 +8,46 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from semcorr.annotation.run import annotate
+    from semcorr.errors import SemcorrError
     from semcorr.match.result import Match
     from semcorr.models.loading import list_models, load
     from semcorr.models.matcher import Matcher
 
 __version__ = "0.1.0"
-__all__ = ["Match", "Matcher", "annotate", "list_models", "load"]
+__all__ = ["Match", "Matcher", "SemcorrError", "annotate", "list_models", "load"]
 
 _HOMES = {
     "annotate": "annotation.run",
     "Match": "match",
     "Matcher": "models.matcher",
+    "SemcorrError": "errors",
     "list_models": "models.loading",
     "load": "models.loading",
 }
 
+# How idle threads of OpenMP wait (GNU's, LLVM's). Their default is to spin for a while, which makes a match many times
+# slower on a machine that is busy with other work. A program that sets either variable itself is left alone.
+_WAIT_POLICY = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+
 
 def __getattr__(name: str) -> Any:
     """Import the names of this module on first use, so that ``import semcorr`` is fast."""
-    if name in _HOMES:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'semcorr' has no attribute {name!r}")
+    added = {} if "torch" in sys.modules or any(key in os.environ for key in _WAIT_POLICY) else _WAIT_POLICY
+    os.environ.update(added)  # read once, when torch is imported
+    try:
         return getattr(import_module(f"semcorr.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'semcorr' has no attribute {name!r}")
+    finally:
+        for key in added:
+            os.environ.pop(key, None)
 
 
 def __dir__() -> list[str]:

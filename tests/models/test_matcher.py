@@ -1,9 +1,14 @@
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
 import semcorr
+from semcorr import Match
 from semcorr.errors import ImageError, ModelError
+from semcorr.models.encoded import Encoded
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +120,63 @@ def test_one_against_many(pmnc, cat, cheetah_path, lion_path):
     assert list(pmnc.match_each(cat, [])) == []
 
 
+def test_one_against_many_leaves_the_threads_of_others_alone(pmnc, cat):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        each = pmnc.match_each(cat, [cat] * 7)
+        next(each)
+        with ThreadPoolExecutor(1) as pool:  # a thread that is born while they are at work
+            assert pool.submit(torch.get_num_threads).result() == 2
+        assert len(list(each)) == 6
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_one_against_many_goes_on_after_a_broken_picture(pmnc, cat, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    other = semcorr.load("ncnet", grid=10).encode(cat)
+    targets = [cat, broken, tmp_path / "none.jpg", np.zeros((5, 5), np.uint8), other, cat]
+    found = list(pmnc.match_each(cat, targets, errors="return"))
+    kinds = [Match, ImageError, FileNotFoundError, ImageError, ModelError, Match]
+    assert [type(one) for one in found] == kinds
+    assert "broken.jpg" in str(found[1])
+    assert found[1].__traceback__ is None
+    assert np.array_equal(found[0].forward.points, found[5].forward.points)
+    with pytest.raises(ValueError, match="'raise' or 'return'; got 'ignore'"):
+        pmnc.match_each(cat, [], errors="ignore")
+
+
+def test_features_of_another_model_are_refused_with_both_names(pmnc, cat):
+    for other, words in (
+        (semcorr.load("pmnc-universal"), "pmnc-universal"),
+        (semcorr.load("pmnc", grid=20), "grid=20"),
+        (semcorr.load("pmnc", decoding="argmax"), "with other weights or another precision"),
+        (semcorr.load("pmnc", precision="bfloat16"), "with other weights or another precision"),
+    ):
+        theirs = other.encode(cat)
+        for pair in ((theirs, cat), (cat, theirs)):
+            with pytest.raises(ModelError, match=r"computed by Matcher\(.*are given to Matcher\('pmnc'") as caught:
+                pmnc.match(*pair)
+            assert words in str(caught.value)
+    bare = Encoded(cat, theirs.features)
+    with pytest.raises(ModelError, match="computed by an unknown model"):
+        pmnc.match(cat, bare)
+
+
+def test_models_of_the_same_features_share_them(pmnc, cat, cheetah_path):
+    again = semcorr.load("pmnc")
+    alone = pmnc.match(cat, cheetah_path)
+    for theirs in (again.encode(cat), pickle.loads(pickle.dumps(again)).encode(cat)):
+        assert np.array_equal(pmnc.match(theirs, cheetah_path).forward.points, alone.forward.points)
+    nearest, universal = semcorr.load("nearest", grid=20), semcorr.load("pmnc-universal", grid=20)
+    universal.match(nearest.encode(cat), cat)
+
+
 def test_one_against_many_stops_at_a_missing_image(pmnc, cat, tmp_path):
     answers = pmnc.match_each(cat, [cat, tmp_path / "none.jpg"])
     assert next(answers).target_size == cat.shape[:2]
@@ -196,7 +258,7 @@ def test_encoded_images_have_the_adapted_features(cat):
     own, untouched = semcorr.load("pmnc"), semcorr.load("pmnc-universal")
     assert own.features.adapter is not None
     assert untouched.features.adapter is None
-    assert own.features.key != semcorr.load("pmnc").features.key != untouched.features.key
+    assert own.features.key == semcorr.load("pmnc").features.key != untouched.features.key
     assert untouched.features.key == semcorr.load("nearest").features.key
     plain, channels = untouched.encode(cat).features.tensor, untouched.features.width
     adapted = torch.nn.functional.normalize(own.encode(cat).features.tensor[:, :channels], dim=1)

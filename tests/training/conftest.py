@@ -23,7 +23,7 @@ warmup: 2
 POINTS = {"nose": (265, 243), "right_eye": (170, 115), "left_eye": (319, 137), "mouth": (262, 280)}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory, cat):
     root = tmp_path_factory.mktemp("keypoints")
     (root / "images").mkdir()

@@ -5,8 +5,8 @@ import torch
 from semcorr.features import FeatureExtractor, FeatureOptions
 from semcorr.features.adapter import Adapter
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
-from semcorr.training.backbone import unfreeze
-from semcorr.training.objectives.joint import JointModel, Picture, Scored
+from semcorr.training.backbone import train_from
+from semcorr.training.objectives.joint import JointModel, Picture, Scored, Share
 
 OPTIONS = FeatureOptions(image_size=160, grid=10)
 POINTS = {"nose": (6.4, 7.6), "right_eye": (3.7, 3.3), "left_eye": (7.5, 4.1)}
@@ -15,9 +15,9 @@ POINTS = {"nose": (6.4, 7.6), "right_eye": (3.7, 3.3), "left_eye": (7.5, 4.1)}
 def joint(frozen, contrast=0.5):
     torch.manual_seed(0)
     extractor = FeatureExtractor(OPTIONS)
-    backbone = None if frozen is None else unfreeze(extractor, frozen)
+    backbone = None if frozen is None else train_from(extractor, frozen)
     scored = Scored(pairs=2, keypoints=3, contrast=contrast)
-    model = JointModel(ScoringFunction(1, 4), Adapter(extractor.channels, 8), scored, backbone, frozen or 0)
+    model = JointModel(ScoringFunction(1, 4), Adapter(extractor.channels, 8), scored, backbone)
     return model, extractor
 
 
@@ -26,7 +26,10 @@ def group(cat, extractor, frozen, move=0.0, shift=32):
     pictures = [np.ascontiguousarray(cat[:, :400]), np.ascontiguousarray(cat[:, shift : shift + 400])]
     cell = shift * extractor.grid((300, 400))[1] / 400
     points = [POINTS, {name: (x - cell + move, y) for name, (x, y) in POINTS.items()}]
-    stems = [extractor.encode([p]).tensor[0] if frozen is None else extractor.stem(p, frozen) for p in pictures]
+    if frozen is None:
+        stems = [extractor.encode([p]).tensor[0] for p in pictures]
+    else:
+        stems = [train_from(extractor, frozen).keep(extractor.pixels(p)) for p in pictures]
     return [Picture(one.clone(), extractor.grid((300, 400)), where) for one, where in zip(stems, points, strict=True)]
 
 
@@ -44,7 +47,7 @@ def test_the_truth_costs_less_than_a_lie(cat, frozen, contrast):
     model, extractor = joint(frozen, contrast)
     right, wrong = (group(cat, extractor, frozen, move) for move in (0.0, -2.0))
     with torch.no_grad():
-        losses = [model([one], np.random.default_rng(0)).item() for one in (right, wrong)]
+        losses = [model(one, Share(), np.random.default_rng(0)).item() for one in (right, wrong)]
     assert losses[0] < losses[1]
 
 
@@ -55,21 +58,30 @@ def test_what_is_frozen_stays_and_the_rest_learns(cat):
     examples = group(cat, extractor, 3)
     losses = []
     for _ in range(8):
-        loss = model([examples], np.random.default_rng(0))
+        loss = model(examples, Share(), np.random.default_rng(0))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
     changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
-    assert not [key for key in changed if key.startswith(("backbone.conv_stem", "backbone.blocks.2"))]
-    assert {"scale", "scoring.window", "adapter.leave.weight", "backbone.blocks.3.0.conv_pw.weight"} <= changed
+    assert not [key for key in changed if key.startswith(("backbone.network.conv_stem", "backbone.network.blocks.2"))]
+    assert {"scale", "scoring.window", "adapter.leave.weight", "backbone.network.blocks.3.0.conv_pw.weight"} <= changed
 
 
 def test_pictures_that_share_nothing_cost_nothing(cat):
     model, extractor = joint(None)
     first, second = group(cat, extractor, None)
-    alone = [first, second._replace(points={"tail": (1.0, 1.0)})]
     with torch.no_grad():
-        together = model([group(cat, extractor, None), alone], np.random.default_rng(0))
-    assert torch.isfinite(together)
+        assert model([first, second], Share(), np.random.default_rng(0)) > 0
+        alone = [first, second._replace(points={"tail": (1.0, 1.0)})]
+        assert model(alone, Share(), np.random.default_rng(0)) == 0
+
+
+def test_without_an_adapter_the_features_are_the_backbone_s(cat):
+    model, extractor = joint(3)
+    picture = group(cat, extractor, 3)[0]
+    model.adapter = None
+    expected = extractor.encode([np.ascontiguousarray(cat[:, :400])]).tensor
+    with torch.no_grad():
+        torch.testing.assert_close(model.features(picture.stem, picture.grid), expected, atol=1e-4, rtol=0)

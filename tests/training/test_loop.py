@@ -130,7 +130,7 @@ def test_a_finished_run_whose_weights_are_gone_is_said(tmp_path, folder, recipe_
 def test_an_empty_list_of_validation_pairs_is_said(tmp_path, folder, recipe_file):
     own = shutil.copytree(folder, tmp_path / "own")
     (own / "val_pairs.json").write_text("[]")
-    with pytest.raises(DataError, match="lists no pairs"):
+    with pytest.raises(DataError, match="holds no pairs"):
         train(read_recipe(recipe_file(tmp_path, own)))
 
 
@@ -171,7 +171,7 @@ def test_an_adapter_warps_and_a_cache(tmp_path, folder, cat, frozen, recipe_file
             "average: 0.9",
             "pictures: 3",
             "together: [[cat, dog]]",
-            f"frozen_blocks: {frozen}",
+            f"train_from: {frozen}",
         ]
     )
 
@@ -204,7 +204,7 @@ def test_categories_can_be_left_out(tmp_path, folder, recipe_file):
     own = shutil.copytree(folder, tmp_path / "own")
     path = recipe_file(tmp_path, own)
     path.write_text(path.read_text() + "leave_out: [cat]\n")
-    with pytest.raises(DataError, match="lists no pairs of the categories"):
+    with pytest.raises(DataError, match="holds no pairs of the categories"):
         train(read_recipe(path))
     entries = json.loads((own / "val.json").read_text())
     entries = [{**entry, "file": f"dog-{entry['file']}", "category": "dog"} for entry in entries]
@@ -231,5 +231,5 @@ def test_one_scoring_function_for_several_kinds_of_features(tmp_path, folder, ca
     )
     assert match.forward.confidence.shape == (8, 12)
     path.write_text(path.read_text().replace("  hidden: 4", "  hidden: 4\n  adapter: 8"))
-    with pytest.raises(DataError, match="an adapter belongs to one backbone"):
+    with pytest.raises(DataError, match="features that learn belong to one backbone"):
         read_recipe(path)

@@ -1,9 +1,6 @@
 """Pseudo-labels: their points follow the view, bad files are said, and training reads them."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +14,6 @@ from semcorr.training.recipe import read_recipe
 from semcorr.training.sampling.augment import STRONG
 from semcorr.training.sampling.pseudo_labels import PseudoLabelSampler
 from semcorr.training.sampling.views import View
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "pseudo_labels.py"
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +70,10 @@ def test_bad_files_are_said(tmp_path, photographs, content, message):
         sampler(tmp_path, photographs, content)
 
 
-def test_the_script_finds_what_was_shifted_and_training_reads_it(tmp_path, photographs, cat):
+def test_the_command_finds_what_was_shifted_and_training_reads_it(tmp_path, photographs, cat, run):
     out = tmp_path / "labels.json"
-    command = [sys.executable, str(SCRIPT), str(photographs), str(out), "--points", "30"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"})
-    assert run.returncode == 0, run.stderr
+    code, printed, err = run("data", "pseudo-labels", photographs, out, "--points", 30)
+    assert (code, printed.strip()) == (0, str(out)), err
     pairs = json.loads(out.read_text())
     assert len(pairs) == 6
     for pair in pairs:

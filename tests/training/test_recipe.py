@@ -16,10 +16,10 @@ from semcorr.training.recipe import read_recipe
         ({"steps": "0"}, "steps: "),
         ({"warmup": "2\nwarm_up: 3"}, "unknown key warm_up — did you mean warmup"),
         ({"data": "[1"}, "is not YAML"),
-        ({"pairs": "3\ndevices: 2"}, "3 pairs cannot be shared by 2 devices"),
         ({"steps": "8\nloss: strong"}, "loss: "),
         ({"warmup": "2\nloss: weak"}, "pmnc does not compute"),
-        ({"warmup": "2\nfrozen_blocks: 3"}, "together with an adapter"),
+        ({"warmup": "2\nfine_only: true"}, "needs fine descriptors"),
+        ({"warmup": "2\ndrop: [adapter]"}, "drop.0: "),
         ({"  radius": "1\n  kind: ncnett"}, "model: "),
         ({"  radius": "1\n  kind: ncnet"}, "unknown key model.ncnet.radius"),
     ],
@@ -66,14 +66,14 @@ def test_no_yaml_of_a_recipe(tmp_path, content, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml")), ids=lambda p: p.stem)
 def test_every_recipe_in_configs_is_one(path):
     assert read_recipe(path).out.name == path.stem
 
 
 def test_options_take_the_place_of_folders(tmp_path, folder, recipe_file):
     recipe = read_recipe(recipe_file(tmp_path, "elsewhere"), data=folder, out=tmp_path / "other")
-    assert (recipe.data, recipe.out) == (folder, tmp_path / "other")
+    assert (recipe.data.name, recipe.out) == (str(folder), tmp_path / "other")
 
 
 def test_warps_need_photographs(tmp_path, folder, recipe_file):

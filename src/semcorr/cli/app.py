@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from semcorr.cli import annotate, benchmark, data, evaluate, match, models, train
+from semcorr.cli import annotate, benchmark, data, evaluate, match, models, paper, train, weights
 from semcorr.cli.options import with_local_paths
 from semcorr.errors import SemcorrError
 
@@ -73,7 +73,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate.evaluate,
     "compare": evaluate.compare,
     "benchmark": benchmark.benchmark,
+    "paper": paper.paper,
 }
 for name, command in COMMANDS.items():
     app.command(name)(with_local_paths(command))
 app.add_typer(data.data, name="data")
+app.add_typer(weights.weights, name="weights")

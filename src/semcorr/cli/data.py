@@ -1,4 +1,4 @@
-"""The commands ``data download`` and ``data check``."""
+"""The commands ``data download``, ``data check`` and ``data pseudo-labels``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semcorr.cli.options import with_local_paths
 from semcorr.errors import DataError, need_extra
 from semcorr.progress import progress_bar
 
-data = typer.Typer(no_args_is_help=True, help="Download and check data sets.")
+data = typer.Typer(no_args_is_help=True, help="Download and check data sets; make pseudo-labels.")
 
 
 def download(
@@ -73,5 +73,29 @@ def check(
         raise typer.Exit(1)
 
 
+def pseudo_labels(
+    folder: Annotated[Path, typer.Argument(help="Photographs without keypoints, category/*.jpg.")],
+    out: Annotated[Path, typer.Argument(help="The JSON file to write, for pseudo_labels of a training recipe.")],
+    weights: Annotated[Path | None, typer.Option(help="Weights of pmnc, instead of the package's.")] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="Leave out this category; may be repeated.")] = None,
+    photographs: Annotated[int, typer.Option(help="Photographs of each category at most.", min=2)] = 16,
+    points: Annotated[int, typer.Option(help="Points of a pair at most.", min=1)] = 60,
+    seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0,
+) -> None:
+    """Match photographs of a category with two models, and keep the points on which they agree."""
+    from rich.progress import MofNCompleteColumn, TimeRemainingColumn
+
+    from semcorr.training.pseudo_labels import LabelOptions, make_pseudo_labels
+
+    options = LabelOptions(photographs, points, tuple(leave_out or ()), seed)
+    with progress_bar(MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+        labelled = make_pseudo_labels(
+            folder, out, weights, options, lambda paths: bar.track(paths, description="matching")
+        )
+    typer.echo(f"{labelled.pairs} pairs, {labelled.points} points", err=True)
+    typer.echo(str(out))
+
+
 for command in (download, check):
     data.command()(with_local_paths(command))
+data.command("pseudo-labels")(with_local_paths(pseudo_labels))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,14 +157,27 @@ def spread(pairs: Sequence[Item], count: int) -> list[Item]:
     return [pairs[index * len(pairs) // count] for index in range(count)]
 
 
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]*|[a-z]+|[0-9]+|[^A-Za-z0-9]+")
+_SIDES = {"left": "right", "right": "left", "l": "r", "r": "l"}
+
+
 def mirrored_name(name: str) -> str:
-    """Return the name of a keypoint after mirroring its picture: left and right are swapped.
+    """Return what a keypoint is called once its picture is mirrored: left and right change places.
+
+    The side may stand anywhere in the name, as a word or as a single letter, in any capitals.
 
     >>> mirrored_name("left_ear"), mirrored_name("rear_right_paw"), mirrored_name("nose")
     ('right_ear', 'rear_left_paw', 'nose')
+    >>> mirrored_name("L_Eye"), mirrored_name("LEFT EAR"), mirrored_name("leftEar"), mirrored_name("knee-r")
+    ('R_Eye', 'RIGHT EAR', 'rightEar', 'knee-l')
     """
-    sides = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
-    return "_".join(sides.get(word, word) for word in name.split("_"))
+    words = _WORD.findall(name)
+    for index, word in enumerate(words):
+        numbered = index + 1 < len(words) and words[index + 1].isdigit()  # "L4" is a vertebra
+        other = _SIDES.get(word.lower())
+        if other is not None and not (len(word) == 1 and numbered):
+            words[index] = other.upper() if word.isupper() else other.title() if word[0].isupper() else other
+    return "".join(words)
 
 
 def draw_pairs(photos: Sequence[Photo], count: int, seed: int, min_shared: int = 3) -> list[Pair]:

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from semcorr.data.formats.coco import load_coco
-from semcorr.data.formats.keypoints import load_pairs
+from semcorr.data.formats.coco import load_coco, load_coco_photos
+from semcorr.data.formats.keypoints import load_pairs, load_photos
 from semcorr.data.formats.pf_pascal import load_pf_pascal
 from semcorr.data.formats.pf_willow import load_pf_willow
 from semcorr.data.formats.spair import load_spair
-from semcorr.data.pairs import PairSet
+from semcorr.data.pairs import PairSet, Photo
 from semcorr.data.records import first_existing
 from semcorr.errors import DataError, did_you_mean
+from semcorr.files import local_path
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Dataset:
         markers: File patterns that tell the data set from others; ``{split}`` stands for a split.
         threshold: What its protocol takes α as a fraction of: see `semcorr.metrics.pck`.
         space: ``"square"`` if its protocol squashes both pictures to a square, otherwise ``"native"``.
+        training: The splits that can be trained on.
+        photos: ``photos(root, split)`` returns the photographs of a split, where pairs are drawn and not listed.
     """
 
     title: str
@@ -36,6 +39,8 @@ class Dataset:
     markers: tuple[str, ...]
     threshold: Literal["image", "bbox", "keypoints"]
     space: Literal["native", "square"] = "native"
+    training: tuple[str, ...] = ("train",)
+    photos: Callable[..., list[Photo]] = load_photos
 
 
 def _load_coco_2017(root: Path | str, split: str = "val", **options: Any) -> PairSet:
@@ -50,6 +55,19 @@ def _load_ap10k(root: Path | str, split: str = "test", **options: Any) -> PairSe
     """Load AP-10K from its own layout: ``annotations/ap10k-{split}-split1.json`` and ``data``."""
     root = first_existing(Path(root) / "ap-10k", Path(root))
     return load_coco(root / "annotations" / f"ap10k-{split}-split1.json", root / "data", **options)
+
+
+def _coco_2017_photos(root: Path | str, split: str, **files: Path) -> list[Photo]:
+    """Load the photographs of COCO's own layout, or of any COCO file, given as ``annotations`` and ``images``."""
+    root = Path(root)
+    annotations = files.get("annotations", root / "annotations" / f"person_keypoints_{split}2017.json")
+    return load_coco_photos(annotations, files.get("images", root / f"{split}2017"))
+
+
+def _ap10k_photos(root: Path | str, split: str) -> list[Photo]:
+    """Load the photographs of AP-10K's own layout."""
+    root = first_existing(Path(root) / "ap-10k", Path(root))
+    return load_coco_photos(root / "annotations" / f"ap10k-{split}-split1.json", root / "data")
 
 
 DATASETS: dict[str, Dataset] = {
@@ -67,6 +85,7 @@ DATASETS: dict[str, Dataset] = {
         splits=("test",),
         markers=("PF-dataset/*", "test_pairs_pf.csv"),
         threshold="keypoints",
+        training=(),
     ),
     "spair-71k": Dataset(
         title="SPair-71k",
@@ -74,6 +93,7 @@ DATASETS: dict[str, Dataset] = {
         splits=("trn", "val", "test"),
         markers=("Layout/large/{split}.txt", "SPair-71k/Layout/large/{split}.txt"),
         threshold="bbox",
+        training=("trn",),
     ),
     "ap-10k": Dataset(
         title="AP-10K",
@@ -81,6 +101,7 @@ DATASETS: dict[str, Dataset] = {
         splits=("train", "val", "test"),
         markers=("annotations/ap10k-{split}-split1.json", "ap-10k/annotations/ap10k-{split}-split1.json"),
         threshold="bbox",
+        photos=_ap10k_photos,
     ),
     "coco": Dataset(
         title="COCO keypoints",
@@ -88,6 +109,7 @@ DATASETS: dict[str, Dataset] = {
         splits=("train", "val"),
         markers=("annotations/person_keypoints_{split}2017.json",),
         threshold="bbox",
+        photos=_coco_2017_photos,
     ),
     "keypoints": Dataset(
         title="photographs with named keypoints",
@@ -150,3 +172,29 @@ def recognise(root: Path | str) -> str:
         reason = f"could be {' or '.join(names)}" if names else f"holds none of {', '.join(DATASETS)}"
         raise DataError(f"{root} {reason}: give the data set's name")
     return names[0]
+
+
+def locate_dataset(dataset: str, root: Path | None, files: dict[str, Path]) -> tuple[str, Path]:
+    """Return a data set's name and folder, from its name and the root, or from the folder alone.
+
+    Args:
+        dataset: The name, or the folder.
+        root: The folder, where the name is given.
+        files: ``annotations`` and ``images`` of a COCO file, if given.
+
+    Raises:
+        DataError: If the two do not say which data set it is and where.
+    """
+    if root is None and local_path(dataset).is_dir():
+        root = local_path(dataset)
+        name = recognise(root)
+    elif root is None and len(Path(dataset).parts) > 1:
+        raise DataError(f"{dataset} is not a folder: give the data set's name and --root, or its folder")
+    else:
+        known = find_dataset(dataset)
+        name = next(key for key, value in DATASETS.items() if value is known)
+    if files and name != "coco":
+        raise DataError(f"--{next(iter(files))} is for the data set coco; got {dataset!r}")
+    if root is None and len(files) < 2:
+        raise DataError(f"--root is missing: give the folder that holds {name}")
+    return name, local_path(root or Path())

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import semcorr
 from semcorr.data.pairs import Pair, PairSet, gather, spread
-from semcorr.data.registry import DATASETS, find_dataset, load_dataset, recognise
+from semcorr.data.registry import DATASETS, load_dataset, locate_dataset
 from semcorr.errors import DataError, ModelError, one_of
 from semcorr.evaluation.options import Options
 from semcorr.evaluation.report import write
@@ -94,7 +94,8 @@ def compare(
     names = list(dict.fromkeys(models))
     _check_models(names, options.weights)
     one_of(options.decoding, get_args(Decoding), "decoding")
-    name, root = _find(str(dataset), options)
+    files = {key: value for key in ("annotations", "images") if (value := getattr(options, key)) is not None}
+    name, root = locate_dataset(str(dataset), options.root, files)
     split = options.split or DATASETS[name].splits[-1]
     protocol = _protocol(name, root, split, options)
     suffix = f"-{options.limit}-pairs" if options.limit else ""
@@ -123,25 +124,6 @@ def _check_models(names: list[str], weights: Path | None) -> None:
         raise ModelError("nearest has no weights of its own: leave out the weights file, or choose 'pmnc'")
     if weights is not None and not weights.is_file():
         raise ModelError(f"{weights} is not a file: expected a weights file that `semcorr train` wrote")
-
-
-def _find(dataset: str, options: Options) -> tuple[str, Path]:
-    """Return a data set's name and folder, from its name and the root, or from the folder alone."""
-    root = options.root
-    files = {key: value for key in ("annotations", "images") if (value := getattr(options, key)) is not None}
-    if root is None and local_path(dataset).is_dir():
-        root = local_path(dataset)
-        name = recognise(root)
-    elif root is None and len(Path(dataset).parts) > 1:
-        raise DataError(f"{dataset} is not a folder: give the data set's name and --root, or its folder")
-    else:
-        known = find_dataset(dataset)
-        name = next(key for key, value in DATASETS.items() if value is known)
-    if files and name != "coco":
-        raise DataError(f"--{next(iter(files))} is for the data set coco; got {dataset!r}")
-    if root is None and len(files) < 2:
-        raise DataError(f"--root is missing: give the folder that holds {name}")
-    return name, local_path(root or Path())
 
 
 def _protocol(name: str, root: Path, split: str, options: Options) -> _Protocol:

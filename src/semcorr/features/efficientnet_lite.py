@@ -79,7 +79,7 @@ class EfficientNetLite(nn.Module):
         self.feature_info = StageInfo(
             [{"num_chs": widths[last], "reduction": 2 << stage} for stage, last in enumerate(_LAST_OF_STAGE)], indices
         )
-        self.first_stage = _LAST_OF_STAGE[indices[0]]  # the group of blocks whose output is the first returned stage
+        self.used_groups = {_LAST_OF_STAGE[index] for index in indices}  # groups of blocks that return a stage
         self.conv_stem = _convolution(3, _STEM, 3, 2)
         self.bn1 = nn.BatchNorm2d(_STEM, _EPS)
         self.blocks = nn.ModuleList()
@@ -103,28 +103,29 @@ class EfficientNetLite(nn.Module):
             x = group(x)
         return x
 
+    @staticmethod
+    def last_group(stage: int) -> int:
+        """Return the group of blocks whose output is a stage."""
+        return _LAST_OF_STAGE[stage]
+
     def later_stages(self, x: Tensor, blocks: int) -> list[Tensor]:
         """Return the chosen stages from the output ``x`` of `stem` with the same ``blocks`` onwards."""
-        chosen = {_LAST_OF_STAGE[index] for index in self.feature_info.out_indices}
-        stages = [x] if blocks - 1 in chosen else []
+        stages = [x] if blocks - 1 in self.used_groups else []
         for index, group in enumerate(self.blocks[blocks:], start=blocks):
             x = group(x)
-            if index in chosen:
+            if index in self.used_groups:
                 stages.append(x)
         return stages
 
 
 def trainable(network: nn.Module) -> EfficientNetLite:
-    """Check that the network is one whose later blocks can be trained, and return it.
+    """Check that the network is an EfficientNet-Lite, whose early stage fine descriptors read, and return it.
 
     Raises:
         ModelError: If it is not.
     """
     if not isinstance(network, EfficientNetLite):
-        raise ModelError(
-            f"only the backbones {', '.join(SCALES)} can be trained: set frozen_blocks to null to train on "
-            "frozen features"
-        )
+        raise ModelError(f"fine descriptors need one of the backbones {', '.join(SCALES)}: set model.fine to 0")
     return network
 
 

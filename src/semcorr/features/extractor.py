@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class FeatureExtractor(nn.Module):
     Attributes:
         channels: Number of channels of the backbone's stages.
         width: Number of channels C of the features; twice as many where untouched features are joined.
-        key: Hashable; equal for extractors that compute the same features.
+        key: Hashable; equal for extractors that compute the same features, in other processes too.
 
     Raises:
         ModelError: If timm does not know the backbone, if it lacks a stage or accepts images of one size only, or if
@@ -71,12 +72,15 @@ class FeatureExtractor(nn.Module):
         if precision not in get_args(Precision):
             raise ValueError(f"precision must be {' or '.join(map(repr, get_args(Precision)))}; got {precision!r}")
         self.options, self.trained_grid, self.precision = options, trained_grid, precision
-        trained = adapter is not None or tuned is not None or untouched is not None
-        unique = object() if trained else None  # trained features are compared by identity
-        self.key: Hashable = (options, precision, unique)
         self._dtype = getattr(torch, precision)
         start = options if tuned is None else replace(options, weights="random")
-        network, self.stride = probe_network(build_network(start), options)
+        network = build_network(start)
+        parts = {"backbone": network.state_dict() if tuned is None else tuned}
+        parts |= {name: part.state_dict() for name, part in (("adapter", adapter), ("fine", fine)) if part is not None}
+        parts |= {} if untouched is None else {"untouched": untouched.weights, "gate": untouched.gate.state_dict()}
+        adapted_from = None if adapter is None else trained_grid
+        self.key: Hashable = (replace(options, weights=""), adapted_from, precision, _fingerprint(parts))
+        network, self.stride = probe_network(network, options)
         if tuned is not None:
             load_tuned(network, tuned, options.backbone)
         self.network = network.to(self._dtype).to(memory_format=torch.channels_last)
@@ -90,7 +94,7 @@ class FeatureExtractor(nn.Module):
             self.untouched = later_blocks(trainable(self.network), untouched.weights).to(self._dtype)
             self.width = 2 * self.channels
         for name, value in zip(("mean", "std"), normalisation(options.backbone), strict=True):
-            self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
     def input_size(self, image_size: Size) -> Size:
@@ -137,11 +141,10 @@ class FeatureExtractor(nn.Module):
         mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
         return ((images - mean) / std).to(self._dtype).contiguous(memory_format=torch.channels_last)
 
-    @torch.inference_mode()
-    def stem(self, image: NDArray[np.uint8], blocks: int) -> Tensor:
-        """Compute the first groups of blocks of the network for one image ``(H, W, 3)`` uint8: ``(C', h', w')``."""
+    def pixels(self, image: NDArray[np.uint8]) -> Tensor:
+        """Return an image ``(H, W, 3)`` uint8 as the network takes it: resized and normalised, ``(1, 3, h, w)``."""
         pixels = to_tensor(image, self.input_size((image.shape[0], image.shape[1])))[None]
-        return trainable(self.network).stem(self._normalised(pixels.to(self.device)), blocks)[0]
+        return self._normalised(pixels.to(self.device))
 
     @property
     def device(self) -> torch.device:
@@ -172,6 +175,17 @@ class FeatureExtractor(nn.Module):
         parts = [self.describe(part, grid) for part in torch.split(batch, at_once)]
         fine = [part for _, part in parts if part is not None]
         return FeatureMap(torch.cat([part for part, _ in parts]), tuple(sizes), torch.cat(fine) if fine else None)
+
+
+def _fingerprint(parts: dict[str, dict[str, Tensor]]) -> str:
+    """Return a checksum of tensors and their names."""
+    digest = hashlib.sha256()
+    for part, tensors in sorted(parts.items()):
+        for name, tensor in sorted(tensors.items()):
+            digest.update(f"{part}.{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            flat: Any = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+            digest.update(flat)
+    return digest.hexdigest()
 
 
 def join_stages(stages: Sequence[Tensor], grid: Size) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semcorr.errors import ImageError
+from semcorr.files import local_path
 from semcorr.geometry import Size
 from semcorr.image.files import (
     MAX_PIXELS,
@@ -115,6 +117,11 @@ def picture_size(path: str | os.PathLike[str]) -> Size:
     with opened(os.fspath(path), name) as picture:
         check_sides(picture.height, picture.width, name)
         return upright_size(picture)
+
+
+def file_of(image: object) -> Path | None:
+    """Return where `load_image` reads a picture from, if it is a file."""
+    return local_path(os.fspath(image)) if isinstance(image, str | os.PathLike) else None
 
 
 def is_tensor(value: object) -> TypeGuard[Tensor]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semcorr.files import local_path, refuse_input
 from semcorr.geometry import Size, cell_centres_array, cells_to_pixels
 from semcorr.image import is_tensor
 from semcorr.match.blend import FAINT, Direction, grid_of, move, move_all, smooth, visibility_at, warp
 from semcorr.match.types import Bytes, Field, Floats, Keypoints, Points, Transferred
+from semcorr.settings import default_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +37,7 @@ class Match:
         model: The name of the model.
         plain_interpolation: Transfer points by bilinear interpolation of the four matches around them, as in the
             evaluations of NC-Net and ANC-Net, instead of by `semcorr.match.blend.blend`.
+        files: The files that the images were read from; `plot` never overwrites them.
         similarity: The probability that both images show the same kind of thing, 0…1; None from a model that does not
             estimate it.
         turn: By how many degrees the source was turned, counter-clockwise, to match it, and whether it was mirrored
@@ -48,6 +52,7 @@ class Match:
     plain_interpolation: bool = False
     similarity: float | None = None
     turn: tuple[float, bool] = (0.0, False)
+    files: tuple[Path, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
         (a, b), (c, d) = self.source_size, self.target_size
@@ -68,6 +73,7 @@ class Match:
         """Return the match from target to source."""
         return replace(self, source=self.target, target=self.source, forward=self.backward, backward=self.forward)
 
+    @default_errors
     def transfer(self, points: Points) -> Transferred:
         """Transfer points from the source to the target.
 
@@ -92,7 +98,7 @@ class Match:
 
     @cached_property
     def _dense(self) -> Transferred:
-        return move_all(self.direction)
+        return default_errors(move_all)(self.direction)
 
     @property
     def flow(self) -> Floats:
@@ -133,6 +139,7 @@ class Match:
         """
         return visibility_at(self.direction, check_points(points, self.source_size))
 
+    @default_errors
     def keypoints(self, count: int = 20, min_visibility: float = 0.5) -> Keypoints:
         """Choose the most reliable mutual matches, spread over the image.
 
@@ -174,6 +181,7 @@ class Match:
             priority[best] = -1.0
         return Keypoints(centres[chosen], targets[chosen], confidence[chosen])
 
+    @default_errors
     def warp(self) -> Bytes:
         """Warp the target to the source: each source pixel shows the colour of its match, ``(H, W, 3)`` uint8.
 
@@ -181,6 +189,7 @@ class Match:
         """
         return warp(self.target, smooth(self.direction).points)
 
+    @default_errors
     def plot(
         self,
         path: str | os.PathLike[str] | None = None,
@@ -191,7 +200,7 @@ class Match:
 
         Args:
             path: File to write the figure to; its suffix gives the format (png, jpg, jpeg, webp, pdf or svg). None
-                writes nothing.
+                writes nothing. The files of the images themselves are never overwritten.
             points: Source points ``(N, 2)`` to show, as for `transfer`; None shows `keypoints`.
             min_visibility: As for `keypoints`.
 
@@ -203,6 +212,10 @@ class Match:
             OSError: If the file cannot be written; the message is one line and says why.
         """
         from semcorr.match.plot import Drawing, draw
+
+        if path is not None:
+            path = local_path(os.fspath(path))
+            refuse_input(path, self.files)
 
         if points is None:
             shown, empty_note = self.keypoints(20, min_visibility), "no mutual\nmatches found"

@@ -95,10 +95,9 @@ def _cosines(source: Floats, target: Floats, tuned: int, x: Integers, y: Integer
 def _round_trips(there: Floats, back: Floats, x: Integers, y: Integers) -> Floats:
     """Return how far from its start each cell's way there and back ends, in cells ``(h, w)``, at most `_FAR`."""
     returned = back[y, x] + there - np.stack([x, y], axis=2)
-    rows, columns = np.indices(x.shape)
-    far = np.minimum(np.linalg.norm(returned - np.stack([columns, rows], axis=2), axis=2), _FAR)
-    near: Floats = far.astype(np.float32)
-    return near
+    start = np.moveaxis(np.indices(x.shape)[::-1], 0, 2)
+    far: Floats = np.minimum(np.linalg.norm(returned - start, axis=2), _FAR)
+    return far
 
 
 def _roughness(cells: Floats) -> Floats:
@@ -112,8 +111,7 @@ def _roughness(cells: Floats) -> Floats:
             index = (part, slice(None)) if axis == 0 else (slice(None), part)
             total[index] += far
             count[index] += 1
-    rough: Floats = (total / np.maximum(count, 1)).astype(np.float32)
-    return rough
+    return np.asarray(total / np.maximum(count, 1), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,9 +82,12 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if not hasattr(torch.serialization, "safe_globals"):
         raise ModelError(f"importing checkpoints needs torch 2.6 or newer; this is {torch.__version__}")
     size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = max(size, sum(entry.file_size for entry in archive.infolist()))
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                size = max(size, sum(entry.file_size for entry in archive.infolist()))
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+        raise ModelError(f"{path} is a damaged archive ({one_line(error)}): download it again") from None
     if size > MAX_BYTES:
         raise ModelError(
             f"{path} holds {size / 2**30:.1f} GiB: a checkpoint must be at most {MAX_BYTES / 2**30:.0f} GiB"

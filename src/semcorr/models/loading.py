@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
 from semcorr.errors import ModelError, did_you_mean
 from semcorr.features import FeatureExtractor, FeatureOptions, Precision
+from semcorr.files import local_path
 from semcorr.matchers.dense.decode import Decoding
 from semcorr.matchers.dense.nearest import nearest
 from semcorr.matchers.dense.scores import ScoreCells
 from semcorr.models.configs import Built, PMNCConfig, build
 from semcorr.models.matcher import Matcher
+from semcorr.models.settings import building
 from semcorr.weights import MODELS, read_weights
 
 MODEL_NAMES: dict[str, str] = {
@@ -60,6 +61,7 @@ def default_name(backbone: str | None) -> str:
     return "pmnc" if backbone is None else "pmnc-universal"
 
 
+@building()
 def load(
     name: str | None = None,
     *,
@@ -137,7 +139,7 @@ def _built(name: str, weights: str | os.PathLike[str] | None) -> Built | None:
         if weights is not None:
             raise ModelError(f"the model {name!r} has no weights: omit weights, or choose 'pmnc'")
         return None
-    built = build(MODELS[name].load() if weights is None else read_weights(Path(weights)))
+    built = build(MODELS[name].load() if weights is None else read_weights(local_path(os.fspath(weights))))
     if built.config.kind != name.removesuffix("-universal"):
         raise ModelError(
             f"{weights} contains weights of {built.config.kind!r}, not of {name!r}: load it as {built.config.kind!r}"
@@ -154,7 +156,7 @@ def _feature_options(
     if changes.get("backbone", trained_on.backbone) != trained_on.backbone:
         changes.setdefault("stages", None)  # stage indices of one backbone mean nothing for another
     if backbone_weights is not None:
-        changes["weights"] = os.fspath(backbone_weights)
+        changes["weights"] = os.fspath(local_path(os.fspath(backbone_weights)))
     options = replace(trained_on, **changes)
     if built is None:
         return options

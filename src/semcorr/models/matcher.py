@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semcorr.errors import ModelError, SemcorrError
 from semcorr.features import FeatureExtractor, FeatureMap
 from semcorr.geometry import cells_to_pixels
-from semcorr.image import ImageLike, is_blank, load_image
+from semcorr.image import ImageLike, file_of, is_blank, load_image
 from semcorr.match.correct import Correction, correct_match
 from semcorr.match.result import Match, check_points
 from semcorr.match.types import Field, Points
@@ -24,49 +25,11 @@ from semcorr.matchers.dense.confidence import rescale
 from semcorr.matchers.dense.decode import decode
 from semcorr.matchers.dense.scores import CellMatches, ScoreCells
 from semcorr.matchers.evidence import Decoded, Judge, gather_evidence
+from semcorr.models.encoded import Encoded, EncodedTurns
 from semcorr.models.memory import bytes_per_pair, check_memory, within_memory
-from semcorr.models.turning import Turn, TurnedPicture, best_turn, evidence_of, turn_back, turn_image, turns_of
-
-
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """An image and its features, computed once to be matched many times.
-
-    Attributes:
-        image: ``(H, W, 3)`` uint8 RGB.
-        features: Its feature map, with a batch size of one.
-    """
-
-    image: NDArray[np.uint8]
-    features: FeatureMap
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedTurns:
-    """An image turned in several ways, each with its features: what matching in any direction needs of it.
-
-    Attributes:
-        image: The image as it is, ``(H, W, 3)`` uint8 RGB.
-        turns: How it was turned; the first is not at all.
-        pictures: The turned images.
-        encoded: Their features.
-        points: The points that matter, ``(N, 2)`` in pixels of the image: the turn is chosen by how sure their matches
-            are. None takes the whole image.
-    """
-
-    image: NDArray[np.uint8]
-    turns: list[Turn]
-    pictures: list[TurnedPicture]
-    encoded: list[Encoded]
-    points: NDArray[np.float32] | None = None
-
-    def evidence(self, index: int, match: Match) -> float:
-        """Return how much speaks for the match of one of the turned images."""
-        if self.points is None:
-            return evidence_of(match)
-        picture = self.pictures[index]
-        limits = np.array(picture.image.shape[1::-1], np.float32)
-        return evidence_of(match, np.clip(picture.to_turned(self.points), 0, limits))
+from semcorr.models.settings import default_settings, use_one_thread
+from semcorr.models.turning import best_turn, turn_back, turn_image, turns_of
+from semcorr.settings import default_errors
 
 
 class Judged(NamedTuple):
@@ -115,7 +78,9 @@ class Matcher:
         """Load an image and compute its features once, to match it with many others.
 
         Args:
-            image: A path, PIL image, ``(H, W, 3)`` uint8 array or ``(3, H, W)`` tensor.
+            image: A path or the bytes of a file, rotated according to its EXIF orientation; a PIL image, whose pixels
+                are used as they are; an ``(H, W, 3)`` uint8 array or ``(3, H, W)`` tensor, RGB. See
+                `semcorr.image.load_image`.
 
         Raises:
             ImageError: If the image cannot be used; the message says why.
@@ -124,6 +89,7 @@ class Matcher:
         """
         return self.encode_many([image])[0]
 
+    @default_errors
     def encode_many(self, images: Sequence[ImageLike]) -> list[Encoded]:
         """Encode several images; those of the same network input size and grid share a batch. See `encode`."""
         arrays = [load_image(image) for image in images]
@@ -133,9 +99,11 @@ class Matcher:
             grid = self.features.grid(size)
             check_memory(math.prod(grid) ** 2, self.device, bytes_per_pair(self.score, grid, grid, self.device))
         for indices in _groups([(self.features.input_size(size), self.features.grid(size)) for size in sizes]):
-            batch = self.features.encode([arrays[index] for index in indices])
+            with default_settings(self.device):
+                batch = self.features.encode([arrays[index] for index in indices])
             for row, index in enumerate(indices):
-                encoded[index] = Encoded(arrays[index], batch.row(row))
+                features, file = batch.row(row), file_of(images[index])
+                encoded[index] = Encoded(arrays[index], features, repr(self), self.features.key, file)
         return [encoded[index] for index in range(len(arrays))]
 
     def encode_turns(
@@ -185,6 +153,7 @@ class Matcher:
         Raises:
             ImageError: If an image cannot be used; the message says why.
             FileNotFoundError: If a file does not exist.
+            ModelError: If features were computed by another model.
             SemcorrError: If the match needs more memory than the device has.
             ValueError: If ``rotations`` is not such a number.
         """
@@ -201,9 +170,31 @@ class Matcher:
             return matches[0]
         return turn_back(matches[best], source.image, source.pictures[best], source.turns[best])
 
+    @overload
     def match_each(
-        self, source: ImageLike | Encoded | EncodedTurns, targets: Iterable[ImageLike | Encoded]
-    ) -> Iterator[Match]:
+        self,
+        source: ImageLike | Encoded | EncodedTurns,
+        targets: Iterable[ImageLike | Encoded],
+        *,
+        errors: Literal["raise"] = "raise",
+    ) -> Iterator[Match]: ...
+
+    @overload
+    def match_each(
+        self,
+        source: ImageLike | Encoded | EncodedTurns,
+        targets: Iterable[ImageLike | Encoded],
+        *,
+        errors: Literal["return"],
+    ) -> Iterator[Match | SemcorrError | OSError]: ...
+
+    def match_each(
+        self,
+        source: ImageLike | Encoded | EncodedTurns,
+        targets: Iterable[ImageLike | Encoded],
+        *,
+        errors: Literal["raise", "return"] = "raise",
+    ) -> Iterator[Match] | Iterator[Match | SemcorrError | OSError]:
         """Match one image with each of many, holding only a few of them in memory.
 
         On a CPU, torch's threads each match a target of their own: this gives a higher throughput than all threads
@@ -213,6 +204,8 @@ class Matcher:
             source: An image as for `encode`, or a result of `encode` or of `encode_turns`; its features are computed
                 once.
             targets: Images as for `encode`, or results of `encode`, any number; read as they are needed.
+            errors: What to do with a target that cannot be matched, such as a broken photograph. ``"raise"`` stops with
+                the error; ``"return"`` yields the error in place of the match and continues.
 
         Yields:
             The matches, in the order of the targets.
@@ -221,9 +214,21 @@ class Matcher:
             ImageError: If an image cannot be used; the message says why. Later targets are not matched.
             FileNotFoundError: If a file does not exist.
             SemcorrError: If a match needs more memory than the device has.
+            ValueError: If ``errors`` is unknown.
         """
-        for matches in self.match_all([source], targets):
-            yield matches[0]
+        if errors not in ("raise", "return"):
+            raise ValueError(f"errors must be 'raise' or 'return'; got {errors!r}")
+        encoded = source if isinstance(source, Encoded | EncodedTurns) else self.encode(source)
+
+        def match(target: ImageLike | Encoded) -> Match | SemcorrError | OSError:
+            try:
+                return self.match(encoded, target)
+            except (SemcorrError, OSError) as error:
+                if errors == "raise":
+                    raise
+                return error.with_traceback(None)  # which would hold the image
+
+        return self._run_each(match, targets)
 
     def match_all(
         self, sources: Sequence[ImageLike | Encoded | EncodedTurns], targets: Iterable[ImageLike | Encoded]
@@ -248,16 +253,27 @@ class Matcher:
             target = target if isinstance(target, Encoded) else self.encode(target)
             return [self.match(source, target) for source in encoded]
 
-        workers = torch.get_num_threads() if self.device.type == "cpu" else 1
-        pending: deque[Future[list[Match]]] = deque()
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for target in targets:
-                pending.append(pool.submit(match, target))
-                if len(pending) > 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
+        return self._run_each(match, targets)
 
+    def _run_each(
+        self, run: Callable[[ImageLike | Encoded], Any], targets: Iterable[ImageLike | Encoded]
+    ) -> Iterator[Any]:
+        """Call a function for each target, one thread per target, and yield the results in order."""
+        workers = torch.get_num_threads() if self.device.type == "cpu" else 1
+        pending: deque[Future[Any]] = deque()
+        with ThreadPoolExecutor(workers, initializer=use_one_thread) as pool:
+            try:
+                for target in targets:
+                    pending.append(pool.submit(run, target))
+                    if len(pending) > 2 * workers:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:  # the caller wants no more
+                for future in pending:
+                    future.cancel()
+
+    @default_errors
     @torch.inference_mode()
     def match_many(self, pairs: Sequence[tuple[ImageLike | Encoded, ImageLike | Encoded]]) -> list[Match]:
         """Match several pairs; those with the same grids are computed in one batch.
@@ -271,9 +287,12 @@ class Matcher:
         Raises:
             ImageError: If an image cannot be used; the message says why.
             FileNotFoundError: If a file does not exist.
+            ModelError: If features were computed by another model.
             SemcorrError: If a batch needs more memory than the device has.
         """
         images = [image for pair in pairs for image in pair]
+        for image in images:
+            self._check_own(image)
         new = iter(self.encode_many([image for image in images if not isinstance(image, Encoded)]))
         encoded = [image if isinstance(image, Encoded) else next(new) for image in images]
         sources, targets = encoded[::2], encoded[1::2]
@@ -282,10 +301,21 @@ class Matcher:
         for indices in _groups(grids):
             source, target = grids[indices[0]]
             per_pair = bytes_per_pair(self.score, source, target, self.device)
-            with within_memory(len(indices) * math.prod(source) * math.prod(target), self.device, per_pair):
+            cells = math.prod(source) * math.prod(target)
+            with default_settings(self.device), within_memory(len(indices) * cells, self.device, per_pair):
                 batch = self._match_batch([sources[index] for index in indices], [targets[index] for index in indices])
             matches |= zip(indices, batch, strict=True)
-        return [matches[index] for index in range(len(pairs))]
+        files = [tuple(one.file for one in both if one.file is not None) for both in zip(sources, targets, strict=True)]
+        return [replace(matches[index], files=files[index]) for index in range(len(pairs))]
+
+    def _check_own(self, image: ImageLike | Encoded) -> None:
+        """Reject features that another model computed: they would be matched silently, and incorrectly."""
+        if isinstance(image, Encoded) and image.key != self.features.key:
+            other = "" if image.model != repr(self) else ", with other weights or another precision"
+            raise ModelError(
+                f"these features were computed by {image.model}{other}, but are given to {self!r}: encode the image "
+                "with the model that matches it"
+            )
 
     def _match_batch(self, sources: list[Encoded], targets: list[Encoded]) -> list[Match]:
         forward, backward = decode(self.score(_stack(sources), _stack(targets)), self.decode_radius)
@@ -351,7 +381,7 @@ def _field(cells: Tensor, judged: Judged, other: FeatureMap, blank: bool) -> Fie
     """Convert one pair's matches from cells to pixels inside the other image; a blank image has confidence zero."""
     height, width = other.image_sizes[0]
     points = cells_to_pixels(cells, (height, width), other.grid)
-    clipped = points.clamp(torch.zeros(2), torch.tensor([width, height], dtype=points.dtype))
+    clipped = points.clamp(points.new_zeros(2), torch.tensor([width, height], dtype=points.dtype))
     confidence, visibility = judged
     if blank:
         confidence = np.zeros_like(confidence)

@@ -23,14 +23,12 @@ from torch import Tensor, nn
 from semcorr.errors import ModelError, SemcorrError
 from semcorr.features import FeatureMap
 from semcorr.files import one_line, write_bytes
-from semcorr.geometry import cell_centres, cells_to_unit
+from semcorr.geometry import cells_to_unit
 from semcorr.match.correct import Correction
 from semcorr.matchers.dense.confidence import rescale
-from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
 from semcorr.matchers.dense.decode import decode
 from semcorr.matchers.dense.scores import CellMatches
 from semcorr.matchers.pmnc.gpu.matcher import PMNC
-from semcorr.matchers.pmnc.gpu.voting import vote
 from semcorr.models.matcher import Matcher
 from semcorr.onnx.runtime import FORMAT, METADATA
 
@@ -79,13 +77,7 @@ class MatchGraph(nn.Module):
     def _scores(self, source: Tensor, target: Tensor) -> Tensor:
         if not isinstance(self.score, PMNC):
             return cast(Tensor, self.score(FeatureMap(source, ((1, 1),)), FeatureMap(target, ((1, 1),))))
-        maps = correlation_channels(cosine_correlation(source, target))[0]  # (2, hs, ws, ht, wt)
-        cells = cell_centres((source.shape[2], source.shape[3])).flatten(0, 1)  # (hs·ws, 2)
-        scores = self.score.scoring.score_points(maps, cells, self.score.dilation(self.grid, self.grid))
-        scores = scores.reshape(maps.shape[1:])
-        if self.score.votes:
-            scores = scores + self.score.votes * vote(maps[1])
-        return scores[None]
+        return self.score.score_all(source, target, self.score.dilation(self.grid, self.grid), at_once=None)
 
     def _finish(self, matches: CellMatches, other: Tensor) -> tuple[Tensor, Tensor]:
         points = cells_to_unit(matches.cells, (other.shape[2], other.shape[3])).clamp(0, 1)

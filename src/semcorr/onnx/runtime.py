@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from semcorr.errors import ModelError, SemcorrError
 from semcorr.files import one_line
 from semcorr.geometry import Size, grid_for, unit_to_pixels
-from semcorr.image import ImageLike, is_blank, load_image, resize
+from semcorr.image import ImageLike, file_of, is_blank, load_image, resize
 from semcorr.match.correct import Correction, correct_match
 from semcorr.match.result import Match
 from semcorr.match.types import Field
+from semcorr.settings import default_errors
 
 FORMAT = 2
 """Version of the graph's inputs, outputs and metadata; `load` accepts no other."""
@@ -50,6 +51,7 @@ class ExportedMatcher:
     def __repr__(self) -> str:
         return f"ExportedMatcher({self.name!r}, cells={self.cells})"
 
+    @default_errors
     def match(self, source: ImageLike, target: ImageLike) -> Match:
         """Find the corresponding target point of every source point, and the reverse.
 
@@ -79,6 +81,7 @@ class ExportedMatcher:
             _field(backward, backward_confidence, a.shape[:2], blank),
             self.name,
             self.plain_interpolation,
+            files=tuple(file for file in (file_of(source), file_of(target)) if file is not None),
         )
         return match if self.correction is None else correct_match(match, fine[0][0], fine[1][0], self.correction)
 

@@ -1,23 +1,40 @@
-"""The data of a training run: photographs to learn from, pairs to validate on, and a fingerprint of both."""
+"""The data of a training run: what to learn from, pairs to validate on, and a fingerprint of both."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import RootModel
 
-from semcorr.data.formats.keypoints import load_pairs, load_photos
-from semcorr.data.pairs import Pair, Photo, spread
-from semcorr.errors import DataError
+from semcorr.data.pairs import Pair, Photo, mirrored_name, spread
+from semcorr.data.registry import DATASETS, load_dataset, locate_dataset
+from semcorr.errors import DataError, did_you_mean
 from semcorr.files import sha256_of
-from semcorr.training.recipe import TrainingRecipe, check_categories
+from semcorr.metrics.pck import Space, Threshold, reference_length
+from semcorr.training.recipe import DataSource, TrainingRecipe
 from semcorr.weights import MODELS
 
-_NOT_IN_FINGERPRINT = ("data", "out", "photographs", "cache", "accelerator", "devices")
-_ANNOTATIONS = ("train.json", "val.json", "val_pairs.json")
+_LISTED = ("pf-pascal", "spair-71k")  # data sets whose training pairs are listed
+_NOT_IN_FINGERPRINT = ("data", "validation", "out", "photographs", "cache", "accelerator", "devices", "checkpointing")
+
+
+class Validation(NamedTuple):
+    """Pairs to validate on, and the protocol of their data set.
+
+    Attributes:
+        pairs: The pairs.
+        threshold: What α is a fraction of.
+        space: Native pixels, or both pictures squashed to a square.
+    """
+
+    pairs: list[Pair]
+    threshold: Threshold = "image"
+    space: Space = "native"
 
 
 class TrainingData(NamedTuple):
@@ -25,35 +42,49 @@ class TrainingData(NamedTuple):
 
     Attributes:
         photos: Photographs with keypoints, without the categories that are left out.
-        validation: Pairs to validate on, likewise.
+        pairs: The data set's own training pairs, likewise, if training uses them.
+        validation: What to validate on, likewise.
+        warnings: What the user should know about the data, a sentence each.
     """
 
     photos: list[Photo]
-    validation: list[Pair]
+    pairs: list[Pair]
+    validation: Validation
+    warnings: tuple[str, ...] = ()
 
 
 def load_data(recipe: TrainingRecipe) -> TrainingData:
-    """Load the photographs and the validation pairs of a recipe.
+    """Load what a recipe trains and validates on.
 
     Raises:
-        DataError: If photographs or pairs are missing or broken.
+        DataError: If photographs or pairs are missing or broken, or a data set has no training or validation list.
     """
-    photos, listed = load_photos(recipe.data, "train"), load_pairs(recipe.data, "val")
-    check_categories(recipe, {photo.category for photo in (*photos, *(pair.source for pair in listed))})
-    pairs = [pair for pair in listed if pair.source.category not in recipe.leave_out]
-    if not pairs:
-        raise DataError(
-            f"{recipe.data / 'val_pairs.json'} lists no pairs of the categories that are trained on; training needs at "
-            "least one to validate on"
-        )
-    known = [photo for photo in photos if photo.category not in recipe.leave_out]
-    return TrainingData(known, spread(pairs, recipe.validation_pairs))
+    name, root, files = _located(recipe.data)
+    listed = (recipe.pairs_from or ("list" if name in _LISTED else "category")) == "list"
+    if listed and name not in _LISTED:
+        raise DataError(f"pairs_from: {name} has no list of training pairs: choose category")
+    split = recipe.data.split or next((s for s in ("train", "trn") if s in DATASETS[name].training), None)
+    if split is None:
+        raise DataError(f"data: {DATASETS[name].title} has no training list: it is for validation only")
+    if name in _LISTED:
+        pairs = _kept(load_dataset(name, root, split).pairs, recipe.leave_out)
+        photos = _photos_of(pairs)
+    else:
+        pairs = []
+        photos = [
+            photo for photo in DATASETS[name].photos(root, split, **files) if photo.category not in recipe.leave_out
+        ]
+    if recipe.validation is None and recipe.data.annotations is not None:
+        raise DataError("validation is missing: with a COCO file to train on, name another one to validate on")
+    source = recipe.validation or replace(recipe.data, split=None)
+    validation = load_validation(source, recipe.validation_pairs, recipe.leave_out)
+    return TrainingData(photos, pairs if listed else [], validation, _warnings(recipe, photos, listed))
 
 
-def fingerprint(recipe: TrainingRecipe) -> str:
+def fingerprint(recipe: TrainingRecipe, data: TrainingData) -> str:
     """Identify everything that the result depends on: the recipe, and the annotations that it learns from.
 
-    Locations are left out, and so is the number of devices: they share the pairs of a step.
+    Locations are left out, and so is the number of devices: they share the work of a step.
     """
     values = RootModel[TrainingRecipe](recipe).model_dump(mode="json")
     for key in _NOT_IN_FINGERPRINT:
@@ -63,6 +94,85 @@ def fingerprint(recipe: TrainingRecipe) -> str:
     for key in ("start", "pseudo_labels"):
         if values[key] is not None and Path(values[key]).is_file():
             values[key] = sha256_of(Path(values[key]))
-    for name in _ANNOTATIONS:
-        values[name] = sha256_of(recipe.data / name)
+    values["photos"] = [_described(photo) for photo in data.photos]
+    for key, pairs in (("pairs", data.pairs), ("validation", data.validation.pairs)):
+        values[key] = [[_described(photo) for photo in (pair.source, pair.target)] for pair in pairs]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _located(source: DataSource) -> tuple[str, Path, dict[str, Path]]:
+    files = {key: value for key in ("annotations", "images") if (value := getattr(source, key)) is not None}
+    name, root = locate_dataset(source.name, source.root, files)
+    return name, root, files
+
+
+def load_validation(source: DataSource, limit: int, leave_out: tuple[str, ...] = ()) -> Validation:
+    """Load the validation list of a data set, or its only list if it has no such list.
+
+    Args:
+        source: The data set.
+        limit: Pairs at most, sampled evenly from the list.
+        leave_out: Categories to leave out.
+
+    Raises:
+        DataError: If the list is missing, broken or empty, or cannot be scored by the data set's protocol.
+    """
+    name, root, files = _located(source)
+    dataset = DATASETS[name]
+    split = source.split or ("val" if "val" in dataset.splits else dataset.splits[-1])
+    pairs = _kept(load_dataset(name, root, split, **files).pairs, leave_out)
+    if not pairs:
+        raise DataError(
+            f"the validation list of {root} holds no pairs of the categories that are trained on; training needs at "
+            "least one to validate on"
+        )
+    chosen = spread(pairs, limit)
+    for pair in chosen:  # before anything is computed
+        reference_length(pair, dataset.threshold, dataset.space)
+    return Validation(chosen, dataset.threshold, dataset.space)
+
+
+def _check_categories(recipe: TrainingRecipe, categories: Collection[str]) -> None:
+    """Refuse a recipe that names categories which the data do not have: a misspelt one would be trained on.
+
+    Args:
+        recipe: The recipe, with ``leave_out`` and ``together``.
+        categories: The categories of the data.
+
+    Raises:
+        DataError: With the names nearest to the first unknown one.
+    """
+    for key, names in (("leave_out", recipe.leave_out), *(("together", group) for group in recipe.together)):
+        for name in names:
+            if name not in categories:
+                known = f"{did_you_mean(name, categories)}; the data have {', '.join(sorted(categories))}"
+                raise DataError(f"{key}: no photograph is of the category {name!r}{known}")
+
+
+def _kept(pairs: Iterable[Pair], leave_out: tuple[str, ...]) -> list[Pair]:
+    return [pair for pair in pairs if pair.source.category not in leave_out]
+
+
+def _photos_of(pairs: Iterable[Pair]) -> list[Photo]:
+    """List the photographs of pairs, each with all the keypoints that any of its pairs names."""
+    photos: dict[tuple[Path, str], Photo] = {}
+    for photo in (photo for pair in pairs for photo in (pair.source, pair.target)):
+        key = photo.path, photo.category
+        known = photos[key].keypoints if key in photos else {}
+        photos[key] = replace(photo, keypoints={**known, **photo.keypoints})
+    return list(photos.values())
+
+
+def _warnings(recipe: TrainingRecipe, photos: list[Photo], listed: bool) -> tuple[str, ...]:
+    names = {name for photo in photos for name in photo.keypoints}
+    if recipe.views == 1 or listed or recipe.loss == "weak" or any(mirrored_name(name) != name for name in names):
+        return ()
+    shown = ", ".join(sorted(names)[:4])
+    return (
+        f"views: {recipe.views} mirrors photographs, but no keypoint name says left or right ({shown}, …): if some are "
+        "on one side, rename them (left_eye) or set views to 1",
+    )
+
+
+def _described(photo: Photo) -> list[Any]:
+    return [photo.path.name, photo.category, photo.size, sorted(photo.keypoints.items())]

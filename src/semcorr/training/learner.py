@@ -10,16 +10,17 @@ from typing import Any, cast
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 from torch.optim.swa_utils import AveragedModel
 
 from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
 from semcorr.metrics.pck import ALPHAS
-from semcorr.models.configs import config_to_dict
+from semcorr.models.configs import ADDED, config_to_dict
 from semcorr.training.checkpoint import load_checkpoint, save_checkpoint
-from semcorr.training.objectives.build import Objective, build_objective
+from semcorr.training.objectives.build import Objective, build_objective, read_filtered_only
 from semcorr.training.objectives.start import load_start
-from semcorr.training.recipe import TrainingRecipe
+from semcorr.training.recipe import TrainingRecipe, read_start
 from semcorr.weights import Weights
 
 MAX_NORM = 5.0
@@ -44,10 +45,12 @@ class Learner:
         self.objective = build_objective(recipe, extractor)
         if recipe.start is not None:
             load_start(self.objective, recipe, recipe.start)
+        if recipe.filtered_only:
+            read_filtered_only(self.objective)
+        self.objective.to(fabric.device)
         self._average = AveragedModel(self.objective, avg_fn=partial(_average, recipe.average))
         self.averaged = cast(Objective, self._average.module)
         self.optimizer: Any = _optimizer(self.objective, recipe)
-        self.model: Any = self.objective
 
     def resume(self, path: Path, fingerprint: str) -> dict[str, Any]:
         """Load a checkpoint and return its progress.
@@ -71,16 +74,22 @@ class Learner:
         """Write a checkpoint."""
         save_checkpoint(path, self._states(), self.optimizer, progress)
 
-    def to_devices(self) -> None:
-        """Move everything to the devices."""
-        self.model, self.optimizer = self.fabric.setup(self.objective, self.optimizer)
-        self._average = self._average.to(self.fabric.device)
-
     def update(self) -> None:
-        """Take an optimiser step with the gradients that have been accumulated, and update the average."""
-        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=MAX_NORM)
+        """Take an optimiser step with the gradients that have been accumulated, and update the average.
+
+        The gradients of several devices are summed.
+        """
+        learning = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        if self.fabric.world_size > 1:
+            gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in learning]
+            summed = torch.as_tensor(self.fabric.all_reduce(parameters_to_vector(gradients), reduce_op="sum"))
+            for parameter, part in zip(learning, torch.split(summed, [p.numel() for p in learning]), strict=True):
+                parameter.grad = part.view_as(parameter)
+        nn.utils.clip_grad_norm_(learning, MAX_NORM)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self.recipe.filtered_only:
+            read_filtered_only(self.objective)
         self._average.update_parameters(self.objective)
 
     def set_rates(self, step: int) -> None:
@@ -95,10 +104,17 @@ class Learner:
         recipe, step = self.recipe, progress["step"]
         figures = {f"validation PCK@{alpha}": round(value, 2) for alpha, value in zip(ALPHAS, pck, strict=True)}
         training = {"fingerprint": progress["recipe"], "seed": recipe.seed, "step": step, "pairs": step * recipe.pairs}
-        if recipe.joint:
-            training |= {"pictures": step * recipe.pictures}
+        if recipe.start is not None:
+            training |= {"start": recipe.start}
         training |= {"loss": recipe.loss, **figures}
-        return Weights(self.averaged.learned(), {"model": config_to_dict(recipe.model), "training": training})
+        model = config_to_dict(recipe.model)
+        if "rescaling" in model:  # it belongs to the confidence of other weights
+            model |= {"rescaling": None}
+        kept = {}  # what the start has beside what is trained: untouched features, the judge of matches
+        if recipe.start is not None and (model.get("shares") or model.get("judge")):
+            tensors = read_start(recipe.start).tensors
+            kept = {key: value for key, value in tensors.items() if key.startswith(ADDED)}
+        return Weights(self.averaged.learned() | kept, {"model": model, "training": training})
 
     def _states(self) -> nn.Module:
         return nn.ModuleDict({"average": self._average, "now": self.objective})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,21 +22,23 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from torch import Tensor
 
-from semcorr.data.pairs import Pair
 from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
 from semcorr.metrics.pck import ALPHAS
-from semcorr.training.data import fingerprint, load_data
+from semcorr.training.data import TrainingData, fingerprint, load_data
+from semcorr.training.finish import finish
 from semcorr.training.learner import Learner
+from semcorr.training.objectives.build import backbone_of
 from semcorr.training.recipe import TrainingRecipe
 from semcorr.training.sampling.bank import FeatureBank
-from semcorr.training.sampling.draws import DrawGroup, DrawPair, group_draws, pair_draws
+from semcorr.training.sampling.draws import group_draws, pair_draws
 from semcorr.training.validation import locate, validate
 from semcorr.weights import write_weights
 
-Gradients = Callable[[int], float]
-"""Accumulate the gradients of a step, and return its loss."""
+UnitLoss = Callable[[int, int], Tensor]
+"""From a step and the index of one of its units, a pair or a group of pictures, to the unit's share of the loss."""
 
 
 def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
@@ -50,44 +53,75 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
 
     Raises:
         DataError: If photographs or pairs are missing or broken, the checkpoint belongs to another recipe or other
-            annotations, or the run's weights are missing.
+            annotations, the run's weights are missing, or the memory does not suffice.
+        ModelError: If a backbone or the start cannot be loaded.
     """
     data = load_data(recipe)
-    fabric = Fabric(accelerator=recipe.accelerator, devices=recipe.devices)  # its precisions would round positions too
-    fabric.launch()
+    fabric = _devices(recipe)
     torch.manual_seed(recipe.seed)
-    kinds = (recipe.model.features, *recipe.others)
-    extractors = [FeatureExtractor(kind).to(fabric.device) for kind in kinds]
-    banks = [FeatureBank(extractor, recipe.cache, blocks=recipe.frozen_blocks) for extractor in extractors]
+    extractors = [FeatureExtractor(kind).to(fabric.device) for kind in (recipe.model.features, *recipe.others)]
     learner = Learner(recipe, extractors[0], fabric)
-    run = _Run(learner, banks[0], data.validation, {"recipe": fingerprint(recipe), "step": 0, "best": -1.0})
+    banks = [FeatureBank(extractor, recipe.cache, backbone_of(learner.objective)) for extractor in extractors]
+    progress = {"recipe": fingerprint(recipe, data), "step": 0, "best": -1.0}
+    run = _Run(learner, banks, data, progress, Console(stderr=True, quiet=not fabric.is_global_zero))
+    for warning in data.warnings:
+        run.console.print(f"warning: {warning}", soft_wrap=True, markup=False)
     if run.checkpoint.exists() and not fresh:
         run.resume()
-    learner.to_devices()
-    gradients: Gradients = (
-        partial(_group_gradients, learner, banks[0], group_draws(recipe, data.photos))
-        if recipe.joint
-        else partial(_pair_gradients, learner, banks, pair_draws(recipe, data.photos))
-    )
-    _take_steps(run, gradients)
+    try:
+        _take_steps(run)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise DataError(
+            "out of memory: choose fewer pairs or pictures, a coarser grid, a later train_from, or checkpointing"
+        ) from None
+    if fabric.is_global_zero:
+        finish(recipe, run.weights, data.validation, run.console)
+    fabric.barrier()
     return run.weights
+
+
+def _devices(recipe: TrainingRecipe) -> Fabric:
+    """Start the processes of the devices, or join those that torchrun has started."""
+    devices, nodes = recipe.devices, 1
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    # not its precisions, which would round positions too
+    fabric = Fabric(
+        accelerator=recipe.accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
+    )
+    fabric.launch()
+    return fabric
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(
+        text in str(error) for text in ("out of memory", "can't allocate memory", "not enough memory")
+    )
 
 
 @dataclass
 class _Run:
-    """A training run: what learns, what it is validated on, and how far it has come.
+    """A training run: what learns, from what, and how far it has come.
 
     Attributes:
         learner: What learns.
-        bank: Computes the features for validation.
-        validation: The pairs to validate on.
+        banks: Compute the features; the first are those of the model.
+        data: What it learns from and is validated on.
         progress: Fingerprint of the run, steps taken, and the best validation so far.
+        console: Where messages go.
     """
 
     learner: Learner
-    bank: FeatureBank
-    validation: list[Pair]
+    banks: list[FeatureBank]
+    data: TrainingData
     progress: dict[str, Any]
+    console: Console
 
     @property
     def checkpoint(self) -> Path:
@@ -103,68 +137,69 @@ class _Run:
         if not self.weights.exists():
             raise DataError(f"{self.weights}, the best weights of this run so far, is missing: start over with --fresh")
 
-    def validate(self, step: int, loss: float, console: Console) -> None:
+    def validate(self, step: int, loss: float) -> None:
         """Validate, keep the weights if they are the best so far, and write a checkpoint."""
         learner, progress = self.learner, self.progress
-        pck = validate(partial(locate, learner.averaged), self.bank, self.validation)
+        pck = validate(partial(locate, learner.averaged), self.banks[0], self.data.validation, learner.fabric)
+        figures = " / ".join(f"{value:.1f}" for value in pck)
+        alphas = "/".join(f"{alpha:g}" for alpha in ALPHAS)
+        said = f"step {step}: " + ("" if math.isnan(loss) else f"loss {loss:.3f}, ")
+        self.console.print(f"{said}validation PCK at {alphas}: {figures}", soft_wrap=True)
+        better = learner.recipe.loss == "weak" or sum(pck) > progress["best"]
+        progress |= {"step": step, "best": max(sum(pck), progress["best"])}
         if learner.fabric.is_global_zero:
-            figures = " / ".join(f"{value:.1f}" for value in pck)
-            alphas = "/".join(f"{alpha:g}" for alpha in ALPHAS)
-            console.print(f"step {step}: loss {loss:.3f}, validation PCK at {alphas}: {figures}", soft_wrap=True)
-            better = learner.recipe.loss == "weak" or sum(pck) > progress["best"]
-            progress |= {"step": step, "best": max(sum(pck), progress["best"])}
             if better:
                 write_weights(self.weights, learner.described(progress, pck))
             learner.save(self.checkpoint, progress)
         learner.fabric.barrier()
 
 
-def _take_steps(run: _Run, gradients: Gradients) -> None:
-    """Take the remaining steps, validating at intervals and after the last one."""
-    learner, console = run.learner, Console(stderr=True)
-    recipe, first = learner.recipe, run.progress["step"]
-    with _progress_bar(console, learner.fabric.is_global_zero) as bar:
+def _take_steps(run: _Run) -> None:
+    """Take the remaining steps, validating before the first where there is a start, at intervals, and at the end."""
+    learner = run.learner
+    recipe, first, fabric = learner.recipe, run.progress["step"], learner.fabric
+    loss_of, count = _group_losses(run) if recipe.joint else _pair_losses(run)
+    if first == 0 and recipe.start is not None:
+        run.validate(0, math.nan)
+    with _progress_bar(run.console, fabric.is_global_zero) as bar:
         task = bar.add_task("training", total=recipe.steps, completed=first, loss=math.nan)
         for step in range(first, recipe.steps):
             learner.set_rates(step)
-            loss = gradients(step)
+            total = torch.zeros((), device=fabric.device)
+            for index in range(fabric.global_rank, count, fabric.world_size):
+                with torch.autocast(fabric.device.type, torch.bfloat16, enabled=recipe.precision == "bf16-mixed"):
+                    loss = loss_of(step, index)
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
             learner.update()
-            bar.update(task, advance=1, loss=loss)
+            total = torch.as_tensor(fabric.all_reduce(total, reduce_op="sum"))
+            bar.update(task, advance=1, loss=total.item())
             if (step + 1) % recipe.validate_every == 0 or step + 1 == recipe.steps:
-                run.validate(step + 1, loss, console)
+                run.validate(step + 1, total.item())
 
 
-def _group_gradients(learner: Learner, bank: FeatureBank, draw: DrawGroup, step: int) -> float:
-    """Accumulate the gradients of a step of groups of pictures; every device has groups of its own."""
-    recipe, fabric = learner.recipe, learner.fabric
-    count = 1 + recipe.warps + recipe.pseudo
-    first = fabric.global_rank * count
-    groups = [[bank.picture(seen) for seen in draw(step, first + i)] for i in range(count)]
-    with _autocast(learner):
-        loss = learner.model(groups, np.random.default_rng([recipe.seed, step, first, 1]))
-    fabric.backward(loss)
-    return float(loss.item())
+def _group_losses(run: _Run) -> tuple[UnitLoss, int]:
+    """Return the loss of one group of pictures of a step, and how many there are."""
+    recipe, bank = run.learner.recipe, run.banks[0]
+    drawn = group_draws(recipe, run.data)
+
+    def loss_of(step: int, index: int) -> Tensor:
+        group = [bank.picture(view) for view in drawn.draws[index](step, index)]
+        rng = np.random.default_rng([recipe.seed, step, index, 1])
+        return cast(Tensor, run.learner.objective(group, drawn.shares[index], rng))
+
+    return loss_of, len(drawn.draws)
 
 
-def _pair_gradients(learner: Learner, banks: list[FeatureBank], draw: DrawPair, step: int) -> float:
-    """Accumulate the gradients of a step of pairs, one after the other; the devices share the pairs."""
-    recipe, fabric, model = learner.recipe, learner.fabric, learner.model
-    own = range(fabric.global_rank, recipe.pairs + recipe.warps, fabric.world_size)
-    total = 0.0
-    for index in own:
-        kind = np.random.default_rng([recipe.seed, step, index, 1]).integers(len(banks))
-        example = banks[kind].example(draw(step, index))
-        with fabric.no_backward_sync(model, enabled=index != own[-1]):
-            with _autocast(learner):
-                loss = model(example) / len(own)
-            fabric.backward(loss)
-        total += loss.item()
-    return total
+def _pair_losses(run: _Run) -> tuple[UnitLoss, int]:
+    """Return the loss of one pair of a step, and how many there are."""
+    recipe, draws = run.learner.recipe, pair_draws(run.learner.recipe, run.data)
 
+    def loss_of(step: int, index: int) -> Tensor:
+        kind = np.random.default_rng([recipe.seed, step, index, 1]).integers(len(run.banks))
+        return cast(Tensor, run.learner.objective(run.banks[kind].example(draws[index](step, index))) / len(draws))
 
-def _autocast(learner: Learner) -> torch.autocast:
-    mixed = learner.recipe.precision == "bf16-mixed"
-    return torch.autocast(learner.fabric.device.type, torch.bfloat16, enabled=mixed)
+    return loss_of, len(draws)
 
 
 def _progress_bar(console: Console, visible: bool) -> Progress:

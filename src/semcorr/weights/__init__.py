@@ -62,8 +62,10 @@ def read_weights(path: Path, sha256: str | None = None) -> Weights:
             )
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {}).get("recipe", "{}"))
+            if not isinstance(metadata, dict):
+                raise ValueError("its metadata are not a JSON object")
             return Weights({key: file.get_tensor(key) for key in file.keys()}, metadata)  # noqa: SIM118 - no mapping
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"{path} is not a readable safetensors file: {one_line(error)}") from error

@@ -58,7 +58,7 @@ class ScoredPairs:
     def table(self) -> Tensor:
         """Return the scores as a table ``(B, hs, ws, ht, wt)``, -inf where a pair was not scored."""
         hs, ws, ht, wt = self.shape
-        table = torch.full((len(self.pairs), hs * ws * ht * wt), -torch.inf, device=self.scores[0].device)
+        table = self.scores[0].new_full((len(self.pairs), hs * ws * ht * wt), -torch.inf)
         for row, pairs, scores in zip(table, self.pairs, self.scores, strict=True):
             row[pairs] = scores
         return table.view(-1, *self.shape)

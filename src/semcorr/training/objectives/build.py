@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import torch
+
 from semcorr.features import FeatureExtractor
 from semcorr.features.fine import FineDescriptors
+from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.models.configs import PMNCConfig
-from semcorr.training.backbone import unfreeze
+from semcorr.training.backbone import Backbone, train_from
 from semcorr.training.objectives.dense import ConsensusModel
 from semcorr.training.objectives.fine import RefineModel
 from semcorr.training.objectives.joint import JointModel, Scored
@@ -25,19 +28,35 @@ def build_objective(recipe: TrainingRecipe, extractor: FeatureExtractor) -> Obje
         extractor: The backbone; an objective that trains it takes over its network.
 
     Raises:
-        ModelError: If the backbone cannot be trained.
-        DataError: If ``frozen_blocks`` leaves nothing to train.
+        DataError: If ``train_from`` leaves nothing to train.
     """
-    frozen, model = recipe.frozen_blocks, recipe.model
+    backbone = None
+    if recipe.train_from is not None:
+        backbone = train_from(extractor, recipe.train_from, recipe.checkpointing)
+    model = recipe.model
     if not isinstance(model, PMNCConfig):
-        backbone = None if frozen is None else unfreeze(extractor, frozen)
-        return ConsensusModel(model.build(), recipe.loss, backbone, frozen or 0)
+        return ConsensusModel(model.build(), recipe.loss, backbone)
     scoring, adapter = model.build().scoring, model.build_adapter(extractor.channels)
-    if adapter is None:
+    if adapter is None and backbone is None:
         return ProxyModel(scoring, model.votes)
-    backbone = None if frozen is None else unfreeze(extractor, frozen)
-    scored = Scored(recipe.pairs, recipe.keypoints, recipe.contrast)
-    joint = JointModel(scoring, adapter, scored, backbone, frozen or 0, model.votes)
+    scored = Scored(recipe.pairs, recipe.keypoints, recipe.contrast, recipe.min_shared)
+    joint = JointModel(scoring, adapter, scored, backbone, model.votes)
     if not model.fine:
         return joint
-    return RefineModel(joint, FineDescriptors(extractor.early_channels, extractor.channels, model.fine))
+    fine = FineDescriptors(extractor.early_channels, extractor.channels, model.fine)
+    return RefineModel(joint, fine, recipe.fine_only)
+
+
+def backbone_of(objective: Objective) -> Backbone | None:
+    """Return the backbone that an objective trains, if it trains one."""
+    part = objective.joint if isinstance(objective, RefineModel) else objective
+    return None if isinstance(part, ProxyModel) else part.backbone
+
+
+@torch.no_grad()
+def read_filtered_only(objective: Objective) -> None:
+    """Set the weights of the unfiltered correlation to zero, as in the paper, which scores the filtered map alone."""
+    for module in objective.modules():
+        if isinstance(module, ScoringFunction):
+            module.window[:, :-1] = 0
+            module.centre[:-1] = 0

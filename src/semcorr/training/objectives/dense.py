@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from semcorr.features.efficientnet_lite import EfficientNetLite
 from semcorr.geometry import Size
 from semcorr.matchers.pmnc.gpu.windows import sample_rows
-from semcorr.models.configs import BACKBONE, DenseMatcher
-from semcorr.training.backbone import later_features
+from semcorr.models.configs import DenseMatcher
+from semcorr.training.backbone import Backbone
+from semcorr.training.objectives.joint import backbone_tensors
 from semcorr.training.objectives.losses import cross_entropy, one_to_one, smoothed, target_probability, weak_loss
 from semcorr.training.objectives.proxy import Example
 from semcorr.training.recipe import Loss
@@ -21,20 +21,17 @@ class ConsensusModel(nn.Module):
     Args:
         matcher: The network that is trained.
         loss: ``"weak"`` uses no keypoints, but an example's negative.
-        backbone: Backbone whose later blocks are trained with it, as in the second stage of NC-Net's training; None
-            uses the features of an example as they are.
-        frozen: Number of its blocks that stay frozen.
+        backbone: Backbone that is trained with it, as in the second stage of NC-Net's training; None uses the features
+            of an example as they are.
     """
 
-    def __init__(
-        self, matcher: DenseMatcher, loss: Loss, backbone: EfficientNetLite | None = None, frozen: int = 0
-    ) -> None:
+    def __init__(self, matcher: DenseMatcher, loss: Loss, backbone: Backbone | None = None) -> None:
         super().__init__()
-        self.matcher, self.loss, self.backbone, self.frozen = matcher, loss, backbone, frozen
+        self.matcher, self.loss, self.backbone = matcher, loss, backbone
 
     def features(self, stem: Tensor, grid: Size) -> Tensor:
         """Return the features ``(1, C, rows, columns)`` of one picture of an example."""
-        return stem[None] if self.backbone is None else later_features(self.backbone, self.frozen, stem, grid)
+        return stem[None] if self.backbone is None else self.backbone.features(stem, grid)
 
     def forward(self, example: Example) -> Tensor:
         """Return the mean loss over both directions, a scalar."""
@@ -50,8 +47,7 @@ class ConsensusModel(nn.Module):
 
     def learned(self) -> dict[str, Tensor]:
         """Return the tensors of a weights file, including the whole backbone if it was trained."""
-        trained = {} if self.backbone is None else self.backbone.state_dict(prefix=BACKBONE)
-        return {**self.matcher.state_dict(), **trained}
+        return {**self.matcher.state_dict(), **backbone_tensors(self.backbone)}
 
     def score_points(self, example: Example) -> Tensor:
         """Score the source's keypoints against every target cell: ``(K, ht, wt)``."""

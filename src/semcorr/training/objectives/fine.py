@@ -1,4 +1,4 @@
-"""Training of fine descriptors on the matches of a finished model, which stays frozen."""
+"""Training of fine descriptors on the matches of a model: alone, or together with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semcorr.match.correct import POWER, RADIUS
 from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
 from semcorr.matchers.dense.decode import soft_argmax
 from semcorr.models.configs import FINE
-from semcorr.training.objectives.joint import JointModel, Picture, cells_of, draw_pairs
+from semcorr.training.objectives.joint import JointModel, Picture, Share, cells_of, draw_pairs
 from semcorr.training.objectives.proxy import Example, score_points
 
 _REACH = 0.5  # fine cells², from a keypoint to the nearest cell of the window; keypoints further away are ignored
@@ -26,25 +26,29 @@ _OTHERS = 0.5  # weight of pairs without annotated keypoints
 
 
 class RefineModel(nn.Module):
-    """The loss of fine descriptors on groups of pictures.
+    """The loss of fine descriptors on a group of pictures, and of the model whose matches they correct.
 
     Args:
-        joint: The model whose matches are corrected; it is not trained.
-        fine: The descriptors that are trained.
+        joint: The model whose matches are corrected.
+        fine: The descriptors.
+        alone: Whether only the descriptors are trained; otherwise the model is trained with them.
     """
 
-    def __init__(self, joint: JointModel, fine: FineDescriptors) -> None:
+    def __init__(self, joint: JointModel, fine: FineDescriptors, alone: bool = True) -> None:
         super().__init__()
-        self.joint, self.fine = joint.requires_grad_(False), fine
+        self.joint, self.fine, self.alone = joint, fine, alone
+        if alone:
+            joint.requires_grad_(False)
 
-    def forward(self, groups: Sequence[Sequence[Picture]], rng: np.random.Generator) -> Tensor:
-        """Return the mean loss of pairs drawn from each group, a scalar; see `JointModel`."""
-        losses = [
-            loss * (1.0 if index == 0 else _OTHERS)
-            for index, group in enumerate(groups)
-            for loss in self._group_losses(group, self.joint.scored.pairs if index == 0 else 1, rng)
-        ]
-        return torch.stack(losses).mean() if losses else self.fine.log_spread * 0
+    def forward(self, group: Sequence[Picture], share: Share, rng: np.random.Generator) -> Tensor:
+        """Return the loss of a group, a scalar; see `JointModel`. The model learns nothing from its descriptors."""
+        with torch.set_grad_enabled(not self.alone):
+            features = [self.joint.features(picture.stem, picture.grid) for picture in group]
+        pairs = self.joint.scored.pairs if share.annotated else 1
+        losses = list(self._losses(group, [one.detach() for one in features], pairs, rng))
+        weight = share.scored * (1.0 if share.annotated else _OTHERS)
+        loss = weight * torch.stack(losses).mean() if losses else self.fine.log_spread * 0
+        return loss if self.alone else loss + self.joint.group_loss(group, features, share, rng)
 
     def locate(self, example: Example) -> Tensor:
         """Find the source's keypoints in the target: ``(K, 2)`` in cell coordinates of the coarse grid."""
@@ -73,12 +77,12 @@ class RefineModel(nn.Module):
             maps = correlation_channels(cosine_correlation(source, target))[0]
             return soft_argmax(score_points(self.joint.scoring, maps, cells, self.joint.votes))[0]
 
-    def _group_losses(self, group: Sequence[Picture], count: int, rng: np.random.Generator) -> Iterator[Tensor]:
-        with torch.no_grad():
-            deep = [self.joint.features(picture.stem, picture.grid) for picture in group]
+    def _losses(
+        self, group: Sequence[Picture], deep: list[Tensor], count: int, rng: np.random.Generator
+    ) -> Iterator[Tensor]:
         fine: dict[int, Tensor] = {}
         candidates = permutations(range(len(group)), 2)
-        for i, j, names in draw_pairs(group, candidates, count, self.joint.scored.keypoints, rng):
+        for i, j, names in draw_pairs(group, candidates, count, self.joint.scored, rng):
             source_cells, target_cells = (cells_of(group[k], names, deep[k]) for k in (i, j))
             for k in (i, j):
                 if k not in fine:

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcorr.features.adapter import Adapter
-from semcorr.features.efficientnet_lite import EfficientNetLite
 from semcorr.geometry import Size, cells_to_sampling
 from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
-from semcorr.training.backbone import later_features
+from semcorr.models.configs import BACKBONE
+from semcorr.training.backbone import Backbone
 from semcorr.training.objectives.losses import cross_entropy, target_probability
 from semcorr.training.objectives.proxy import Example, proxy_loss, score_points
 
@@ -51,60 +51,76 @@ class Scored(NamedTuple):
         pairs: Pairs of a group that the scoring function is trained on, drawn at random.
         keypoints: Keypoints of each, drawn at random.
         contrast: Weight of the loss on the features alone.
+        min_shared: Two pictures are matched if they share at least this many keypoints.
     """
 
     pairs: int
     keypoints: int
     contrast: float
+    min_shared: int = MIN_SHARED
+
+
+class Share(NamedTuple):
+    """The weight of one group in the loss of a step; the weights of a step add up to the loss of all its groups.
+
+    Attributes:
+        scored: Weight of the mean loss of its scored pairs.
+        contrast: Weight of its contrastive loss.
+        annotated: Whether its keypoints were annotated, not made by a warp or by earlier models.
+    """
+
+    scored: float = 1.0
+    contrast: float = 1.0
+    annotated: bool = True
 
 
 class JointModel(nn.Module):
-    """The loss of later backbone stages, adapter and scoring function on groups of pictures.
+    """The loss of backbone, adapter and scoring function on a group of pictures.
 
     Args:
         scoring: The scoring function.
-        adapter: The adapter of the features.
+        adapter: The adapter of the features; None leaves them as the backbone gives them.
         scored: How much of a group enters the loss.
-        backbone: The backbone whose later blocks are trained; None if none are: a stem is then whole features.
-        frozen: Number of its blocks that stay frozen.
+        backbone: The backbone that is trained; None if none is: `Picture.stem` is then whole features.
         votes: Weight of the votes beside the scoring function.
     """
 
     def __init__(
         self,
         scoring: ScoringFunction,
-        adapter: Adapter,
+        adapter: Adapter | None,
         scored: Scored,
-        backbone: EfficientNetLite | None = None,
-        frozen: int = 0,
+        backbone: Backbone | None = None,
         votes: float = 0.0,
     ) -> None:
         super().__init__()
-        self.scored, self.frozen, self.votes = scored, frozen, votes
+        self.scored, self.votes = scored, votes
         self.scoring, self.adapter, self.backbone = scoring, adapter, backbone
         self.scale = nn.Parameter(torch.tensor(3.0))  # logarithm of the factor of the cosines
 
     def features(self, stem: Tensor, grid: Size) -> Tensor:
-        """Return adapted features ``(1, C, rows, columns)`` of one picture's stem."""
-        if self.backbone is None:
-            return cast(Tensor, self.adapter(stem[None]))
-        return cast(Tensor, self.adapter(later_features(self.backbone, self.frozen, stem, grid)))
+        """Return the features ``(1, C, rows, columns)`` of one picture's stem."""
+        features = stem[None] if self.backbone is None else self.backbone.features(stem, grid)
+        return features if self.adapter is None else cast(Tensor, self.adapter(features))
 
-    def forward(self, groups: Sequence[Sequence[Picture]], rng: np.random.Generator) -> Tensor:
-        """Return the loss, a scalar.
+    def forward(self, group: Sequence[Picture], share: Share, rng: np.random.Generator) -> Tensor:
+        """Return the loss of a group, a scalar.
 
         Args:
-            groups: Groups of pictures; those of a group are matched with each other. In the contrastive loss, the
-                first group has the same weight as all others together.
+            group: Pictures that are matched with each other.
+            share: Its weight in the step.
             rng: Draws the pairs and the keypoints that are scored.
         """
-        scored, contrasts = [], []
-        for group in groups:
-            features = [self.features(picture.stem, picture.grid) for picture in group]
-            contrasts.append(self._contrast(group, features))
-            scored += list(self._proxy_losses(group, features, rng))
-        others = torch.stack(contrasts[1:]).mean() if contrasts[1:] else contrasts[0]
-        return torch.stack(scored).mean() + self.scored.contrast * (contrasts[0] + others)
+        return self.group_loss(group, [self.features(picture.stem, picture.grid) for picture in group], share, rng)
+
+    def group_loss(
+        self, group: Sequence[Picture], features: list[Tensor], share: Share, rng: np.random.Generator
+    ) -> Tensor:
+        """Return the loss of a group whose features ``(1, C, rows, columns)`` are known; see `forward`."""
+        losses = list(self._proxy_losses(group, features, rng))
+        loss = share.scored * torch.stack(losses).mean() if losses else self.scale * 0
+        weight = share.contrast * self.scored.contrast
+        return loss + weight * self._contrast(group, features) if weight else loss
 
     def score_points(self, example: Example) -> Tensor:
         """Score the source's keypoints against every target cell: ``(K, ht, wt)``."""
@@ -117,13 +133,15 @@ class JointModel(nn.Module):
 
     def learned(self) -> dict[str, Tensor]:
         """Return the tensors of a weights file, including the whole backbone if it was trained."""
-        return {key: value for key, value in self.state_dict().items() if key != "scale"}
+        parts = self.state_dict()
+        own = {key: value for key, value in parts.items() if key.startswith(("scoring.", "adapter."))}
+        return own | backbone_tensors(self.backbone)
 
     def _proxy_losses(
         self, group: Sequence[Picture], features: list[Tensor], rng: np.random.Generator
     ) -> Iterator[Tensor]:
         candidates = combinations(range(len(group)), 2)
-        for first, second, names in draw_pairs(group, candidates, self.scored.pairs, self.scored.keypoints, rng):
+        for first, second, names in draw_pairs(group, candidates, self.scored.pairs, self.scored, rng):
             maps = correlation_channels(cosine_correlation(features[first], features[second]))[0]
             source_cells, target_cells = cells_of(group[first], names, maps), cells_of(group[second], names, maps)
             yield proxy_loss(self.scoring, maps, source_cells, target_cells, self.votes)
@@ -147,6 +165,11 @@ class JointModel(nn.Module):
         return torch.stack(losses).mean() if losses else self.scale * 0
 
 
+def backbone_tensors(backbone: Backbone | None) -> dict[str, Tensor]:
+    """Return the tensors of a trained backbone by their names in a weights file."""
+    return {} if backbone is None else backbone.network.state_dict(prefix=BACKBONE)
+
+
 def _shared_names(first: Picture, second: Picture) -> list[str]:
     return [name for name in first.points if name in second.points]
 
@@ -155,25 +178,26 @@ def draw_pairs(
     group: Sequence[Picture],
     candidates: Iterable[tuple[int, int]],
     pairs: int,
-    keypoints: int,
+    scored: Scored,
     rng: np.random.Generator,
 ) -> Iterator[tuple[int, int, list[str]]]:
-    """Draw pairs of pictures that share `MIN_SHARED` keypoints, and some of the keypoints of each.
+    """Draw pairs of pictures that share enough keypoints, and some of the keypoints of each.
 
     Args:
         group: The pictures.
         candidates: Pairs of their indices to draw from.
         pairs: How many pairs at most.
-        keypoints: How many keypoints of each at most.
+        scored: How many keypoints of each at most, and how many they must share.
         rng: Random numbers.
 
     Yields:
         Two indices, and the names of the keypoints.
     """
-    eligible = [(i, j, names) for i, j in candidates if len(names := _shared_names(group[i], group[j])) >= MIN_SHARED]
+    shared = [(i, j, _shared_names(group[i], group[j])) for i, j in candidates]
+    eligible = [pair for pair in shared if len(pair[2]) >= scored.min_shared]
     for index in rng.permutation(len(eligible))[:pairs]:
         first, second, names = eligible[index]
-        yield first, second, [names[i] for i in rng.permutation(len(names))[:keypoints]]
+        yield first, second, [names[i] for i in rng.permutation(len(names))[: scored.keypoints]]
 
 
 def cells_of(picture: Picture, names: list[str], like: Tensor) -> Tensor:

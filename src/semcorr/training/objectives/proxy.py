@@ -45,7 +45,7 @@ class ProxyModel(nn.Module):
 
     Args:
         scoring: The function that is trained.
-        votes: Weight of `semcorr.matchers.pmnc.voting.vote` beside it.
+        votes: Weight of `semcorr.matchers.pmnc.gpu.voting.vote` beside it.
     """
 
     def __init__(self, scoring: ScoringFunction, votes: float = 0.0) -> None:

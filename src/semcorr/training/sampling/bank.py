@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from functools import lru_cache
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 from semcorr.features import FeatureExtractor
 from semcorr.files import replacing
 from semcorr.geometry import Size, unit_to_cells
+from semcorr.training.backbone import Backbone
 from semcorr.training.objectives.joint import Picture
 from semcorr.training.objectives.proxy import Example
 from semcorr.training.sampling.views import KeypointView, View, ViewPair
@@ -23,29 +23,35 @@ class FeatureBank:
     """Whatever does not change during training, computed once for each view and kept in half precision.
 
     Args:
-        extractor: The backbone.
-        folder: Folder for keeping it on disk, half a megabyte a view, or, with fewer than three frozen blocks, up to
-            five times that; None keeps it in memory only.
-        capacity: Views kept in memory; the least recently used one is dropped.
-        blocks: Number of frozen blocks of the backbone, whose output is kept; None keeps the features.
+        extractor: The extractor.
+        folder: Folder for keeping it on disk; None keeps it in memory only.
+        backbone: The backbone, if it learns: the output of its frozen part is kept. None keeps the features.
+        capacity: Bytes kept in memory; what was used longest ago is dropped.
     """
 
     def __init__(
         self,
         extractor: FeatureExtractor,
         folder: Path | None = None,
-        capacity: int = 8_000,
-        blocks: int | None = None,
+        backbone: Backbone | None = None,
+        capacity: int = 4 << 30,
     ) -> None:
-        self.extractor, self.blocks = extractor, blocks
-        kept = repr(extractor.options) + ("" if blocks is None else f" {blocks} blocks")
+        self.extractor, self.backbone, self.capacity = extractor, backbone, capacity
+        kept = repr(extractor.options) + ("" if backbone is None else f" {backbone.cut.modules} modules")
         name = hashlib.sha256(kept.encode()).hexdigest()[:16]
         self.folder = folder and folder / f"{extractor.options.backbone}-{name}"
-        self._features: Callable[[View], Tensor] = lru_cache(maxsize=capacity)(self._read_or_compute)
+        self._held: OrderedDict[View, Tensor] = OrderedDict()
+        self._bytes = 0
 
     def features(self, view: View) -> Tensor:
-        """Return a view's features ``(C, rows, columns)``, or the output of the frozen blocks; float32."""
-        return self._features(view).float()
+        """Return a view's features ``(C, rows, columns)``, or the output of the frozen part; float32, on the device."""
+        if view not in self._held:
+            self._held[view] = values = self._read_or_compute(view)
+            self._bytes += values.nbytes
+            while self._bytes > self.capacity and len(self._held) > 1:
+                self._bytes -= self._held.popitem(last=False)[1].nbytes
+        self._held.move_to_end(view)
+        return self._held[view].to(self.extractor.device).float()
 
     def example(self, pair: ViewPair) -> Example:
         """Return the features and keypoints of a pair."""
@@ -66,24 +72,26 @@ class FeatureBank:
         return Picture(kept, grid, dict(zip(seen.points, map(tuple, cells), strict=True)))
 
     def _grid(self, view: View, kept: Tensor) -> Size:
-        return (kept.shape[1], kept.shape[2]) if self.blocks is None else self.extractor.grid(view.size)
+        return (kept.shape[1], kept.shape[2]) if self.backbone is None else self.extractor.grid(view.size)
 
     def _read_or_compute(self, view: View) -> Tensor:
         if self.folder is None:
             return self._compute(view)
+        status = view.path.stat()  # another picture of that name is another picture
+        file = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:8]
         kind = f"{'m' if view.mirrored else ''}{view.draw}"
-        path = self.folder / f"{view.path.parent.name}-{view.path.stem}-{kind}.npy"
+        path = self.folder / f"{view.path.parent.name}-{view.path.stem}-{file}-{kind}.npy"
         if path.exists():
-            return torch.from_numpy(np.load(path)).to(self.extractor.device)
+            return torch.from_numpy(np.load(path))
         features = self._compute(view)
-        with replacing(path) as part, part.open("wb") as file:  # other runs may share the folder
-            np.save(file, features.cpu().numpy())
+        with replacing(path) as part, part.open("wb") as opened:  # other runs may share the folder
+            np.save(opened, features.numpy())
         return features
 
     def _compute(self, view: View) -> Tensor:
-        if self.blocks is not None:
-            return self.extractor.stem(view.picture(), self.blocks).half()
-        return self.extractor.encode([view.picture()]).tensor[0].half()
+        if self.backbone is not None:
+            return self.backbone.keep(self.extractor.pixels(view.picture())).half().cpu()
+        return self.extractor.encode([view.picture()]).tensor[0].half().cpu()
 
 
 def _cells(points: tuple[tuple[float, float], ...], grid: Size) -> Tensor:

@@ -40,7 +40,7 @@ class PseudoLabelSampler:
             self.pairs = TypeAdapter(list[_PseudoLabels]).validate_json(file.read_bytes())
         except (OSError, ValidationError) as error:
             raise DataError(
-                f"{file} holds no pseudo-labels: expected a file of scripts/pseudo_labels.py ({one_line(error)})"
+                f"{file} holds no pseudo-labels: expected a file of `semcorr data pseudo-labels` ({one_line(error)})"
             ) from None
         if missing := [name for pair in self.pairs for name in (pair.source, pair.target) if name not in self.sizes]:
             raise DataError(f"{file} names {missing[0]}, which is not among the photographs")
@@ -60,7 +60,7 @@ class PseudoLabelSampler:
                 kept = [tuple((x, y) for x, y in points[inside].tolist()) for points in (source_points, target_points)]
                 return ViewPair(View(source, source_size), target, kept[0], kept[1])
         raise DataError(
-            "no warped photograph keeps its pseudo-labels: make more of them with scripts/pseudo_labels.py --points"
+            "no warped photograph keeps its pseudo-labels: make more of them with `semcorr data pseudo-labels --points`"
         )
 
 

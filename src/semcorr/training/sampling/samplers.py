@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semcorr.data.pairs import Photo
+from semcorr.data.pairs import Pair, Photo
 from semcorr.errors import DataError
 from semcorr.geometry import Size
 from semcorr.training.objectives.joint import MIN_SHARED
@@ -94,6 +94,46 @@ class KeypointSampler:
                 points = [tuple(known[name] for name in names) for known in (source_points, target_points)]
                 return ViewPair(source, target, points[0], points[1])
         raise DataError(f"no two photographs of a category share {MIN_SHARED} keypoints; training needs pairs that do")
+
+
+class ListSampler:
+    """Draw the pairs of a data set's list: all of them, in a new random order each time through the list.
+
+    Both pictures of a pair are mirrored, or neither, so that keypoints without left and right in their names still
+    correspond.
+
+    Args:
+        pairs: The list.
+        seed: Random seed.
+        views: Number of `VIEWS` of each photograph.
+        keypoints: Maximum number of keypoints of a pair; 0 keeps all.
+        per_step: Pairs of a step.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], seed: int, views: int, keypoints: int, per_step: int) -> None:
+        self.pairs, self.seed, self.views, self.keypoints, self.per_step = pairs, seed, views, keypoints, per_step
+        self._order: tuple[int, list[int]] = (-1, [])
+
+    def draw(self, step: int, index: int) -> ViewPair:
+        """Draw pair ``index`` of a step."""
+        epoch, position = divmod(step * self.per_step + index, len(self.pairs))
+        if self._order[0] != epoch:
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.pairs)).tolist()
+            self._order = epoch, order
+        pair = self.pairs[self._order[1][position]]
+        rng = np.random.default_rng([self.seed, step, index])
+        mirrored, photos = int(rng.integers(min(2, self.views))), (pair.source, pair.target)
+        for _ in range(MAX_TRIES):
+            warped = rng.integers(2, size=2) if self.views == 4 else (0, 0)
+            source, target = (view_of(p, mirrored + 2 * int(w)) for p, w in zip(photos, warped, strict=True))
+            source_points, target_points = source.keypoints(pair.source), target.keypoints(pair.target)
+            if names := [name for name in source_points if name in target_points]:
+                chosen = [names[i] for i in rng.permutation(len(names))[: self.keypoints or None]]
+                points = [tuple(known[name] for name in chosen) for known in (source_points, target_points)]
+                return ViewPair(source, target, points[0], points[1])
+        raise DataError(
+            f"warps lose all keypoints of {pair.source.path.name} and {pair.target.path.name}: set views to 2"
+        )
 
 
 class WarpSampler:

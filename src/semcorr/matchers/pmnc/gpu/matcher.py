@@ -72,7 +72,9 @@ class PMNC(nn.Module):
             pairs = zip(_arrays(source.tensor), _arrays(target.tensor), strict=True)
             return ScoredPairs.of([match(*pair, threads) for pair in pairs])
         dilation, features = self.dilation(source.grid, target.grid), (source.tensor, target.tensor)
-        if self._is_whole(source.grid, target.grid):
+        if self.exhaustive:
+            return self.score_all(*features, dilation)
+        if is_whole(source.grid, target.grid, self.trained_grid, self.options):
             return self._match_whole(*features, dilation)
         return coarse_to_fine(
             *features, dilation, partial(self._match_whole, dilation=1), partial(self._match_cells, factor=dilation)
@@ -84,11 +86,15 @@ class PMNC(nn.Module):
     def _is_whole(self, source_grid: Size, target_grid: Size) -> bool:
         return self.exhaustive or is_whole(source_grid, target_grid, self.trained_grid, self.options)
 
+    def score_all(self, source: Tensor, target: Tensor, dilation: int = 1, at_once: int | None = 64) -> Tensor:
+        """Score every pair of cells of L2-normalised features ``(B, C, h, w)``; see `exhaustive_search`."""
+        maps = correlation_channels(cosine_correlation(source, target))
+        added = self._votes(source, target, dilation, maps[:, -1])
+        return exhaustive_search(maps, self.scoring, dilation, added, at_once)
+
     def _match_whole(self, source: Tensor, target: Tensor, dilation: int) -> Tensor:
         maps = correlation_channels(cosine_correlation(source, target))
         added = self._votes(source, target, dilation, maps[:, -1])
-        if self.exhaustive:
-            return exhaustive_search(maps, self.scoring, dilation, added)
         return search_on_device(maps, self.scoring, self.options, dilation, None, added)
 
     def _votes(self, source: Tensor, target: Tensor, dilation: int, filtered: Tensor) -> Tensor | None:

@@ -161,14 +161,19 @@ def best_pairs(scores: Tensor) -> Tensor:
     return torch.stack([b, source // ws, source % ws, target // wt, target % wt], dim=2).flatten(0, 1)
 
 
-def exhaustive_search(maps: Tensor, scoring: ScoringFunction, dilation: int = 1, votes: Tensor | None = None) -> Tensor:
-    """Score every pair of cells, as a reference for the search: ``(B, hs, ws, ht, wt)``."""
+def exhaustive_search(
+    maps: Tensor, scoring: ScoringFunction, dilation: int = 1, votes: Tensor | None = None, at_once: int | None = 64
+) -> Tensor:
+    """Score every pair of cells, as a reference for the search: ``(B, hs, ws, ht, wt)``.
+
+    ``at_once`` source cells are scored together; None scores all of them together, as an exported graph must.
+    """
     cells = cell_centres((maps.shape[2], maps.shape[3]), maps.device).flatten(0, 1)
     tables = []
     for channels in maps:
         parts = [
             scoring.score_rows(sample_rows(channels, part, scoring.radius, dilation), dilation)
-            for part in torch.split(cells, 64)
+            for part in ([cells] if at_once is None else torch.split(cells, at_once))
         ]
         tables.append(torch.cat(parts).reshape(channels.shape[1:]))
     return torch.stack(tables) if votes is None else torch.stack(tables) + votes
