@@ -2,9 +2,8 @@
 
 python scripts/fit_judge.py runs/joined.safetensors runs/judged.safetensors FOLDER PHOTOGRAPHS
 
-It learns on points of training pairs that both pictures have, right and wrong ones; on places between them, and in the
-middle of pictures of one category without keypoints; on points that the other picture lacks; on background of the
-source, outside its box; and on pairs of unlike things. FOLDER and PHOTOGRAPHS are as for
+It learns on points of training pairs that both pictures have, right and wrong ones; on points that the other picture
+lacks; on background of the source, outside its box; and on pairs of unlike things. FOLDER and PHOTOGRAPHS are as for
 scripts/join_untouched.py.
 """
 
@@ -35,8 +34,8 @@ from semcorr.models.matcher import Matcher
 from semcorr.weights import Weights, expanded, read_weights, write_weights
 
 UNSEEN = "airplanes helicopter revolver chair windsor_chair wheelchair faces nautilus butterfly inline_skate"
-ABSENT, BACKGROUND, UNLIKE, PRESENT, BETWEEN = range(5)
-IMPORTANCE = {BACKGROUND: 0.25, UNLIKE: 0.5, BETWEEN: 0.35}  # of all points that both pictures have
+ABSENT, BACKGROUND, UNLIKE, PRESENT = range(4)
+IMPORTANCE = {BACKGROUND: 0.25, UNLIKE: 0.5}  # of all points that both pictures have
 RIGHT = 0.1  # of both sides of the target
 HIDDEN, KINDS, STEPS, RATE = 8, 64, 1200, 5e-3
 NOISE = 1.0  # of the mean variance within a category, added to each direction's
@@ -152,12 +151,7 @@ def points_of(
     lacking = [point for name, point in one.keypoints.items() if name not in other.keypoints]
     yield PRESENT, _array(one.keypoints[n] for n in shared), _array(other.keypoints[n] for n in shared)
     if one.bbox is None:
-        yield BETWEEN, rng.normal(0.5, 0.1, (6, 2)) * sides, None
         return
-    if len(shared) > 2:
-        corners = [rng.choice(len(shared), 3, replace=False) for _ in range(8)]
-        known = _array(one.keypoints[n] for n in shared)
-        yield BETWEEN, np.stack([rng.dirichlet([1, 1, 1]) @ known[three] for three in corners]), None
     yield ABSENT, _array(lacking), None
     box, margin = np.array(one.bbox).reshape(2, 2), 0.04 * sides
     drawn = rng.uniform([0, 0], sides, (200, 2))
@@ -191,13 +185,12 @@ def fit(seen: list[Seen]) -> dict[str, Tensor]:
     importance = torch.ones(len(kind))
     for number, share in IMPORTANCE.items():
         importance[kind == number] = share * present.sum() / (kind == number).sum().clamp(min=1)
-    visible = (present | (kind == BETWEEN)).float()
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for _ in range(STEPS):
         optimizer.zero_grad()
         there, sure = network((evidence - mean) * scale).unbind(1)
-        seen_loss = F.binary_cross_entropy_with_logits(there, visible, importance, reduction="sum")
+        seen_loss = F.binary_cross_entropy_with_logits(there, present.float(), importance, reduction="sum")
         right_loss = F.binary_cross_entropy_with_logits(sure[present], right[present])
         (seen_loss / importance.sum() + right_loss).backward()
         optimizer.step()
