@@ -66,19 +66,17 @@ def load_data(recipe: TrainingRecipe) -> TrainingData:
     split = recipe.data.split or next((s for s in ("train", "trn") if s in DATASETS[name].training), None)
     if split is None:
         raise DataError(f"data: {DATASETS[name].title} has no training list: it is for validation only")
-    if name in _LISTED:
-        pairs = _kept(load_dataset(name, root, split).pairs, recipe.leave_out)
-        photos = _photos_of(pairs)
-    else:
-        pairs = []
-        photos = [
-            photo for photo in DATASETS[name].photos(root, split, **files) if photo.category not in recipe.leave_out
-        ]
+    listed_pairs = load_dataset(name, root, split).pairs if name in _LISTED else []
+    every = _photos_of(listed_pairs) if name in _LISTED else DATASETS[name].photos(root, split, **files)
+    photos = [photo for photo in every if photo.category not in recipe.leave_out]
+    pairs = _kept(listed_pairs, recipe.leave_out) if listed else []
     if recipe.validation is None and recipe.data.annotations is not None:
         raise DataError("validation is missing: with a COCO file to train on, name another one to validate on")
     source = recipe.validation or replace(recipe.data, split=None)
     validation = load_validation(source, recipe.validation_pairs, recipe.leave_out)
-    return TrainingData(photos, pairs if listed else [], validation, _warnings(recipe, photos, listed))
+    in_validation = {pair.source.category for pair in validation.pairs}
+    _check_categories(recipe, {photo.category for photo in every} | in_validation)
+    return TrainingData(photos, pairs, validation, _warnings(recipe, photos, listed))
 
 
 def fingerprint(recipe: TrainingRecipe, data: TrainingData) -> str:
