@@ -15,7 +15,7 @@ from rich.progress import track
 
 import semcorr
 from semcorr.data.formats.keypoints import load_pairs
-from semcorr.models.matcher import Encoded
+from semcorr.models.encoded import Encoded
 
 ALPHAS = (0.1, 0.05, 0.03, 0.01)
 

@@ -21,7 +21,8 @@ from PIL import Image
 from skimage import data
 
 import semcorr
-from semcorr.models.matcher import Encoded, Matcher
+from semcorr.models.encoded import Encoded
+from semcorr.models.matcher import Matcher
 
 POINTS = [(120.0, 85.0), (200.0, 150.0), (300.0, 220.0)]
 

@@ -11,12 +11,16 @@ import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
+from torch import Tensor
+
 import semcorr
 from semcorr.matchers.pmnc.search import SearchOptions
 from semcorr.models.configs import build
-from semcorr.weights import FOLDER, Weights, read_weights, write_weights
+from semcorr.weights import FOLDER, SCALE, Weights, read_weights, reduced, write_weights
 
-HALVED = ("adapter.", "backbone.")  # whose weights are many, and lose nothing by it
+HALVED = ("adapter.", "backbone.", "fine.", "untouched.", "gate.", "judge.kind", "scoring.window")
+EIGHT_BITS = ("untouched.", "judge.kind", "fine.from_deep.")  # whose large tensors need to be less exact still
+LARGE = 4096
 
 
 def main() -> None:
@@ -29,7 +33,7 @@ def main() -> None:
     stored = read_weights(arguments.file)
     semcorr.load(build(stored).config.kind, weights=arguments.file)
     path = FOLDER / f"{arguments.name}.safetensors"
-    small = {key: value.half() if key.startswith(HALVED) else value for key, value in stored.tensors.items()}
+    small = smaller(stored.tensors)
     model = dict(stored.metadata["model"])
     if "search" in model:  # training does not depend on it: the package's own way
         model["search"] = asdict(SearchOptions())
@@ -43,6 +47,15 @@ def main() -> None:
     path.chmod(0o644)
     print(training)
     print(f'Embedded("{path.name}", "{hashlib.sha256(path.read_bytes()).hexdigest()}")')
+
+
+def smaller(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Keep what is large in half precision, or in eight bits."""
+    small = {key: value.half() if key.startswith(HALVED) else value for key, value in tensors.items()}
+    for key, value in tensors.items():
+        if key.startswith(EIGHT_BITS) and value.ndim > 1 and value.numel() >= LARGE:
+            small[key], small[key + SCALE] = reduced(value)
+    return small
 
 
 if __name__ == "__main__":

@@ -31,6 +31,10 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(final)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # such as a full disk: the system names no file
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
 

@@ -8,7 +8,10 @@ from pathlib import Path
 import layouts
 import numpy as np
 import pytest
+from file_server import Server
 from PIL import Image
+
+from semcorr.data.download import http as transfer
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +48,15 @@ def dataset(built, tmp_path):
         return Path(shutil.copytree(built[name], tmp_path / name))
 
     return copy
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(transfer, "PAUSE", 0.01)

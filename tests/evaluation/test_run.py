@@ -22,7 +22,7 @@ from semcorr.features import FeatureMap
 from semcorr.geometry import cells_to_pixels, pixels_to_cells
 from semcorr.image import load_image
 from semcorr.match.types import Transferred
-from semcorr.models.matcher import Encoded
+from semcorr.models.encoded import Encoded
 
 SMALL = {"image_size": 96, "grid": 6}
 SETTINGS = {"model": "nearest", **SMALL}

@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from semcorr.match.blend import blend, blend_plain
+from semcorr.match.blend import blend, blend_plain, smooth
 from semcorr.match.result import Match
 from semcorr.match.types import Field
 
@@ -102,7 +103,7 @@ def test_points_of_many_types(points):
 
 def test_a_generator_can_be_plotted():
     sheet = affine_match().plot(points=((x, x / 2) for x in (16, 64))).axes[-1]
-    assert [text.get_text() for text in sheet.texts][-4:] == ["1", "1", "2", "2"]
+    assert [text.get_text() for text in sheet.texts][-6:] == ["1", "1", "0.90", "2", "2", "0.90"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -223,3 +224,67 @@ def test_native_blending_equals_numpy(grid, other, kind, level):
     assert moved.confidence == pytest.approx(expected.confidence, abs=1e-5)
     assert agreement == pytest.approx(share, abs=1e-5)
     assert moved.points.dtype == moved.confidence.dtype == agreement.dtype == np.float32
+
+
+def half_visible(match: Match) -> Match:
+    """The same, whose source is only on the left also in the target."""
+    rows, columns = match.forward.confidence.shape
+    visibility = np.tile(np.linspace(0.95, 0.05, columns, dtype=np.float32), (rows, 1))
+    return replace(match, forward=match.forward._replace(visibility=visibility))
+
+
+def test_visibility_is_between_that_of_the_cells_around():
+    match = half_visible(affine_match())
+    dense = match.visibility
+    assert dense.shape == (300, 400)
+    assert (np.diff(dense, axis=1) <= 1e-6).all()
+    points = np.array([[10.5, 20.5], [200.5, 150.5], [390.5, 5.5]])
+    at_pixels = [dense[int(y), int(x)] for x, y in points]
+    assert match.visible(points) == pytest.approx(at_pixels, abs=1e-5)
+    assert match.visible([(200.0, 150.0)])[0] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_model_that_does_not_say_sees_everything():
+    match = affine_match()
+    assert (match.visibility == 1).all()
+    assert match.visible([(3.0, 4.0)]).tolist() == [1]
+    assert "visibility" not in match.to_dict()["forward"]
+
+
+def test_only_what_the_target_shows_becomes_a_keypoint():
+    match = half_visible(affine_match())
+    chosen = match.keypoints(12)
+    assert len(chosen.source) > 3
+    assert match.visible(chosen.source).min() >= 0.5
+    assert (chosen.source[:, 0] < 205).all()
+    assert match.visible(match.keypoints(12, min_visibility=0.0).source).min() < 0.5
+    assert len(match.keypoints(12, min_visibility=1.0).source) == 0
+
+
+@pytest.mark.parametrize("least", [-0.1, 1.1, float("nan")])
+def test_an_impossible_visibility_is_refused(least):
+    with pytest.raises(ValueError, match="min_visibility must be"):
+        affine_match().keypoints(12, least)
+
+
+def test_to_dict_has_visibility_and_similarity():
+    found = json.loads(json.dumps(replace(half_visible(affine_match()), similarity=0.25).to_dict()))
+    assert found["similarity"] == 0.25
+    assert found["forward"]["visibility"][0][0] == 0.95
+
+
+def test_a_smooth_match_has_no_jumps_and_follows_what_is_sure():
+    """Cells that are wrong and say so do not bend the warped picture; the others keep their way."""
+    match = affine_match()
+    points, confidence = match.forward.points.copy(), match.forward.confidence.copy()
+    wrong = np.zeros_like(confidence, bool)
+    wrong[5:9, 12:16] = True
+    points[wrong] = (10.0, 200.0)
+    confidence[wrong] = 0.02
+    torn = replace(match, forward=match.forward._replace(points=points, confidence=confidence))
+    found = smooth(torn.direction).points
+    steps = [np.abs(np.diff(found, axis=axis)).max() for axis in (0, 1)]
+    assert max(steps) < 4
+    y, x = np.indices((300, 400)) + 0.5
+    truth = np.stack([x * 1.1 + 20, y * 0.7 + 12], axis=2)
+    assert np.abs(found - truth)[40:260, 60:340].max() < 6

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from semcorr.errors import ModelError
-from semcorr.weights import BACKBONES, MODELS, Weights, read_weights, write_weights
+from semcorr.weights import BACKBONES, MODELS, Weights, expanded, read_weights, reduced, write_weights
 
 
 @pytest.mark.parametrize("embedded", [*BACKBONES.values(), *MODELS.values()], ids=lambda e: e.file)
@@ -58,3 +58,16 @@ def test_missing_file_and_folder(tmp_path):
     for path in (tmp_path / "none.safetensors", tmp_path):
         with pytest.raises(ModelError, match="not a readable safetensors file"):
             read_weights(path)
+
+
+def test_eight_bits_keep_a_tensor_to_a_127th_of_its_rows_largest_value():
+    tensor = (
+        torch.randn(5, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+        * torch.logspace(-3, 2, 5)[:, None, None, None]
+    )
+    rounded, scale = reduced(tensor)
+    assert rounded.dtype == torch.int8
+    back = expanded({"x": rounded, "x.int8_scale": scale, "y": tensor.half()})
+    assert back.keys() == {"x", "y"}
+    largest = tensor.flatten(1).abs().amax(1)[:, None, None, None]
+    assert ((back["x"] - tensor).abs() <= 0.6 * largest / 127).all()

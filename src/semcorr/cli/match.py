@@ -68,6 +68,20 @@ def match(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON: the points if any are given, otherwise the whole match.")
     ] = False,
+    rotations: Annotated[
+        int,
+        typer.Option(help="Number of turns of the source to try; 12 suits things that lie in any direction."),
+    ] = 1,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Also try each turn mirrored.")] = False,
+    min_visibility: Annotated[
+        float | None,
+        typer.Option(
+            help="Minimum probability that the target has a point: others get no answer (default 0), and are not "
+            "chosen for the picture (default 0.5).",
+            min=0,
+            max=1,
+        ),
+    ] = None,
     options: Loading = Loading(),
 ) -> None:
     """Match two photographs: write a picture of the matches, or print where points went.
@@ -80,28 +94,34 @@ def match(
         out = unused(Path("match.png"))
     as_table = out is not None and out.suffix.lower() == ".csv"
     if out is not None:
-        inputs = (source, target, points, options.weights, options.backbone_weights, options.model_file)
-        refuse_input(out, [Path(path) for path in inputs if path is not None])
-        if as_table and not answers_points:
-            raise SemcorrError("--out FILE.csv writes the points: give some with --point or --points")
-        if not as_table:
-            need_extra("", "matplotlib")
+        _check_output(out, (source, target, points), options)
+    if as_table and not answers_points:
+        raise SemcorrError("--out FILE.csv writes the points: give some with --point or --points")
     start = time.perf_counter()
     matcher = _load(options)
     loaded = time.perf_counter()
-    result = matcher.match(source, target)
+    result = _match(matcher, source, target, rotations, mirror)
     seconds = time.perf_counter() - loaded
-    answers = _transfer(result, given) if answers_points else None
+    answers = _transfer(result, given, min_visibility or 0.0) if answers_points else None
+    least = 0.5 if min_visibility is None else min_visibility
     if out is not None and as_table:
         write_points(out, answers or [])
     elif out is not None:
-        result.plot(out, [point.xy for point in given if point.xy is not None] or None)
+        result.plot(out, [point.xy for point in given if point.xy is not None] or None, least)
     typer.echo(f"loaded {matcher.name} in {loaded - start:.2f} s, matched in {seconds:.2f} s", err=True)
-    text = json.dumps(_report(result, source, target, answers)) if as_json else _as_text(result, answers)
+    text = json.dumps(_report(result, source, target, answers)) if as_json else _as_text(result, answers, least)
     if text:  # a points file may be empty
         typer.echo(text)
     if out is not None:
         typer.echo(f"wrote {out}", err=True)
+
+
+def _check_output(out: Path, inputs: tuple[Path | None, ...], options: Loading) -> None:
+    """Refuse what cannot be written before anything is matched."""
+    read = (*inputs, options.weights, options.backbone_weights, options.model_file)
+    refuse_input(out, [Path(path) for path in read if path is not None])
+    if out.suffix.lower() != ".csv":
+        need_extra("", "matplotlib")
 
 
 def _load(options: Loading) -> Matcher | ExportedMatcher:
@@ -130,39 +150,65 @@ def _load(options: Loading) -> Matcher | ExportedMatcher:
     return load(options.model_file)
 
 
-def _transfer(result: Match, points: list[NamedPoint]) -> list[dict[str, Any]]:
-    """Return an answer for each point, in order; for a missing point, with null values."""
+def _match(matcher: Matcher | ExportedMatcher, source: Path, target: Path, rotations: int, mirror: bool) -> Match:
+    from semcorr.onnx.runtime import ExportedMatcher
+
+    if not isinstance(matcher, ExportedMatcher):
+        return matcher.match(source, target, rotations, mirror)
+    if rotations != 1 or mirror:
+        raise SemcorrError("--rotations and --mirror need --runtime torch")
+    return matcher.match(source, target)
+
+
+def _transfer(result: Match, points: list[NamedPoint], min_visibility: float) -> list[dict[str, Any]]:
+    """Return an answer for each point, in order; with null values for a missing point, or a target without it."""
     xy = [point.xy for point in points if point.xy is not None]
     moved, confidence = result.transfer(xy)
-    moves = iter(zip(moved.tolist(), confidence.tolist(), strict=True))
+    moves = iter(zip(moved.tolist(), confidence.tolist(), result.visible(xy).tolist(), strict=True))
+    estimated = result.forward.visibility is not None
     answers = []
     for point in points:
         answer: dict[str, Any] = {"source": None, "target": None, "confidence": None}
         if point.xy is not None:
-            (x, y), c = next(moves)
-            answer = {"source": list(point.xy), "target": [round(x, 2), round(y, 2)], "confidence": round(c, 4)}
+            (x, y), c, seen = next(moves)
+            moved_to = [round(x, 2), round(y, 2)] if seen >= min_visibility else None
+            answer = {"source": list(point.xy), "target": moved_to, "confidence": round(c, 4)}
+            answer |= {"visibility": round(seen, 4)} if estimated else {}
         answers.append(answer if point.name is None else {"name": point.name, **answer})
     return answers
 
 
-def _as_text(result: Match, answers: list[dict[str, Any]] | None) -> str:
+def _as_text(result: Match, answers: list[dict[str, Any]] | None, min_visibility: float) -> str:
     if answers is not None:
-        return "\n".join(map(_line, answers))
-    best = result.keypoints(20).confidence
+        return "\n".join([*map(_line, answers), *_turn(result)])
+    best = result.keypoints(20, min_visibility).confidence
     mean = f"{best.mean():.2f}" if len(best) else "none: no match holds in both directions"
-    return f"mean confidence of the {len(best)} best matches: {mean}"
+    lines = [f"mean confidence of the {len(best)} best matches: {mean}"]
+    if result.similarity is not None:
+        lines.append(f"probability that both show the same kind of thing: {result.similarity:.2f}")
+    return "\n".join(lines + _turn(result))
 
 
 def _line(answer: dict[str, Any]) -> str:
     name = f"{answer['name']}  " if "name" in answer else ""
     if answer["source"] is None:
         return f"{name}no point given"
-    numbers = (*answer["source"], *answer["target"], answer["confidence"])
-    return name + "{:g},{:g} -> {:.1f},{:.1f}  confidence {:.2f}".format(*numbers)
+    start = name + "{:g},{:g} -> ".format(*answer["source"])
+    seen = f"  visibility {answer['visibility']:.2f}" if "visibility" in answer else ""
+    if answer["target"] is None:
+        return f"{start}not in the target{seen}"
+    return start + "{:.1f},{:.1f}  confidence {:.2f}".format(*answer["target"], answer["confidence"]) + seen
+
+
+def _turn(result: Match) -> list[str]:
+    degrees, mirrored = result.turn
+    done = [text for text, true in (("mirrored", mirrored), (f"turned by {degrees:g}°", degrees != 0)) if true]
+    return [f"the source was {' and '.join(done)} to match it"] if done else []
 
 
 def _report(result: Match, source: Path, target: Path, answers: list[dict[str, Any]] | None) -> dict[str, Any]:
     report: dict[str, Any] = {"source": str(source), "target": str(target)}
     if answers is None:
         return report | result.to_dict()
-    return report | {"model": result.model, "points": answers}
+    similarity = {} if result.similarity is None else {"similarity": round(result.similarity, 4)}
+    return report | {"model": result.model, **similarity, "points": answers}

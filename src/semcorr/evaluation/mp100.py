@@ -28,7 +28,8 @@ from semcorr.files import write_text
 from semcorr.image import load_image
 
 if TYPE_CHECKING:
-    from semcorr.models.matcher import Encoded, Matcher
+    from semcorr.models.encoded import Encoded
+    from semcorr.models.matcher import Matcher
 
 ALPHAS = (0.05, 0.1, 0.15, 0.2, 0.25)
 SIDE = 256

@@ -26,7 +26,8 @@ from semcorr.evaluation.results import Prediction
 from semcorr.files import write_text
 from semcorr.image import load_image
 from semcorr.match.types import Bytes, Transferred
-from semcorr.models.matcher import Encoded, Matcher
+from semcorr.models.encoded import Encoded
+from semcorr.models.matcher import Matcher
 from semcorr.progress import progress_bar
 
 FILE = "predictions.jsonl"
@@ -106,11 +107,9 @@ def predict(
         if not resumed:
             header = {"fingerprint": run, "settings": settings, "pairs": len(pairs)}
             write_text(path, json.dumps(header) + "\n")
-        with path.open("a", encoding="utf-8") as file:
-            for block in _match_blocks(model, pairs, len(lines), options, skip_broken, known):
-                file.write("".join(json.dumps(line) + "\n" for line in block))
-                file.flush()
-                lines += block
+        for block in _match_blocks(model, pairs, len(lines), options, skip_broken, known):
+            _append(path, block)
+            lines += block
     matched = [line for line in lines if "broken" not in line]
     if not matched:
         raise DataError(f"no pair could be matched: {lines[0]['broken'] if lines else 'the list is empty'}")
@@ -118,6 +117,14 @@ def predict(
         [Prediction([(x, y) for x, y in line["points"]], line["confidence"]) for line in matched],
         {index: line["broken"] for index, line in enumerate(lines) if "broken" in line},
     )
+
+
+def _append(path: Path, block: list[dict[str, Any]]) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in block))
+    except OSError as error:  # such as a full disk: the system names no file
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def fingerprint(settings: dict[str, object], pairs: Sequence[Pair]) -> str:

@@ -28,6 +28,7 @@ from semcorr.features.timm_backbones import (
     probe_network,
     stage_info,
 )
+from semcorr.features.untouched import Untouched, join_features, later_blocks
 from semcorr.geometry import Size, grid_for
 from semcorr.image import to_tensor
 
@@ -42,11 +43,13 @@ class FeatureExtractor(nn.Module):
         tuned: Weights of the backbone that was trained with the adapter, batch norms folded; replace those of the
             options.
         fine: Network that computes fine descriptors from an early stage of an EfficientNet-Lite.
+        untouched: Later blocks of an EfficientNet-Lite, whose features are joined with the adapted ones.
         precision: Precision of the backbone, the adapter and the fine descriptors. ``"bfloat16"`` takes about half the
             time on processors with instructions for it (AVX-512 BF16, AMX, Arm BF16), and longer on others.
 
     Attributes:
-        channels: Number of channels C of the features.
+        channels: Number of channels of the backbone's stages.
+        width: Number of channels C of the features; twice as many where untouched features are joined.
         key: Hashable; equal for extractors that compute the same features, in other processes too.
 
     Raises:
@@ -63,6 +66,7 @@ class FeatureExtractor(nn.Module):
         tuned: dict[str, Tensor] | None = None,
         precision: Precision = "float32",
         fine: FineDescriptors | None = None,
+        untouched: Untouched | None = None,
     ) -> None:
         super().__init__()
         if precision not in get_args(Precision):
@@ -73,6 +77,7 @@ class FeatureExtractor(nn.Module):
         network = build_network(start)
         parts = {"backbone": network.state_dict() if tuned is None else tuned}
         parts |= {name: part.state_dict() for name, part in (("adapter", adapter), ("fine", fine)) if part is not None}
+        parts |= {} if untouched is None else {"untouched": untouched.weights, "gate": untouched.gate.state_dict()}
         adapted_from = None if adapter is None else trained_grid
         self.key: Hashable = (replace(options, weights=""), adapted_from, precision, _fingerprint(parts))
         network, self.stride = probe_network(network, options)
@@ -80,10 +85,14 @@ class FeatureExtractor(nn.Module):
             load_tuned(network, tuned, options.backbone)
         self.network = network.to(self._dtype).to(memory_format=torch.channels_last)
         self.adapter, self.fine = adapter and adapter.to(self._dtype), fine and fine.to(self._dtype)
-        self.channels = sum(stage_info(network).channels())
+        self.channels = self.width = sum(stage_info(network).channels())
         self.early_channels = (
             stage_info(network).info[EARLY_BLOCKS - 1]["num_chs"] if isinstance(network, EfficientNetLite) else 0
         )
+        self.untouched, self.gate = None, untouched and untouched.gate
+        if untouched is not None:
+            self.untouched = later_blocks(trainable(self.network), untouched.weights).to(self._dtype)
+            self.width = 2 * self.channels
         for name, value in zip(("mean", "std"), normalisation(options.backbone), strict=True):
             self.register_buffer(name, torch.tensor(value, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
@@ -111,7 +120,7 @@ class FeatureExtractor(nn.Module):
     def describe(self, images: Tensor, grid: Size | None = None) -> tuple[Tensor, Tensor | None]:
         """Compute features as `forward` does, and fine descriptors ``(B, D, h, w)`` if the model has them."""
         pixels = self._normalised(images)
-        if self.fine is None:
+        if self.fine is None and self.untouched is None:
             early, stages = None, self.network(pixels)
         else:
             early = trainable(self.network).stem(pixels, EARLY_BLOCKS)
@@ -122,7 +131,11 @@ class FeatureExtractor(nn.Module):
         features = join_stages(stages, grid)
         if self.adapter is not None:
             features = self.adapter(features, max(1, round(math.sqrt(math.prod(grid)) / self.trained_grid)))
-        return features, None if early is None or self.fine is None else self.fine(early, features)
+        fine = None if early is None or self.fine is None else self.fine(early, features)
+        if early is None or self.untouched is None or self.gate is None:
+            return features, fine
+        untouched = join_stages(self.untouched.later_stages(early, EARLY_BLOCKS), grid)
+        return join_features(features, untouched, self.gate(untouched)), fine
 
     def _normalised(self, images: Tensor) -> Tensor:
         mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)

@@ -16,6 +16,8 @@ FAINT = 1e-3
 
 _POINTS_AT_ONCE = 1 << 18
 _SAME_PART = 3.0  # largest distance of proposals that are blended, in target cells; chosen on the validation pairs
+_SPREAD = 1.5  # cells, of the Gaussian that makes a match smooth
+_ROUNDS = 4  # of averaging, in which cells that disagree count less and less
 _AROUND = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
 
 
@@ -113,6 +115,77 @@ def blend_plain(direction: Direction, points: Floats) -> tuple[Transferred, Floa
     share: Floats = (nearness * agrees).sum(axis=0).astype(np.float32)
     mean = ((nearness * agrees * confidence).sum(axis=0) / share).astype(np.float32)
     return Transferred(blended.astype(np.float32), mean), share
+
+
+def visibility_at(direction: Direction, points: Floats) -> Floats:
+    """Interpolate visibility bilinearly at ``points (..., 2)`` in source pixels: ``(...)``; 1 where it is unknown."""
+    visibility = direction.field.visibility
+    if visibility is None:
+        return np.ones(points.shape[:-1], np.float32)
+    return interpolate(visibility[..., None], direction.source_size, points)[..., 0]
+
+
+def interpolate(values: Floats, source_size: Size, points: Floats) -> Floats:
+    """Interpolate values of cells ``(rows, columns, C)`` bilinearly at ``points (..., 2)`` in pixels: ``(..., C)``."""
+    rows, columns = values.shape[:2]
+    cells = pixels_to_cells(points, source_size, (rows, columns))
+    inner = np.clip(cells, 0, np.array([columns - 1, rows - 1], dtype=np.float32))
+    low = np.floor(inner).astype(np.int64)
+    x, y = low[..., 0], low[..., 1]
+    right, below = np.minimum(x + 1, columns - 1), np.minimum(y + 1, rows - 1)
+    dx, dy = np.moveaxis(inner - low, -1, 0)[..., None]
+    upper = values[y, x] * (1 - dx) + values[y, right] * dx
+    lower = values[below, x] * (1 - dx) + values[below, right] * dx
+    found: Floats = (upper * (1 - dy) + lower * dy).astype(np.float32)
+    return found
+
+
+class Smooth(NamedTuple):
+    """One direction of a match as one smooth map, for pictures: every pixel ``(H, W)`` of the source.
+
+    Attributes:
+        points: ``(H, W, 2)`` in target pixels.
+        worth: ``(H, W)``, 0…1: how probable it is that the target shows the pixel, and that its match is right.
+    """
+
+    points: Floats
+    worth: Floats
+
+
+def smooth(direction: Direction) -> Smooth:
+    """Spread the matches that are worth most over those around them, until neighbouring pixels move alike.
+
+    Matches of cells may jump from one part of an object to another, so that a warped picture breaks into tiles. Here
+    displacements are averaged over neighbouring cells, weighted by what they are worth and by how well they agree.
+    """
+    field, size = direction.field, direction.source_size
+    worth = field.confidence if field.visibility is None else field.confidence * field.visibility
+    grid = grid_of(field)
+    start = cells_to_pixels(cell_centres_array(grid), direction.target_size, grid)
+    moved = (field.points - start) / direction.cell_size()  # in target cells
+    weight, average = (worth**2 + FAINT)[..., None], moved
+    for _ in range(_ROUNDS):
+        total = _spread(weight)
+        average = _spread(weight * moved) / np.maximum(total, 1e-12)
+        off = np.linalg.norm(moved - average, axis=2, keepdims=True) / _SAME_PART
+        weight = (worth**2 + FAINT)[..., None] * np.exp(-(off**2))
+    centres = cells_to_pixels(cell_centres_array(size), size, size)
+    unit = np.array(direction.target_size[::-1], np.float32) / np.array(size[::-1], np.float32)
+    shift = interpolate((average * direction.cell_size()).astype(np.float32), size, centres)
+    limits = np.array(direction.target_size[::-1], np.float32)
+    points: Floats = np.clip(centres * unit + shift, 0, limits).astype(np.float32)
+    return Smooth(points, interpolate(worth[..., None], size, centres)[..., 0])
+
+
+def _spread(values: Floats) -> Floats:
+    """Average values of cells ``(rows, columns, C)`` with a Gaussian of `_SPREAD` cells, zeros beyond the border."""
+    reach = int(3 * _SPREAD)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / _SPREAD) ** 2)
+    for axis in (0, 1):
+        padding = [(reach, reach) if axis == k else (0, 0) for k in range(3)]
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, padding), 2 * reach + 1, axis)
+        values = windows @ (kernel / kernel.sum())
+    return values
 
 
 def warp(target: Bytes, points: Floats) -> Bytes:

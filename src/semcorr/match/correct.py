@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from semcorr.geometry import cell_centres_array, cells_to_pixels, pixels_to_cells
-from semcorr.match.blend import blend
+from semcorr.match.blend import blend, visibility_at
 from semcorr.match.result import Match
 from semcorr.match.types import Field, Floats
 from semcorr.native import core
@@ -72,7 +72,8 @@ def _correct_direction(match: Match, source: Floats, target: Floats, correction:
     start = pixels_to_cells(blended.points, match.target_size, target_grid)
     cells = correct_cells(descriptors, np.ascontiguousarray(np.moveaxis(target, 0, 2)), start, correction)
     corrected = np.clip(cells_to_pixels(cells, match.target_size, target_grid), 0, match.target_size[::-1])
-    return Field(corrected.astype(np.float32).reshape(*grid, 2), blended.confidence.reshape(grid))
+    visible = None if match.forward.visibility is None else visibility_at(match.direction, points).reshape(grid)
+    return Field(corrected.astype(np.float32).reshape(*grid, 2), blended.confidence.reshape(grid), visible)
 
 
 def _interpolate(descriptors: Floats, cells: Floats) -> Floats:

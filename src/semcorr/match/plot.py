@@ -14,8 +14,8 @@ from PIL import Image, features
 from semcorr.errors import did_you_mean
 from semcorr.files import write_bytes
 from semcorr.geometry import Size
-from semcorr.match.blend import Direction, move_all, warp
-from semcorr.match.types import Bytes, Field, Floats, Keypoints
+from semcorr.match.blend import Direction, smooth, warp
+from semcorr.match.types import Bytes, Floats, Keypoints
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +61,7 @@ class Drawing(NamedTuple):
         target: ``(H', W', 3)`` uint8 RGB.
         direction: The matches from source to target.
         shown: The points to draw.
-        model: The model's name, for the caption.
+        model: The model's name, and what it says of the pair, for the caption.
         note: Text drawn over both images if there are no points; empty otherwise.
     """
 
@@ -76,8 +76,10 @@ class Drawing(NamedTuple):
 def draw(drawing: Drawing, path: str | os.PathLike[str] | None = None) -> Figure:
     """Draw both images with their matches, the target warped to the source, and the confidence.
 
-    Points are numbered from 1 and coloured by their position in the source. The warped target is pale where the
-    confidence is low. The first four of ``figure.axes`` are the panels in this order, each in pixels of its image.
+    Points are numbered from 1 and coloured by their position in the source. Those in the target show their confidence.
+    The confidence panel shows how probable it is that the target has a point, and that its match is right; the warped
+    target is pale where that is low. The first four of ``figure.axes`` are the panels in this order, each in pixels of
+    its image.
 
     Args:
         drawing: What to draw.
@@ -97,16 +99,17 @@ def draw(drawing: Drawing, path: str | os.PathLike[str] | None = None) -> Figure
     shown, (source_size, target_size) = drawing.shown, (drawing.direction.source_size, drawing.direction.target_size)
     (height, width), boxes = _arrange(source_size, target_size)
     source, target, direction = _at_size(drawing, boxes["S"], boxes["T"])
-    dense = move_all(direction)
+    drawn = smooth(direction)
 
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
     figure.set_layout_engine("none")  # overrides the user's style sheet
     FigureCanvasAgg(figure)
-    least = min(float(direction.field.confidence.min()), _SURE)  # a rescaled confidence never comes near zero
-    sure = np.clip((dense.confidence - least) / (_SURE * (1 - least)), 0, 1)[..., None]
+    least = 0.0 if direction.field.visibility is not None else float(direction.field.confidence.min())
+    least = min(least, _SURE)  # a rescaled confidence never comes near zero
+    sure = np.clip((drawn.worth - least) / (_SURE * (1 - least)), 0, 1)[..., None]
     opacity = 0.12 + 0.88 * sure  # unreliable regions are pale, so that they do not look trustworthy
-    warped = np.rint(255 - (255 - warp(target, dense.points).astype(np.float32)) * opacity).astype(np.uint8)
-    pictures = source, target, warped, _veil(source, dense.confidence)
+    warped = np.rint(255 - (255 - warp(target, drawn.points).astype(np.float32)) * opacity).astype(np.uint8)
+    pictures = source, target, warped, _veil(source, drawn.worth)
     for name, picture in zip("STWC", pictures, strict=True):
         _axes(figure, boxes[name], target_size if name == "T" else source_size, picture)
     ramp = np.linspace(0, 1, boxes["bar"].width, dtype=np.float32)[None]
@@ -156,7 +159,7 @@ def _at_size(drawing: Drawing, source: _Box, target: _Box) -> tuple[Bytes, Bytes
     pairs = (drawing.source, source), (drawing.target, target)
     pictures = [np.array(Image.fromarray(picture).resize(box[2:], reducing_gap=3)) for picture, box in pairs]
     direction = drawing.direction
-    field = Field(target.scaled(direction.field.points, direction.target_size), direction.field.confidence)
+    field = direction.field._replace(points=target.scaled(direction.field.points, direction.target_size))
     drawn = direction._replace(
         field=field, source_size=(source.height, source.width), target_size=(target.height, target.width)
     )
@@ -195,7 +198,7 @@ def _draw_captions(sheet: Axes, boxes: dict[str, _Box], model: str, note: str) -
         x, y, width, height = boxes[name]
         _text(sheet, x + width / 2, y - 8, title, 10.5, weight="bold", va="bottom", bbox=_PLATE | {"pad": 1})
     x, y, width, height = boxes["W"]
-    _text(sheet, x + width / 2, y + height + 8, "pale where the confidence is low", 8.5, color=_FAINT)
+    _text(sheet, x + width / 2, y + height + 8, "pale where nothing matches, or not surely", 8.5, color=_FAINT)
     x, y, width, height = boxes["bar"]
     for value, label, side in ((0, "0 unsure", "left"), (0.5, "0.5", "center"), (1, "1 sure", "right")):
         _text(sheet, x + value * width, y + height + 4, label, 8.5, ha=side)
@@ -233,6 +236,7 @@ def _draw_points(sheet: Axes, starts: Floats, ends: Floats, confidence: Floats, 
         for x, y in (start, end):
             sheet.scatter([x], [y], s=144, color=colour, marker="o", edgecolors="white", linewidths=0.9, zorder=order)
             _text(sheet, x, y, str(index + 1), 7.2, weight="bold", color=ink, va="center_baseline", zorder=order)
+        _text(sheet, end[0], end[1] + 13, f"{confidence[index]:.2f}", 5.5, bbox=_PLATE | {"pad": 0.6}, zorder=order)
 
 
 def _check_path(path: Path) -> Path:

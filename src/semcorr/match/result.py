@@ -15,7 +15,7 @@ import numpy as np
 from semcorr.files import local_path, refuse_input
 from semcorr.geometry import Size, cell_centres_array, cells_to_pixels
 from semcorr.image import is_tensor
-from semcorr.match.blend import FAINT, Direction, grid_of, move, move_all, warp
+from semcorr.match.blend import FAINT, Direction, grid_of, move, move_all, smooth, visibility_at, warp
 from semcorr.match.types import Bytes, Field, Floats, Keypoints, Points, Transferred
 from semcorr.settings import default_errors
 
@@ -38,6 +38,10 @@ class Match:
         plain_interpolation: Transfer points by bilinear interpolation of the four matches around them, as in the
             evaluations of NC-Net and ANC-Net, instead of by `semcorr.match.blend.blend`.
         files: The files that the images were read from; `plot` never overwrites them.
+        similarity: The probability that both images show the same kind of thing, 0…1; None from a model that does not
+            estimate it.
+        turn: By how many degrees the source was turned, counter-clockwise, to match it, and whether it was mirrored
+            before that; see `semcorr.models.turning`. Everything else refers to the source as it is.
     """
 
     source: Bytes
@@ -46,6 +50,8 @@ class Match:
     backward: Field
     model: str = ""
     plain_interpolation: bool = False
+    similarity: float | None = None
+    turn: tuple[float, bool] = (0.0, False)
     files: tuple[Path, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
@@ -103,37 +109,67 @@ class Match:
 
     @property
     def confidence(self) -> Floats:
-        """Confidence of the match of each source pixel, 0…1: ``(H, W)`` float32."""
+        """Confidence of the match of each source pixel, 0…1: ``(H, W)`` float32.
+
+        It is the probability that the match is right, within a tenth of the target, if the target has the point.
+        """
         confidence: Floats = self._dense.confidence.copy()
         return confidence
 
+    @property
+    def visibility(self) -> Floats:
+        """Probability that the target has the point at each source pixel, 0…1: ``(H, W)`` float32.
+
+        All models but `pmnc` do not estimate it and give 1.
+        """
+        size = self.source_size
+        return visibility_at(self.direction, cells_to_pixels(cell_centres_array(size), size, size))
+
+    def visible(self, points: Points) -> Floats:
+        """Return the probability that the target has each of these source points.
+
+        Args:
+            points: ``(N, 2)`` as for `transfer`.
+
+        Returns:
+            ``(N,)`` float32, 0…1; 1 from a model that does not estimate it.
+
+        Raises:
+            ValueError: As for `transfer`.
+        """
+        return visibility_at(self.direction, _check_points(points, self.source_size))
+
     @default_errors
-    def keypoints(self, count: int = 20) -> Keypoints:
+    def keypoints(self, count: int = 20, min_visibility: float = 0.5) -> Keypoints:
         """Choose the most reliable mutual matches, spread over the image.
 
-        Matches are chosen greedily by confidence, which is reduced near matches that were chosen before. Mutual matches
-        have a confidence above zero, and transferring the centre of their cell to the target and back ends within one
-        cell of where it started.
+        Matches are chosen greedily by visibility and confidence, which are reduced near matches that were chosen
+        before. Mutual matches have a confidence above zero, and transferring the centre of their cell to the target and
+        back ends within one cell of where it started.
 
         Args:
             count: Maximum number of matches, 1 or more.
+            min_visibility: Minimum visibility, 0…1.
 
         Returns:
-            Up to ``count`` matches, in the order in which they were chosen.
+            Up to ``count`` matches, in the order in which they were chosen; fewer if fewer are visible and mutual.
 
         Raises:
-            ValueError: If ``count`` is not a whole number of 1 or more.
+            ValueError: If ``count`` is not a whole number of 1 or more, or ``min_visibility`` not from 0 to 1.
         """
         if not isinstance(count, Integral) or count < 1:
             raise ValueError(f"count must be a whole number, 1 or more; got {count!r}")
+        if not 0 <= min_visibility <= 1:
+            raise ValueError(f"min_visibility must be a number from 0 to 1; got {min_visibility!r}")
         grid = grid_of(self.forward)
         centres = cells_to_pixels(cell_centres_array(grid), self.source_size, grid).reshape(-1, 2)
         targets = self.forward.points.reshape(-1, 2)
         returned = move(self.inverse().direction, targets).points
         cell = np.array([self.source_size[1] / grid[1], self.source_size[0] / grid[0]], dtype=np.float32)
         confidence = self.forward.confidence.reshape(-1)
-        mutual = (np.abs(returned - centres) <= cell).all(axis=1) & (confidence > 0)
-        relative = confidence - confidence.min() + FAINT  # a rescaled confidence never comes near zero
+        visible = np.ones_like(confidence) if self.forward.visibility is None else self.forward.visibility.reshape(-1)
+        mutual = (np.abs(returned - centres) <= cell).all(axis=1) & (confidence > 0) & (visible >= min_visibility)
+        relative = visible * (confidence - confidence.min()) + FAINT  # a rescaled confidence never comes near zero
         priority = np.where(mutual, relative, -1.0)
         spacing = 0.5 * np.sqrt(self.source_size[0] * self.source_size[1] / count)
         chosen: list[int] = []
@@ -147,17 +183,26 @@ class Match:
 
     @default_errors
     def warp(self) -> Bytes:
-        """Warp the target to the source: each source pixel shows the colour of its match, ``(H, W, 3)`` uint8."""
-        return warp(self.target, self._dense.points)
+        """Warp the target to the source: each source pixel shows the colour of its match, ``(H, W, 3)`` uint8.
+
+        Matches are made smooth first, so that the image does not break into tiles; see `semcorr.match.blend.smooth`.
+        """
+        return warp(self.target, smooth(self.direction).points)
 
     @default_errors
-    def plot(self, path: str | os.PathLike[str] | None = None, points: Points | None = None) -> Figure:
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        points: Points | None = None,
+        min_visibility: float = 0.5,
+    ) -> Figure:
         """Draw both images with their matches, the target warped to the source, and the confidence.
 
         Args:
             path: File to write the figure to; its suffix gives the format (png, jpg, jpeg, webp, pdf or svg). None
                 writes nothing. The files of the images themselves are never overwritten.
             points: Source points ``(N, 2)`` to show, as for `transfer`; None shows `keypoints`.
+            min_visibility: As for `keypoints`.
 
         Returns:
             The matplotlib figure.
@@ -173,12 +218,13 @@ class Match:
             refuse_input(path, self.files)
 
         if points is None:
-            shown, empty_note = self.keypoints(20), "no mutual\nmatches found"
+            shown, empty_note = self.keypoints(20, min_visibility), "no mutual\nmatches found"
         else:
             checked = _check_points(points, self.source_size)
             shown, empty_note = Keypoints(checked, *self.transfer(checked)), "no points\ngiven"
         note = "" if len(shown.source) else empty_note
-        return draw(Drawing(self.source, self.target, self.direction, shown, self.model, note), path)
+        about = self.model if self.similarity is None else f"{self.model} · similarity {self.similarity:.2f}"
+        return draw(Drawing(self.source, self.target, self.direction, shown, about, note), path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the match as plain JSON values: sizes as [height, width], points as [x, y] in pixels.
@@ -187,6 +233,7 @@ class Match:
         """
         return {
             "model": self.model,
+            **({} if self.similarity is None else {"similarity": round(self.similarity, 4)}),
             "source_size": list(self.source_size),
             "target_size": list(self.target_size),
             "forward": _field_to_dict(self.forward),
@@ -199,7 +246,7 @@ def _field_to_dict(field: Field) -> dict[str, Any]:
         "grid": list(field.confidence.shape),
         "points": np.round(field.points.astype(float), 2).tolist(),
         "confidence": np.round(field.confidence.astype(float), 4).tolist(),
-    }
+    } | ({} if field.visibility is None else {"visibility": np.round(field.visibility.astype(float), 4).tolist()})
 
 
 def _plain(points: Any) -> Any:

@@ -41,8 +41,11 @@ class Field(NamedTuple):
 
     Attributes:
         points: The match of each cell's centre, ``(rows, columns, 2)`` (x, y) in pixels of the other image.
-        confidence: ``(rows, columns)``, 0…1.
+        confidence: ``(rows, columns)``, 0…1: the probability that the match is right, if the other image has the point.
+        visibility: ``(rows, columns)``, 0…1: the probability that the other image has the point at all; None from a
+            model that does not estimate it.
     """
 
     points: Floats
     confidence: Floats
+    visibility: Floats | None = None

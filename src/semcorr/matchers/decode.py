@@ -18,10 +18,12 @@ class CellMatches(NamedTuple):
     Attributes:
         cells: ``(h, w, 2)`` (x, y) in cell coordinates of the other image's grid, float32.
         confidence: ``(h, w)``, 0…1, float32.
+        peak: ``(h, w)``, 0…1, float32: how peaked the scores are, which is the confidence before the round trip.
     """
 
     cells: Floats
     confidence: Floats
+    peak: Floats
 
 
 def decode(scored: Scored, radius: int = 2, agreement: float = 1.0) -> tuple[CellMatches, CellMatches]:
@@ -49,9 +51,10 @@ def decode(scored: Scored, radius: int = 2, agreement: float = 1.0) -> tuple[Cel
         )
     )
     certainty = scored.certainty or (np.float32(1), np.float32(1))
-    of_source = forward.confidence * certainty[0] * _agreement(forward.cells, backward.cells, agreement)
-    of_target = backward.confidence * certainty[1] * _agreement(backward.cells, forward.cells, agreement)
-    return CellMatches(forward.cells, of_source), CellMatches(backward.cells, of_target)
+    peaks = forward[1] * certainty[0], backward[1] * certainty[1]
+    of_source = peaks[0] * _agreement(forward[0], backward[0], agreement)
+    of_target = peaks[1] * _agreement(backward[0], forward[0], agreement)
+    return CellMatches(forward[0], of_source, peaks[0]), CellMatches(backward[0], of_target, peaks[1])
 
 
 def soft_argmax(
@@ -95,8 +98,8 @@ def soft_argmax_plain(
     return positions.astype(np.float32), share.astype(np.float32)
 
 
-def _peaks(decoded: tuple[Floats, Floats], grid: Size) -> CellMatches:
-    return CellMatches(decoded[0].reshape(*grid, 2), decoded[1].reshape(grid))
+def _peaks(decoded: tuple[Floats, Floats], grid: Size) -> tuple[Floats, Floats]:
+    return decoded[0].reshape(*grid, 2), decoded[1].reshape(grid)
 
 
 def _agreement(forward: Floats, backward: Floats, sigma: float) -> Floats:

@@ -15,20 +15,25 @@ from semcorr.metrics.pck import (
     reference_length,
     score,
 )
+from semcorr.metrics.selective import RiskCoverage, auroc, false_matches, risk_coverage
 
 __all__ = [
     "ALPHAS",
     "CURVE",
     "Calibration",
+    "RiskCoverage",
     "Scores",
     "Space",
     "Threshold",
     "area_under",
+    "auroc",
     "axis_scales",
     "calibrate",
+    "false_matches",
     "pck",
     "pck_curve",
     "pck_distances",
     "reference_length",
+    "risk_coverage",
     "score",
 ]

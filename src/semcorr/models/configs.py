@@ -11,13 +11,15 @@ from semcorr.errors import ModelError
 from semcorr.features import FeatureOptions
 from semcorr.features.adapter import Adapter
 from semcorr.features.fine import FineDescriptors
+from semcorr.features.untouched import Gate, Untouched
 from semcorr.files import one_line
 from semcorr.matchers.dense.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
 from semcorr.matchers.dense.ncnet import NCNet, NeighbourhoodConsensus
+from semcorr.matchers.evidence import Judge
 from semcorr.matchers.pmnc.gpu.matcher import PMNC
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.matchers.pmnc.search import SearchOptions
-from semcorr.weights import Weights
+from semcorr.weights import Weights, expanded
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class PMNCConfig:
         votes: Weight of the global votes that are added to the score; see `semcorr.matchers.pmnc.voting`.
         adapter: Hidden channels of the adapter that was trained on the features; 0 means no adapter.
         fine: Channels of the fine descriptors that correct matches; 0 means no correction.
+        shares: Least and greatest share of the tuned features where untouched ones are joined with them; see
+            `semcorr.features.untouched`. None joins none.
+        judge: Hidden units of the network that estimates visibility and confidence; see `semcorr.matchers.evidence`.
+            0 means none.
         search: Options of the PatchMatch search.
         rescaling: Coefficients for `semcorr.matchers.dense.confidence.rescale`, fitted on validation pairs; None
             leaves the decoded confidence unchanged.
@@ -45,6 +51,8 @@ class PMNCConfig:
     votes: float = 0.0
     adapter: int = 0
     fine: int = 0
+    shares: tuple[float, float] | None = None
+    judge: int = 0
     search: SearchOptions = field(default_factory=SearchOptions)
     rescaling: tuple[float, ...] | None = None
     kind: Literal["pmnc"] = "pmnc"
@@ -116,6 +124,9 @@ LearnedMatcher: TypeAlias = PMNC | DenseMatcher
 
 BACKBONE = "backbone."  # prefix of the trained backbone's tensors in a weights file
 FINE = "fine."  # prefix of the fine descriptors' tensors
+UNTOUCHED = "untouched."  # prefix of the backbone's later blocks before training
+JUDGE = "judge."  # prefix of the network that estimates visibility and confidence
+ADDED = (UNTOUCHED, "gate.", JUDGE)  # prefixes of what a finished model gets beside what was trained
 _KINDS: dict[str, type[PMNCConfig] | type[NCNetConfig] | type[ANCNetConfig]] = {
     "pmnc": PMNCConfig,
     "ncnet": NCNetConfig,
@@ -159,6 +170,8 @@ class Built(NamedTuple):
         adapter: The adapter of its features, if it has one.
         fine: The network that computes fine descriptors, if it has one.
         backbone: Weights of the trained backbone, for `semcorr.features.FeatureExtractor`; None if it was not trained.
+        untouched: What computes untouched features, to be joined with those of the trained backbone, if it has that.
+        judge: What estimates visibility, confidence and similarity, if it has that.
     """
 
     config: ModelConfig
@@ -166,6 +179,8 @@ class Built(NamedTuple):
     adapter: Adapter | None = None
     fine: FineDescriptors | None = None
     backbone: dict[str, Tensor] | None = None
+    untouched: Untouched | None = None
+    judge: Judge | None = None
 
 
 def build(stored: Weights) -> Built:
@@ -176,10 +191,10 @@ def build(stored: Weights) -> Built:
     """
     try:
         config = config_from_dict(stored.metadata["model"])
-        tensors = {key: value.float() for key, value in stored.tensors.items()}
+        tensors = expanded(stored.tensors)
         if isinstance(config, PMNCConfig):
             return _build_pmnc(config, tensors)
-        matcher, (own, backbone) = config.build(), _split_backbone(tensors)
+        matcher, (own, backbone) = config.build(), _split(tensors, BACKBONE)
         matcher.load_state_dict(own)
         return Built(config, matcher.eval().requires_grad_(False), backbone=backbone)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
@@ -201,12 +216,23 @@ def _build_pmnc(config: PMNCConfig, tensors: dict[str, Tensor]) -> Built:
         early, deep = (tensors[f"{FINE}{name}.weight"].shape[1] for name in ("from_early", "from_deep"))
         fine = FineDescriptors(early, deep, config.fine)
         parts["fine"] = fine.eval().requires_grad_(False)
-    own, backbone = _split_backbone(tensors)
+    own, backbone = _split(tensors, BACKBONE)
+    own, before = _split(own, UNTOUCHED)
+    own, judging = _split(own, JUDGE)
+    gate = None
+    if config.shares is not None:
+        gate = Gate(own["gate.familiar.weight"].shape[1], *config.shares)
+        parts["gate"] = gate.eval().requires_grad_(False)
     nn.ModuleDict(parts).load_state_dict(own)
-    return Built(config, matcher, adapter, fine, backbone)
+    untouched = None if gate is None or before is None else Untouched(before, gate)
+    judge = None
+    if config.judge and judging is not None:
+        judge = Judge(**{key: value.numpy() for key, value in judging.items()})
+        judge.check(config.judge)
+    return Built(config, matcher, adapter, fine, backbone, untouched, judge)
 
 
-def _split_backbone(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-    """Split tensors into those of the matcher and those of its trained backbone, None if that was not trained."""
-    backbone = {key.removeprefix(BACKBONE): value for key, value in tensors.items() if key.startswith(BACKBONE)}
-    return {key: value for key, value in tensors.items() if not key.startswith(BACKBONE)}, backbone or None
+def _split(tensors: dict[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """Split tensors into those without a prefix and those with it, without their prefix; None if there are none."""
+    found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    return {key: value for key, value in tensors.items() if not key.startswith(prefix)}, found or None

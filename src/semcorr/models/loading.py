@@ -122,12 +122,14 @@ def load(
             tuned=built and built.backbone,
             precision=precision,
             fine=None if plain or built is None else built.fine,
+            untouched=built and built.untouched,
         ),
         WITHOUT_WEIGHTS[name] if built is None else built.matcher,
         0 if plain or built is None else 2,
         _checked_device(device),
         plain_interpolation=plain,
         rescaling=config.rescaling if isinstance(config, PMNCConfig) else None,
+        judge=None if plain or built is None else built.judge,
     )
 
 

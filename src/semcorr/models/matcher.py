@@ -6,9 +6,8 @@ import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, overload
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -25,28 +24,19 @@ from semcorr.match.types import Field
 from semcorr.matchers.dense.confidence import rescale
 from semcorr.matchers.dense.decode import decode
 from semcorr.matchers.dense.scores import CellMatches, ScoreCells
+from semcorr.matchers.evidence import Decoded, Judge, gather_evidence
+from semcorr.models.encoded import Encoded, EncodedTurns
 from semcorr.models.memory import bytes_per_pair, check_memory, within_memory
 from semcorr.models.settings import default_settings, use_one_thread
+from semcorr.models.turning import best_turn, evidence_of, turn_back, turn_image, turns_of
 from semcorr.settings import default_errors
 
 
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """An image and its features, computed once to be matched many times.
+class Judged(NamedTuple):
+    """Confidence and visibility of the matches of one image's cells, ``(h, w)``, 0…1; visibility None if unknown."""
 
-    Attributes:
-        image: ``(H, W, 3)`` uint8 RGB.
-        features: Its feature map, with a batch size of one.
-        model: Description of the model that computed them.
-        key: The `semcorr.features.FeatureExtractor.key` of that model.
-        file: The file that the image was read from, if any.
-    """
-
-    image: NDArray[np.uint8]
-    features: FeatureMap
-    model: str = "an unknown model"
-    key: Hashable = None
-    file: Path | None = None
+    confidence: NDArray[np.float32]
+    visibility: NDArray[np.float32] | None = None
 
 
 class Matcher:
@@ -60,6 +50,8 @@ class Matcher:
         device: Device to compute on.
         plain_interpolation: Whether points are transferred by plain bilinear interpolation of the matches; see `Match`.
         rescaling: Coefficients that calibrate the confidence; see `semcorr.matchers.dense.confidence.rescale`.
+        judge: Estimates visibility, confidence and similarity from the evidence of a match; None leaves the confidence
+            as it is decoded, and the others unknown.
     """
 
     def __init__(
@@ -71,7 +63,9 @@ class Matcher:
         device: torch.device | str = "cpu",
         plain_interpolation: bool = False,
         rescaling: tuple[float, ...] | None = None,
+        judge: Judge | None = None,
     ) -> None:
+        self.judge = judge
         self.name, self.decode_radius, self.device = name, decode_radius, torch.device(device)
         self.plain_interpolation, self.rescaling = plain_interpolation, rescaling
         self.features = features.to(self.device)
@@ -112,12 +106,39 @@ class Matcher:
                 encoded[index] = Encoded(arrays[index], features, repr(self), self.features.key, file)
         return [encoded[index] for index in range(len(arrays))]
 
-    def match(self, source: ImageLike | Encoded, target: ImageLike | Encoded) -> Match:
+    def encode_turns(self, image: ImageLike | Encoded, rotations: int, mirror: bool = False) -> EncodedTurns:
+        """Compute the features of an image turned in several ways, to match it with things in any direction.
+
+        Args:
+            image: An image as for `encode`, or a result of `encode`.
+            rotations: Number of turns, 1 to 72, at equal angles; the first is the image as it is.
+            mirror: Whether each turn is also tried mirrored.
+
+        Raises:
+            ValueError: If ``rotations`` is not such a number.
+            ImageError: If the image cannot be used; the message says why.
+            FileNotFoundError: If the file does not exist.
+        """
+        turns = turns_of(rotations, mirror)
+        array = image.image if isinstance(image, Encoded) else load_image(image)
+        pictures = [turn_image(array, turn) for turn in turns]
+        return EncodedTurns(array, turns, pictures, [self.encode(picture.image) for picture in pictures])
+
+    def match(
+        self,
+        source: ImageLike | Encoded | EncodedTurns,
+        target: ImageLike | Encoded,
+        rotations: int = 1,
+        mirror: bool = False,
+    ) -> Match:
         """Find the corresponding target point of every source point, and the reverse.
 
         Args:
-            source: An image as for `encode`, or a result of `encode`.
-            target: Likewise.
+            source: An image as for `encode`, or a result of `encode` or of `encode_turns`.
+            target: An image as for `encode`, or a result of `encode`.
+            rotations: Number of turns of the source that are tried, 1 to 72; the one with the best evidence is kept.
+                12 suits things photographed in any direction. The time grows with it.
+            mirror: Whether each turn is also tried mirrored.
 
         Returns:
             The match, as NumPy arrays. If either image has a single colour, every confidence is zero.
@@ -127,22 +148,40 @@ class Matcher:
             FileNotFoundError: If a file does not exist.
             ModelError: If features were computed by another model.
             SemcorrError: If the match needs more memory than the device has.
+            ValueError: If ``rotations`` is not such a number.
         """
-        return self.match_many([(source, target)])[0]
+        if rotations != 1 or mirror:
+            source = source if isinstance(source, EncodedTurns) else self.encode_turns(source, rotations, mirror)
+        if not isinstance(source, EncodedTurns):
+            return self.match_many([(source, target)])[0]
+        encoded = target if isinstance(target, Encoded) else self.encode(target)
+        matches = [self.match_many([(turn, encoded)])[0] for turn in source.encoded]
+        best = best_turn([evidence_of(match) for match in matches])
+        if best == 0:
+            return matches[0]
+        return turn_back(matches[best], source.image, source.pictures[best], source.turns[best])
 
     @overload
     def match_each(
-        self, source: ImageLike | Encoded, targets: Iterable[ImageLike | Encoded], *, errors: Literal["raise"] = "raise"
+        self,
+        source: ImageLike | Encoded | EncodedTurns,
+        targets: Iterable[ImageLike | Encoded],
+        *,
+        errors: Literal["raise"] = "raise",
     ) -> Iterator[Match]: ...
 
     @overload
     def match_each(
-        self, source: ImageLike | Encoded, targets: Iterable[ImageLike | Encoded], *, errors: Literal["return"]
+        self,
+        source: ImageLike | Encoded | EncodedTurns,
+        targets: Iterable[ImageLike | Encoded],
+        *,
+        errors: Literal["return"],
     ) -> Iterator[Match | SemcorrError | OSError]: ...
 
     def match_each(
         self,
-        source: ImageLike | Encoded,
+        source: ImageLike | Encoded | EncodedTurns,
         targets: Iterable[ImageLike | Encoded],
         *,
         errors: Literal["raise", "return"] = "raise",
@@ -153,8 +192,9 @@ class Matcher:
         working on one target after another.
 
         Args:
-            source: An image as for `encode`, or a result of `encode`; its features are computed once.
-            targets: Likewise, any number; read as they are needed.
+            source: An image as for `encode`, or a result of `encode` or of `encode_turns`; its features are computed
+                once.
+            targets: Images as for `encode`, or results of `encode`, any number; read as they are needed.
             errors: What to do with a target that cannot be matched, such as a broken photograph. ``"raise"`` stops with
                 the error; ``"return"`` yields the error in place of the match and continues.
 
@@ -169,7 +209,7 @@ class Matcher:
         """
         if errors not in ("raise", "return"):
             raise ValueError(f"errors must be 'raise' or 'return'; got {errors!r}")
-        encoded = source if isinstance(source, Encoded) else self.encode(source)
+        encoded = source if isinstance(source, Encoded | EncodedTurns) else self.encode(source)
 
         def match(target: ImageLike | Encoded) -> Match | SemcorrError | OSError:
             try:
@@ -182,13 +222,13 @@ class Matcher:
         return self._run_each(match, targets)
 
     def match_all(
-        self, sources: Sequence[ImageLike | Encoded], targets: Iterable[ImageLike | Encoded]
+        self, sources: Sequence[ImageLike | Encoded | EncodedTurns], targets: Iterable[ImageLike | Encoded]
     ) -> Iterator[list[Match]]:
         """Match several images with each of many, as `match_each` does; the features of a target are computed once.
 
         Args:
-            sources: Images as for `encode`, or what `encode` returned.
-            targets: Likewise, as many as wanted; taken as they are needed.
+            sources: Images as for `encode`, or results of `encode` or of `encode_turns`.
+            targets: Images as for `encode`, or results of `encode`, any number; read as they are needed.
 
         Yields:
             For each target, in their order, its matches with all sources, in theirs.
@@ -198,7 +238,7 @@ class Matcher:
             FileNotFoundError: If a file does not exist.
             SemcorrError: If a match needs more memory than the device has.
         """
-        encoded = [source if isinstance(source, Encoded) else self.encode(source) for source in sources]
+        encoded = [source if isinstance(source, Encoded | EncodedTurns) else self.encode(source) for source in sources]
 
         def match(target: ImageLike | Encoded) -> list[Match]:
             target = target if isinstance(target, Encoded) else self.encode(target)
@@ -269,36 +309,45 @@ class Matcher:
             )
 
     def _match_batch(self, sources: list[Encoded], targets: list[Encoded]) -> list[Match]:
-        scores = self.score(_stack(sources), _stack(targets))
-        forward, backward = (self._finish(matches) for matches in decode(scores, self.decode_radius))
+        forward, backward = decode(self.score(_stack(sources), _stack(targets)), self.decode_radius)
         return [
-            self._corrected(
-                Match(
-                    source.image,
-                    target.image,
-                    _field(forward, row, target.features, blank),
-                    _field(backward, row, source.features, blank),
-                    self.name,
-                    self.plain_interpolation,
-                ),
-                source.features.fine,
-                target.features.fine,
-            )
+            self._match_of(source, target, _row(forward, row), _row(backward, row))
             for row, (source, target) in enumerate(zip(sources, targets, strict=True))
-            for blank in (is_blank(source.image) or is_blank(target.image),)
         ]
 
-    def _corrected(self, match: Match, source: Tensor | None, target: Tensor | None) -> Match:
-        if self.features.fine is None or source is None or target is None:
+    def _match_of(self, source: Encoded, target: Encoded, forward: CellMatches, backward: CellMatches) -> Match:
+        """Make the match of one pair from its decoded cells: judge them, convert them to pixels, correct them."""
+        judged, similarity = self._judge(source.features, target.features, forward, backward)
+        blank = is_blank(source.image) or is_blank(target.image)
+        match = Match(
+            source.image,
+            target.image,
+            _field(forward.cells, judged[0], target.features, blank),
+            _field(backward.cells, judged[1], source.features, blank),
+            self.name,
+            self.plain_interpolation,
+            0.0 if blank and similarity is not None else similarity,
+        )
+        fine = source.features.fine, target.features.fine
+        if self.features.fine is None or fine[0] is None or fine[1] is None:
             return match
         correction = Correction(*self.features.fine.comparison())
-        return correct_match(match, source[0].cpu().numpy(), target[0].cpu().numpy(), correction)
+        return correct_match(match, fine[0][0].cpu().numpy(), fine[1][0].cpu().numpy(), correction)
 
-    def _finish(self, matches: CellMatches) -> CellMatches:
-        confidence = matches.confidence.cpu()
-        if self.rescaling is not None:
-            confidence = rescale(confidence, self.rescaling)
-        return CellMatches(matches.cells.cpu(), confidence)
+    def _judge(
+        self, source: FeatureMap, target: FeatureMap, forward: CellMatches, backward: CellMatches
+    ) -> tuple[tuple[Judged, Judged], float | None]:
+        """Return confidence and visibility of the matches of both images, and the similarity of the pair."""
+        if self.judge is None:
+            factors = self.rescaling
+            sure = [c if factors is None else rescale(c, factors) for c in (forward.confidence, backward.confidence)]
+            return (Judged(sure[0].numpy()), Judged(sure[1].numpy())), None
+        a, b = (features.tensor[0].float().cpu().numpy() for features in (source, target))
+        decoded = [Decoded(matches.cells.numpy(), matches.peak.numpy()) for matches in (forward, backward)]
+        tuned = self.features.channels
+        there, back = gather_evidence(a, b, tuned, *decoded)
+        judged = Judged(*self.judge.of_matches(there)), Judged(*self.judge.of_matches(back))
+        return judged, self.judge.of_pair(there, back, a[tuned:], b[tuned:])
 
 
 def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
@@ -314,10 +363,18 @@ def _stack(encoded: list[Encoded]) -> FeatureMap:
     return FeatureMap(torch.cat([each.tensor for each in features]), tuple(each.image_sizes[0] for each in features))
 
 
-def _field(matches: CellMatches, row: int, other: FeatureMap, blank: bool) -> Field:
+def _row(matches: CellMatches, row: int) -> CellMatches:
+    """Return the matches of one pair, without the batch dimension, on the CPU."""
+    return CellMatches(*(part[row].cpu() for part in matches))
+
+
+def _field(cells: Tensor, judged: Judged, other: FeatureMap, blank: bool) -> Field:
     """Convert one pair's matches from cells to pixels inside the other image; a blank image has confidence zero."""
     height, width = other.image_sizes[0]
-    points = cells_to_pixels(matches.cells[row], (height, width), other.grid)
+    points = cells_to_pixels(cells, (height, width), other.grid)
     clipped = points.clamp(points.new_zeros(2), torch.tensor([width, height], dtype=points.dtype))
-    confidence = matches.confidence[row]
-    return Field(clipped.numpy(), (torch.zeros_like(confidence) if blank else confidence).numpy())
+    confidence, visibility = judged
+    if blank:
+        confidence = np.zeros_like(confidence)
+        visibility = None if visibility is None else np.zeros_like(visibility)
+    return Field(clipped.numpy(), confidence, visibility)

@@ -121,7 +121,7 @@ def export(matcher: Matcher, path: Path) -> None:
         raise ModelError(
             f"an exported {matcher.name!r} can vote only on grids of the size it was trained on: set the grid to 25"
         )
-    channels, fine = matcher.features.channels, matcher.features.fine
+    channels, fine = matcher.features.width, matcher.features.fine
     picture = torch.rand(1, 3, 22 * stride, 29 * stride)
     maps = tuple(F.normalize(torch.rand(1, channels, *grid), dim=1) for grid in ((22, 29), (27, 23)))
     try:

@@ -11,14 +11,15 @@ from pathlib import Path
 import torch
 
 from semcorr.errors import ModelError
-from semcorr.models.configs import FINE, build
-from semcorr.weights import Weights, read_weights
+from semcorr.models.configs import ADDED, FINE, build
+from semcorr.weights import Weights, expanded, read_weights
 
 
 def average_weights(files: Sequence[Path], fine: Path | None = None) -> Weights:
     """Average the weights of several files.
 
-    Fine descriptors and the calibration belong to the weights that they were made for, and are not averaged.
+    Fine descriptors, untouched features, the judge and the calibration belong to the weights that they were made for,
+    and are not averaged.
 
     Args:
         files: Two or more, of models of the same shape.
@@ -32,12 +33,14 @@ def average_weights(files: Sequence[Path], fine: Path | None = None) -> Weights:
     stored = [read_weights(file) for file in files]
     for weights in stored:
         build(weights)
-    models = [weights.metadata["model"] | {"fine": 0, "rescaling": None} for weights in stored]
+    dropped = {"fine": 0, "rescaling": None, "shares": None, "judge": 0}
+    models = [weights.metadata["model"] | dropped for weights in stored]
     for file, model in zip(files, models, strict=True):
         if different := [key for key in {*model, *models[0]} if model.get(key) != models[0].get(key)]:
             raise ModelError(f"{file} cannot be averaged with {files[0]}: their models differ in {different[0]}")
-    keys = [key for key in stored[0].tensors if not key.startswith(FINE)]
-    tensors = {key: torch.stack([weights.tensors[key].float() for weights in stored]).mean(0) for key in keys}
+    values = [expanded(weights.tensors) for weights in stored]
+    keys = [key for key in values[0] if not key.startswith((FINE, *ADDED))]
+    tensors = {key: torch.stack([tensors[key] for tensors in values]).mean(0) for key in keys}
     model = models[0] if models[0]["kind"] == "pmnc" else stored[0].metadata["model"]
     if fine is not None:
         other = read_weights(fine)

@@ -16,11 +16,11 @@ from torch.optim.swa_utils import AveragedModel
 from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
 from semcorr.metrics.pck import ALPHAS
-from semcorr.models.configs import config_to_dict
+from semcorr.models.configs import ADDED, config_to_dict
 from semcorr.training.checkpoint import load_checkpoint, save_checkpoint
 from semcorr.training.objectives.build import Objective, build_objective, read_filtered_only
 from semcorr.training.objectives.start import load_start
-from semcorr.training.recipe import TrainingRecipe
+from semcorr.training.recipe import TrainingRecipe, read_start
 from semcorr.weights import Weights
 
 MAX_NORM = 5.0
@@ -110,7 +110,11 @@ class Learner:
         model = config_to_dict(recipe.model)
         if "rescaling" in model:  # it belongs to the confidence of other weights
             model |= {"rescaling": None}
-        return Weights(self.averaged.learned(), {"model": model, "training": training})
+        kept = {}  # what the start has beside what is trained: untouched features, the judge of matches
+        if recipe.start is not None and (model.get("shares") or model.get("judge")):
+            tensors = read_start(recipe.start).tensors
+            kept = {key: value for key, value in tensors.items() if key.startswith(ADDED)}
+        return Weights(self.averaged.learned() | kept, {"model": model, "training": training})
 
     def _states(self) -> nn.Module:
         return nn.ModuleDict({"average": self._average, "now": self.objective})

@@ -105,7 +105,8 @@ class TrainingRecipe:
         pseudo: Where features learn: pairs in a step from that file.
         start: Weights of the same kind of model that training starts from: a model of the package, by its name, or a
             safetensors file.
-        drop: What of the start may be lost: ``fine`` descriptors, ``votes``, the ``calibration`` of the confidence.
+        drop: What of the start may be lost: ``fine`` descriptors, ``votes``, the ``calibration`` of the confidence, the
+            ``untouched`` features joined with its own, the ``judge`` that estimates visibility.
         calibrate: For pmnc: calibrate the confidence on the validation pairs at the end.
         loss: ``cross-entropy`` at the keypoints; ``one-to-one``, ANC-Net's; or ``weak``, NC-Net's from pairs of the
             same category, which uses no keypoints, neither for training nor for choosing the weights.
@@ -152,7 +153,7 @@ class TrainingRecipe:
     pseudo_labels: Path | None = None
     pseudo: int = Field(default=0, ge=0)
     start: str | None = None
-    drop: tuple[Literal["fine", "votes", "calibration"], ...] = ()
+    drop: tuple[Literal["fine", "votes", "calibration", "untouched", "judge"], ...] = ()
     calibrate: bool = True
     loss: Loss = "cross-entropy"
     keypoints: int = Field(default=6, ge=1)

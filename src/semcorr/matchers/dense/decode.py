@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,10 +36,19 @@ def decode(scores: Tensor | ScoredPairs, radius: int = 2, agreement: float = 1.0
         forward, backward = _peaks_of_pairs(scores, radius)
     else:
         forward, backward = _peaks(scores, radius), _peaks(scores.permute(0, 3, 4, 1, 2), radius)
-    return (
-        CellMatches(forward.cells, forward.confidence * agreement_of(forward.cells, backward.cells, agreement)),
-        CellMatches(backward.cells, backward.confidence * agreement_of(backward.cells, forward.cells, agreement)),
-    )
+    return _with_agreement(forward, backward, agreement), _with_agreement(backward, forward, agreement)
+
+
+class Peaks(NamedTuple):
+    """The best match of each cell, ``(B, h, w, 2)``, and the share of the probability around it, ``(B, h, w)``."""
+
+    cells: Tensor
+    share: Tensor
+
+
+def _with_agreement(forward: Peaks, backward: Peaks, agreement: float) -> CellMatches:
+    confidence = forward.share * agreement_of(forward.cells, backward.cells, agreement)
+    return CellMatches(forward.cells, confidence, forward.share)
 
 
 def soft_argmax(scores: Tensor, radius: int = 2) -> tuple[Tensor, Tensor]:
@@ -69,13 +78,13 @@ def soft_argmax(scores: Tensor, radius: int = 2) -> tuple[Tensor, Tensor]:
     return cells, (window.logsumexp(1) - flat.logsumexp(1)).exp()
 
 
-def _peaks(scores: Tensor, radius: int) -> CellMatches:
+def _peaks(scores: Tensor, radius: int) -> Peaks:
     batch, rows, columns = scores.shape[:3]
     cells, mass = soft_argmax(scores.flatten(0, 2), radius)
-    return CellMatches(cells.view(batch, rows, columns, 2), mass.view(batch, rows, columns))
+    return Peaks(cells.view(batch, rows, columns, 2), mass.view(batch, rows, columns))
 
 
-def _peaks_of_pairs(scored: ScoredPairs, radius: int) -> tuple[CellMatches, CellMatches]:
+def _peaks_of_pairs(scored: ScoredPairs, radius: int) -> tuple[Peaks, Peaks]:
     hs, ws, ht, wt = scored.shape
     forward, backward = [], []
     for pairs, scores in zip(scored.pairs, scored.scores, strict=True):
@@ -83,12 +92,11 @@ def _peaks_of_pairs(scored: ScoredPairs, radius: int) -> tuple[CellMatches, Cell
         forward.append(_peaks_of_lists(p, q, scores, (hs, ws), (ht, wt), radius))
         backward.append(_peaks_of_lists(q, p, scores, (ht, wt), (hs, ws), radius))
     matches = [
-        CellMatches(*(torch.stack(tensors) for tensors in zip(*decoded, strict=True)))
-        for decoded in (forward, backward)
+        Peaks(*(torch.stack(tensors) for tensors in zip(*decoded, strict=True))) for decoded in (forward, backward)
     ]
     if scored.certainty is not None:
         matches = [
-            CellMatches(direction.cells, direction.confidence * certainty)
+            Peaks(direction.cells, direction.share * certainty)
             for direction, certainty in zip(matches, scored.certainty, strict=True)
         ]
     return matches[0], matches[1]

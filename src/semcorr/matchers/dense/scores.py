@@ -19,10 +19,12 @@ class CellMatches(NamedTuple):
     Attributes:
         cells: ``(B, h, w, 2)`` (x, y) in cell coordinates of the other image's grid, float32.
         confidence: ``(B, h, w)``, 0…1, float32.
+        peak: ``(B, h, w)``, 0…1, float32: how peaked the scores are, which is the confidence before the round trip.
     """
 
     cells: Tensor
     confidence: Tensor
+    peak: Tensor
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from semcorr.errors import DataError
-from semcorr.models.configs import BACKBONE, FINE, PMNCConfig, config_to_dict
+from semcorr.models.configs import ADDED, BACKBONE, FINE, PMNCConfig, config_to_dict
 from semcorr.training.backbone import frozen_tensors
 from semcorr.training.objectives.build import Objective, backbone_of
 from semcorr.training.objectives.dense import ConsensusModel
 from semcorr.training.objectives.fine import RefineModel
 from semcorr.training.recipe import TrainingRecipe, read_start
+from semcorr.weights import expanded
 
 _ROUNDING = 1e-3  # relative error of weights that were stored in half precision
-_PARTS = {"fine": "fine descriptors", "votes": "votes", "calibration": "a calibrated confidence"}
+_PARTS = {
+    "fine": "fine descriptors",
+    "votes": "votes",
+    "calibration": "a calibrated confidence",
+    "untouched": "untouched features joined with its own",
+    "judge": "a judge of visibility",
+}
 
 
 def load_start(objective: Objective, recipe: TrainingRecipe, start: str) -> None:
@@ -32,7 +39,8 @@ def load_start(objective: Objective, recipe: TrainingRecipe, start: str) -> None
         DataError: If the weights belong to a model of another shape, or of a backbone that was trained further than
             the recipe allows, or have something that would be lost.
     """
-    tensors, known = read_start(start)
+    stored = read_start(start)
+    tensors, known = expanded(stored.tensors), stored.metadata
     trained = any(key.startswith(BACKBONE) for key in tensors)
     model = known.get("model", {})
     if different := _difference(model, config_to_dict(recipe.model), trained):
@@ -61,6 +69,8 @@ def _refuse_losses(start: dict[str, Any], recipe: TrainingRecipe, name: str) -> 
         "fine": bool(start.get("fine")) and not model.fine,
         "votes": bool(start.get("votes")) and not model.votes,
         "calibration": bool(start.get("rescaling")) and not recipe.calibrate,
+        "untouched": start.get("shares") is not None and model.shares is None,
+        "judge": bool(start.get("judge")) and not model.judge,
     }
     for part, gone in lost.items():
         if gone and part not in recipe.drop:
@@ -74,7 +84,7 @@ def _load(objective: Objective, tensors: dict[str, Tensor], trained: bool) -> bo
     """Load tensors, and say whether they fit."""
     learning: nn.Module = objective.joint if isinstance(objective, RefineModel) else objective
     fine = {key.removeprefix(FINE): value for key, value in tensors.items() if key.startswith(FINE)}
-    others = {_name(key, objective): value for key, value in tensors.items() if not key.startswith(FINE)}
+    others = {_name(key, objective): value for key, value in tensors.items() if not key.startswith((FINE, *ADDED))}
     try:
         missing, unknown = learning.load_state_dict(others, strict=False)
         if fine and isinstance(objective, RefineModel):

@@ -1,9 +1,9 @@
-"""A few hundred mutated files of each kind; ``python tests/fuzzing.py`` reads as many as wanted."""
+"""A few hundred mutated files of each kind; ``python tests/hostile/readers.py`` reads as many as wanted."""
 
 from pathlib import Path
 
 import pytest
-from fuzzing import fuzz, kinds
+from hostile.readers import fuzz, kinds
 
 COUNT = 200
 

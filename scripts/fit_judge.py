@@ -1,0 +1,245 @@
+"""Fit what tells visibility, confidence and similarity from the evidence of a match; see `semcorr.matchers.evidence`.
+
+python scripts/fit_judge.py runs/joined.safetensors runs/judged.safetensors FOLDER PHOTOGRAPHS
+
+It learns on points of training pairs that both pictures have, right and wrong ones; on points that the other picture
+lacks; on background of the source, outside its box; and on pairs of unlike things. FOLDER and PHOTOGRAPHS are as for
+scripts/join_untouched.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from rich.progress import track
+from torch import Tensor, nn
+
+import semcorr
+from semcorr.data.formats.keypoints import load_photos
+from semcorr.data.pairs import Photo
+from semcorr.geometry import pixels_to_cells
+from semcorr.matchers.dense.decode import decode
+from semcorr.matchers.evidence import NAMES, Decoded, gather_evidence, summarise
+from semcorr.models.configs import JUDGE
+from semcorr.models.encoded import Encoded
+from semcorr.models.matcher import Matcher
+from semcorr.weights import Weights, expanded, read_weights, write_weights
+
+UNSEEN = "airplanes helicopter revolver chair windsor_chair wheelchair faces nautilus butterfly inline_skate"
+ABSENT, BACKGROUND, UNLIKE, PRESENT = range(4)
+IMPORTANCE = {ABSENT: None, BACKGROUND: 0.25, UNLIKE: 0.5}  # of all present points; None counts each as one
+RIGHT = 0.1  # of both sides of the target
+HIDDEN, KINDS, STEPS, RATE = 8, 64, 1200, 5e-3
+NOISE = 1.0  # of the mean variance within a category, added to each direction's
+
+Points = NDArray[np.float64]
+
+
+class Seen(NamedTuple):
+    """What a pair teaches: evidence of points ``(N, K)``, what they are, whether matched right, and of the pair."""
+
+    evidence: NDArray[np.float32]
+    kind: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    summary: NDArray[np.float32]
+    pictures: tuple[NDArray[np.float32], NDArray[np.float32]]
+    categories: tuple[str, str]
+
+
+def main() -> None:
+    """Match, gather, fit, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("weights", "out", "folder", "photographs"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--pairs", type=int, default=40, help="of each kind")
+    parser.add_argument("--leave-out", nargs="*", default=UNSEEN.split(), metavar="CATEGORY")
+    arguments = parser.parse_args()
+    stored = read_weights(arguments.weights)
+    model = semcorr.load("pmnc", weights=arguments.weights)
+    model.judge = model.rescaling = None
+    rng = np.random.default_rng(0)
+    pairs = list(draw(arguments.folder, arguments.photographs, set(arguments.leave_out), arguments.pairs, rng))
+    encode = lru_cache(maxsize=400)(model.encode)
+    seen = [look(model, encode(a.path), encode(b.path), a, b, rng) for a, b in track(pairs, "matching")]
+    judge = fit(seen)
+    tensors = {key: value for key, value in expanded(stored.tensors).items() if not key.startswith(JUDGE)}
+    tensors |= {f"{JUDGE}{key}": value for key, value in judge.items()}
+    metadata = stored.metadata | {"model": stored.metadata["model"] | {"judge": HIDDEN}}
+    write_weights(arguments.out, Weights(tensors, metadata))
+    print(arguments.out)
+
+
+def draw(
+    folder: Path, photographs: Path, leave_out: set[str], count: int, rng: np.random.Generator
+) -> Iterator[tuple[Photo, Photo]]:
+    """Draw pairs of every kind, of one category and of unlike ones; photographs without keypoints have none."""
+    known: dict[str, list[Photo]] = {}
+    for photo in load_photos(folder, "train"):
+        known.setdefault(photo.category, []).append(photo)
+    others = {
+        path.name: [Photo(file, (0, 0), {}, None, path.name) for file in sorted(path.glob("*.jpg"))[:12]]
+        for path in sorted(photographs.iterdir())
+        if path.is_dir() and path.name not in leave_out
+    }
+    animals, names = [name for name in known if name != "person"], list(others)
+
+    def one(members: list[Photo]) -> Photo:
+        return members[rng.integers(len(members))]
+
+    for members in known.values():
+        for _ in range(count):
+            first, second = rng.choice(len(members), 2, replace=False)
+            yield members[first], members[second]
+    for _ in range(count):
+        yield one(known[animals[rng.integers(len(animals))]]), one(known["person"])
+    for number in range(2 * count):
+        first, second = (others[names[i]] for i in rng.choice(len(names), 2, replace=False))
+        yield one(first), one(second)
+        yield one(first), one(first)
+        yield one(known[list(known)[number % len(known)]]), one(second)
+
+
+@torch.inference_mode()
+def look(model: Matcher, a: Encoded, b: Encoded, first: Photo, second: Photo, rng: np.random.Generator) -> Seen:
+    """Match a pair and gather the evidence of its points, both ways."""
+    forward, backward = decode(model.score(a.features, b.features), model.decode_radius)
+    features = [one.features.tensor[0].numpy() for one in (a, b)]
+    ways = [Decoded(matches.cells[0].numpy(), matches.peak[0].numpy()) for matches in (forward, backward)]
+    tuned = model.features.channels
+    evidence = gather_evidence(features[0], features[1], tuned, *ways)
+    match = model.match(a, b)
+    rows: list[tuple[NDArray[np.float32], int, bool]] = []
+    for own, found, one, other in ((evidence[0], match, first, second), (evidence[1], match.inverse(), second, first)):
+        size = found.source_size
+        for kind, points, truth in points_of(one, other, size, rng):
+            if len(points) == 0:
+                continue
+            points = np.clip(points, 0, size[::-1])
+            errors = np.full(len(points), np.inf)
+            if truth is not None:
+                errors = np.linalg.norm((found.transfer(points).points - truth) / found.target_size[::-1], axis=1)
+            rows += [(row, kind, bool(e <= RIGHT)) for row, e in zip(read(own, points, size), errors, strict=True)]
+    untouched = [part[tuned:] / np.maximum(np.linalg.norm(part[tuned:], axis=0), 1e-9) for part in features]
+    return Seen(
+        np.array([row for row, _, _ in rows], np.float32).reshape(-1, len(NAMES)),
+        np.array([kind for _, kind, _ in rows], np.int64),
+        np.array([right for _, _, right in rows], bool),
+        (summarise(evidence[0]) + summarise(evidence[1])) / 2,
+        (untouched[0].mean((1, 2)), untouched[1].mean((1, 2))),
+        (first.category, second.category),
+    )
+
+
+def points_of(
+    one: Photo, other: Photo, size: tuple[int, int], rng: np.random.Generator
+) -> Iterator[tuple[int, Points, Points | None]]:
+    """Yield points of a picture: what kind they are, where, and, of those that both have, where they belong."""
+    sides = np.array(size[::-1], float)
+    if one.category != other.category:
+        somewhere = np.clip(rng.normal(0.5, 0.18, (8, 2)), 0.1, 0.9) * sides
+        yield UNLIKE, np.array(list(one.keypoints.values())[:10] or somewhere, float), None
+        return
+    shared = [name for name in one.keypoints if name in other.keypoints]
+    lacking = [point for name, point in one.keypoints.items() if name not in other.keypoints]
+    yield PRESENT, _array(one.keypoints[n] for n in shared), _array(other.keypoints[n] for n in shared)
+    if one.bbox is None:
+        return
+    yield ABSENT, _array(lacking), None
+    box, margin = np.array(one.bbox).reshape(2, 2), 0.04 * sides
+    drawn = rng.uniform([0, 0], sides, (200, 2))
+    outside = ((drawn < box[0] - margin) | (drawn > box[1] + margin)).any(axis=1)
+    yield BACKGROUND, drawn[outside][:6], None
+
+
+def _array(points: object) -> Points:
+    return np.array(list(points), float).reshape(-1, 2)  # type: ignore[call-overload]
+
+
+def read(evidence: NDArray[np.float32], points: Points, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Interpolate evidence ``(h, w, K)`` bilinearly at points in pixels: ``(N, K)``."""
+    rows, columns = evidence.shape[:2]
+    cells = torch.from_numpy(pixels_to_cells(points.astype(np.float32), size, (rows, columns)))
+    places = (cells + 0.5) * 2 / torch.tensor([columns, rows]) - 1
+    known = torch.from_numpy(evidence).permute(2, 0, 1)[None]
+    found = F.grid_sample(known, places[None, None].float(), align_corners=False, padding_mode="border")
+    return found[0, :, 0].T.numpy()
+
+
+def fit(seen: list[Seen]) -> dict[str, Tensor]:
+    """Fit the judge's arrays."""
+    evidence = torch.from_numpy(np.concatenate([one.evidence for one in seen]))
+    kind = torch.from_numpy(np.concatenate([one.kind for one in seen]))
+    right = torch.from_numpy(np.concatenate([one.right for one in seen])).float()
+    mean, scale = evidence.mean(0), 1 / evidence.std(0).clamp(min=1e-6)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(len(NAMES), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2))
+    present = kind == PRESENT
+    importance = torch.ones(len(kind))
+    for number, share in IMPORTANCE.items():
+        if share is not None:
+            importance[kind == number] = share * present.sum() / (kind == number).sum().clamp(min=1)
+    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        there, sure = network((evidence - mean) * scale).unbind(1)
+        seen_loss = F.binary_cross_entropy_with_logits(there, present.float(), importance, reduction="sum")
+        right_loss = F.binary_cross_entropy_with_logits(sure[present], right[present])
+        (seen_loss / importance.sum() + right_loss).backward()
+        optimizer.step()
+        schedule.step()
+    kinds_mean, kinds = directions(seen)
+    found = {"mean": mean, "scale": scale, "enter": network[0].weight.T, "enter_bias": network[0].bias}
+    found |= {"leave": network[2].weight.T, "leave_bias": network[2].bias, "kind_mean": kinds_mean, "kind": kinds}
+    return {key: value.detach().contiguous() for key, value in (found | {"pair": of_pairs(seen, found)}).items()}
+
+
+def directions(seen: list[Seen]) -> tuple[Tensor, Tensor]:
+    """Find the directions in which the mean features of categories differ most, by linear discriminants."""
+    members: dict[str, list[NDArray[np.float32]]] = {}
+    for one in seen:
+        for category, picture in zip(one.categories, one.pictures, strict=True):
+            members.setdefault(category, []).append(picture)
+    groups = [np.unique(np.stack(pictures), axis=0) for pictures in members.values()]
+    groups = [group for group in groups if len(group) > 1]
+    middle = np.mean([group.mean(0) for group in groups], axis=0)
+    within = np.mean([np.cov(group.T, bias=True) for group in groups], axis=0)
+    between = np.mean([np.outer(d, d) for d in (group.mean(0) - middle for group in groups)], axis=0)
+    values, vectors = np.linalg.eigh(within)
+    white = vectors / np.sqrt(values + NOISE * values.mean()) @ vectors.T
+    _, apart = np.linalg.eigh(white @ between @ white)
+    return torch.from_numpy(middle).float(), torch.from_numpy(white @ apart[:, -KINDS:]).float()
+
+
+def of_pairs(seen: list[Seen], found: dict[str, Tensor]) -> Tensor:
+    """Fit the logistic regression that tells like pairs from unlike ones."""
+    scale = (found["mean"].repeat(2), found["scale"].repeat(2))
+    summaries = (torch.from_numpy(np.stack([one.summary for one in seen])) - scale[0]) * scale[1]
+    pictures = torch.from_numpy(np.stack([one.pictures for one in seen]))  # (N, 2, C)
+    kinds = F.normalize((pictures - found["kind_mean"]) @ found["kind"], dim=2).prod(1).sum(1, keepdim=True)
+    known = torch.cat([summaries, kinds], dim=1)
+    alike = torch.tensor([float(one.categories[0] == one.categories[1]) for one in seen])
+    weights = torch.zeros(known.shape[1] + 1, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=300, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(known @ weights[:-1] + weights[-1], alike)
+        loss = loss + 5e-3 * weights[:-2].square().sum() + 5e-4 * weights[-2] ** 2
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return weights.detach()
+
+
+if __name__ == "__main__":
+    main()

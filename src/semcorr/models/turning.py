@@ -1,0 +1,148 @@
+"""Matching in any direction: the source is turned, and mirrored if asked, and the turn with the best evidence is kept.
+
+The network knows things as they were photographed, mostly upright. A bee from above lies as it lies, so that its
+features are found again only once it is turned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semcorr.geometry import Size, cell_centres_array, cells_to_pixels
+from semcorr.match.blend import grid_of, move, visibility_at
+from semcorr.match.result import Match
+from semcorr.match.types import Field, Floats
+
+MOST = 72  # turns: one for each five degrees
+UPRIGHT = 0.03
+"""What the evidence of a turn must gain over that of the picture as it is; chosen on validation pairs."""
+
+
+class Turn(NamedTuple):
+    """A turn of a picture about its centre.
+
+    Attributes:
+        degrees: Counter-clockwise, as the picture is seen.
+        mirrored: Left and right change places before it is turned.
+    """
+
+    degrees: float = 0.0
+    mirrored: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class TurnedPicture:
+    """A picture after a turn, on a canvas that holds it whole, and where its points went.
+
+    Attributes:
+        image: ``(H', W', 3)`` uint8; what lies outside the original has its mean colour.
+        matrix: ``(2, 2)``, and
+        offset: ``(2,)``: a point p of the original, in pixels, is at ``matrix @ p + offset``.
+    """
+
+    image: NDArray[np.uint8]
+    matrix: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+    def to_turned(self, points: Floats) -> Floats:
+        """Convert points ``(..., 2)`` of the original to pixels of the turned picture."""
+        turned: Floats = (points @ self.matrix.T + self.offset).astype(np.float32)
+        return turned
+
+    def to_original(self, points: Floats) -> Floats:
+        """Convert points ``(..., 2)`` of the turned picture to pixels of the original."""
+        original: Floats = ((points - self.offset) @ np.linalg.inv(self.matrix).T).astype(np.float32)
+        return original
+
+
+def turns_of(rotations: int, mirror: bool = False) -> list[Turn]:
+    """List the turns to try, the picture as it is first.
+
+    >>> [turn.degrees for turn in turns_of(4)], len(turns_of(3, mirror=True))
+    ([0.0, 90.0, 180.0, 270.0], 6)
+
+    Raises:
+        ValueError: If ``rotations`` is no whole number from 1 to `MOST`.
+    """
+    if isinstance(rotations, bool) or not isinstance(rotations, int) or not 1 <= rotations <= MOST:
+        raise ValueError(f"rotations must be a whole number from 1 to {MOST}; got {rotations!r}")
+    degrees = [360.0 * number / rotations for number in range(rotations)]
+    return [Turn(angle, mirrored) for mirrored in ((False, True) if mirror else (False,)) for angle in degrees]
+
+
+def turn_image(image: NDArray[np.uint8], turn: Turn) -> TurnedPicture:
+    """Turn a picture ``(H, W, 3)``."""
+    height, width = image.shape[:2]
+    cosine, sine = math.cos(math.radians(turn.degrees)), math.sin(math.radians(turn.degrees))
+    cosine, sine = (round(value, 12) for value in (cosine, sine))  # a quarter turn is exact
+    size = [math.ceil(abs(a) * width + abs(b) * height - 1e-6) for a, b in ((cosine, sine), (sine, cosine))]
+    matrix = np.array([[cosine, sine], [-sine, cosine]])
+    if turn.mirrored:
+        matrix = matrix @ np.diag([-1.0, 1.0])
+    offset = np.array(size) / 2 - matrix @ np.array([width, height]) / 2
+    if turn == Turn():
+        return TurnedPicture(image, matrix, offset)
+    back = np.linalg.inv(matrix)
+    shift = -back @ offset
+    colour = tuple(int(value) for value in image.reshape(-1, 3).mean(axis=0))
+    picture = Image.fromarray(image).transform(
+        (size[0], size[1]),
+        Image.Transform.AFFINE,
+        (back[0, 0], back[0, 1], shift[0], back[1, 0], back[1, 1], shift[1]),
+        Image.Resampling.BILINEAR,
+        fillcolor=colour,
+    )
+    return TurnedPicture(np.asarray(picture), matrix, offset)
+
+
+def turn_back(match: Match, source: NDArray[np.uint8], picture: TurnedPicture, turn: Turn) -> Match:
+    """Say of the original source what a match of its turned picture says."""
+    size: Size = (source.shape[0], source.shape[1])
+    grid = grid_of(match.forward)
+    area = grid[0] * grid[1] * size[0] * size[1] / (match.source_size[0] * match.source_size[1])
+    columns = max(1, round(math.sqrt(area * size[1] / size[0])))
+    grid = (max(1, round(area / columns)), columns)
+    centres = cells_to_pixels(cell_centres_array(grid), size, grid).reshape(-1, 2)
+    there = np.clip(picture.to_turned(centres), 0, np.array(match.source_size[::-1], np.float32))
+    moved = move(match.direction, there)
+    visible = None if match.forward.visibility is None else visibility_at(match.direction, there).reshape(grid)
+    forward = Field(moved.points.reshape(*grid, 2), moved.confidence.reshape(grid), visible)
+    limits = np.array(size[::-1], np.float32)
+    original = picture.to_original(match.backward.points)
+    outside = ((original < 0) | (original > limits)).any(axis=2)
+    seen = match.backward.visibility
+    backward = Field(
+        np.clip(original, 0, limits),
+        np.where(outside, 0, match.backward.confidence).astype(np.float32),
+        None if seen is None else np.where(outside, 0, seen).astype(np.float32),
+    )
+    return replace(match, source=source, forward=forward, backward=backward, turn=(turn.degrees, turn.mirrored))
+
+
+def evidence_of(match: Match) -> float:
+    """Return how much speaks for a match: the mean of what is visible and right, over its better half of both sides.
+
+    Without a judge of visibility, confidence alone speaks.
+    """
+    worth = []
+    for field in (match.forward, match.backward):
+        known = field.confidence if field.visibility is None else field.confidence * field.visibility
+        worth.append(float(np.mean(known)))
+    return sum(worth) / len(worth)
+
+
+def best_turn(evidence: Sequence[float]) -> int:
+    """Choose among turns, of which the first is the picture as it is: another must be better by `UPRIGHT`.
+
+    >>> best_turn([0.5, 0.52, 0.4]), best_turn([0.5, 0.7, 0.6])
+    (0, 1)
+    """
+    best = int(np.argmax(evidence))
+    return best if evidence[best] >= evidence[0] + UPRIGHT else 0

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+import semcorr
+from semcorr.match.result import Match
+from semcorr.match.types import Field
+from semcorr.models.turning import Turn, best_turn, turn_back, turn_image, turns_of
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
+
+
+def test_a_quarter_turn_is_exact_and_counter_clockwise():
+    assert (turn_image(PICTURE, Turn(90)).image == np.rot90(PICTURE)).all()
+    assert (turn_image(PICTURE, Turn(180)).image == np.rot90(PICTURE, 2)).all()
+    assert (turn_image(PICTURE, Turn(0, True)).image == PICTURE[:, ::-1]).all()
+
+
+@pytest.mark.parametrize("turn", [Turn(), Turn(30), Turn(90, True), Turn(217.5), Turn(300, True)])
+def test_points_go_there_and_come_back(turn):
+    picture = turn_image(PICTURE, turn)
+    points = np.array([[0, 0], [50, 30], [12.25, 7.5], [0, 30]], np.float32)
+    there = picture.to_turned(points)
+    height, width = picture.image.shape[:2]
+    assert (there >= -1e-3).all()
+    assert (there <= np.array([width, height]) + 1e-3).all()
+    assert picture.to_original(there) == pytest.approx(points, abs=1e-4)
+
+
+def test_a_point_shows_what_it_showed_before():
+    smooth = np.zeros((60, 90, 3), np.uint8)
+    smooth[20:30, 55:70] = (200, 30, 90)
+    for turn in (Turn(45), Turn(110, True)):
+        picture = turn_image(smooth, turn)
+        x, y = picture.to_turned(np.array([62.5, 25.0], np.float32))
+        assert picture.image[int(y), int(x)].tolist() == [200, 30, 90]
+
+
+def test_turns_are_listed_upright_first():
+    assert turns_of(1) == [Turn()]
+    assert turns_of(2, mirror=True) == [Turn(), Turn(180), Turn(0, True), Turn(180, True)]
+
+
+@pytest.mark.parametrize("rotations", [0, -1, 73, 2.5, True])
+def test_impossible_rotations_are_refused(rotations):
+    with pytest.raises(ValueError, match="whole number from 1 to 72"):
+        turns_of(rotations)
+
+
+def test_upright_wins_unless_another_is_clearly_better():
+    assert best_turn([0.5, 0.52]) == 0
+    assert best_turn([0.5, 0.6, 0.7]) == 2
+
+
+@pytest.mark.parametrize("turn", [Turn(90), Turn(40), Turn(120, True)])
+def test_a_match_of_the_turned_picture_is_told_of_the_original(turn):
+    """Where the target is the turned picture itself, every original point goes to where the turn took it."""
+    picture = turn_image(PICTURE, turn)
+    height, width = picture.image.shape[:2]
+    rows, columns = 24, 32
+    y, x = np.indices((rows, columns), dtype=np.float32)
+    centres = np.stack([(x + 0.5) * width / columns, (y + 0.5) * height / rows], axis=2)
+    sure = np.full((rows, columns), 0.8, np.float32)
+    same = Field(centres, sure, sure / 2)
+    match = turn_back(Match(picture.image, picture.image, same, same, "m"), PICTURE, picture, turn)
+    assert match.source is PICTURE
+    assert match.turn == (turn.degrees, turn.mirrored)
+    points = np.array([[25, 15], [10, 8], [40, 22]], np.float32)
+    moved, confidence = match.transfer(points)
+    assert moved == pytest.approx(picture.to_turned(points), abs=0.6)
+    assert confidence == pytest.approx(np.full(3, 0.8), abs=1e-3)
+    assert match.visible(points) == pytest.approx(np.full(3, 0.4), abs=1e-3)
+    back = match.inverse().transfer(moved).points
+    assert back == pytest.approx(points, abs=0.8)
+
+
+@pytest.mark.slow
+def test_a_turned_photograph_is_recognised(cat):
+    model = semcorr.load("pmnc")
+    photo = np.asarray(cat)
+    side = np.ascontiguousarray(np.rot90(photo))
+    match = model.match(side, photo, rotations=4)
+    assert match.turn == (270.0, False)
+    height, width = photo.shape[:2]
+    upright = np.array([[0.4, 0.4], [0.5, 0.6], [0.6, 0.5]]) * (width, height)
+    lying = np.stack([upright[:, 1], width - upright[:, 0]], axis=1)
+    assert match.transfer(lying).points == pytest.approx(upright, abs=0.03 * width)
+
+
+@pytest.mark.slow
+def test_an_upright_photograph_stays_as_it_is(cat):
+    model = semcorr.load("pmnc")
+    turns = model.encode_turns(cat, 4, mirror=True)
+    match = model.match(turns, cat)
+    plain = model.match(cat, cat)
+    assert match.turn == (0.0, False)
+    assert (match.forward.points == plain.forward.points).all()
