@@ -94,12 +94,9 @@ def match(
         out = unused(Path("match.png"))
     as_table = out is not None and out.suffix.lower() == ".csv"
     if out is not None:
-        inputs = (source, target, points, options.weights, options.backbone_weights, options.model_file)
-        refuse_input(out, [Path(path) for path in inputs if path is not None])
-        if as_table and not answers_points:
-            raise SemcorrError("--out FILE.csv writes the points: give some with --point or --points")
-        if not as_table:
-            need_extra("", "matplotlib")
+        _check_output(out, (source, target, points), options)
+    if as_table and not answers_points:
+        raise SemcorrError("--out FILE.csv writes the points: give some with --point or --points")
     start = time.perf_counter()
     matcher = _load(options)
     loaded = time.perf_counter()
@@ -117,6 +114,14 @@ def match(
         typer.echo(text)
     if out is not None:
         typer.echo(f"wrote {out}", err=True)
+
+
+def _check_output(out: Path, inputs: tuple[Path | None, ...], options: Loading) -> None:
+    """Refuse what cannot be written before anything is matched."""
+    read = (*inputs, options.weights, options.backbone_weights, options.model_file)
+    refuse_input(out, [Path(path) for path in read if path is not None])
+    if out.suffix.lower() != ".csv":
+        need_extra("", "matplotlib")
 
 
 def _load(options: Loading) -> Matcher | ExportedMatcher:
