@@ -18,7 +18,7 @@ pytest.importorskip("resource", reason="this system cannot bound the memory of a
 FUZZ = Path(__file__).with_name("fuzz.py")
 
 
-@pytest.mark.parametrize(("kind", "count"), [("picture", 300), ("onnx", 200), ("weights", 100), ("checkpoint", 60)])
+@pytest.mark.parametrize(("kind", "count"), [("picture", 300), ("onnx", 200), ("weights", 50), ("checkpoint", 20)])
 def test_mutated_files_are_read_or_refused(kind: str, count: int):
     if kind == "onnx":
         pytest.importorskip("onnx")

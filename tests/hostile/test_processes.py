@@ -18,7 +18,7 @@ import semcorr
     "start",
     [
         pytest.param("fork", marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")),
-        "spawn",
+        pytest.param("spawn", marks=pytest.mark.slow),
     ],
 )
 def test_children_answer_as_their_parent_does(start: str):
