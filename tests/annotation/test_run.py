@@ -14,14 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotation.conftest import POINTS, Cats, coco
-from hostile.readers import fuzz
 from PIL import Image
 from typer.testing import CliRunner
 
 import semcorr
 from semcorr.annotation.formats import read_labels
 from semcorr.annotation.journal import EVERY, Journal
-from semcorr.annotation.pictures import find_pictures
 from semcorr.annotation.records import ABSENT, SURE, UNSURE, Annotation, Point
 from semcorr.annotation.settings import Settings
 from semcorr.cli.app import app
@@ -91,18 +89,18 @@ def test_rotations_find_points_of_pictures_that_lie_on_their_side(cats: Cats, mo
 
 def test_thresholds_decide_between_sure_unsure_and_none(cats: Cats, model: semcorr.Matcher) -> None:
     free = list(semcorr.annotate(cats.exemplar, cats.folder, model=model))
-    points = [point for one in free for point in one.points.values()]
-    low = float(np.quantile([point.confidence for point in points], 0.3))
-    high = float(np.quantile([p.confidence * p.visibility for p in points if p.confidence >= low], 0.5))
-    settings = Settings(min_confidence=low, sure=high)
+    points = [point for one in free for point in one.points.values() if point.v]
+    low = np.quantile([point.confidence for point in points], 0.3)
+    high = np.quantile([point.confidence * point.visibility for point in points], 0.6)
+    settings = Settings(min_confidence=float(low), sure=float(high))
     seen = []
     strict = semcorr.annotate(cats.exemplar, cats.folder, model=model, settings=settings)
     for one, before in zip(strict, free, strict=True):
         for name, point in one.points.items():
             seen.append(point.v)
-            evidence = point.confidence * point.visibility
-            expected = ABSENT if point.confidence < low else SURE if evidence >= high else UNSURE
-            assert point.v == expected
+            worth = point.confidence * point.visibility
+            lacking = point.confidence < low or point.visibility < settings.min_visibility
+            assert point.v == (ABSENT if lacking else SURE if worth >= high else UNSURE)
             place = before.points[name]
             assert (point.x, point.y) == ((place.x, place.y) if point.v else (0, 0))
     assert {ABSENT, UNSURE, SURE} == set(seen)
@@ -210,6 +208,8 @@ def test_shards_give_what_their_files_give(cats: Cats, tmp_path: Path, model: se
 
 
 def test_lists_patterns_and_coco_files_name_pictures(cats: Cats, tmp_path: Path) -> None:
+    from semcorr.annotation.pictures import find_pictures
+
     listed = tmp_path / "photos" / "list.txt"
     listed.write_text("cat01.png\n\ncat00.png\n")
     assert [name for name, _ in find_pictures(listed).files] == ["cat01.png", "cat00.png"]
@@ -221,26 +221,6 @@ def test_lists_patterns_and_coco_files_name_pictures(cats: Cats, tmp_path: Path)
     assert target.box == (173.0, 70.0, 355.0, 238.0)
     with pytest.raises(DataError, match="matches nothing"):
         find_pictures(cats.folder, ["nothing"])
-
-
-def test_broken_lists_of_pictures_and_boxes_are_read_or_refused(cats: Cats, tmp_path: Path) -> None:
-    images, boxes = tmp_path / "images.json", tmp_path / "boxes.json"
-    images.write_text(coco("cat02.png", (280, 380), POINTS))
-    boxes.write_text(json.dumps([{"image_id": 1, "bbox": [1, 2, 30, 40], "score": 0.5}]))
-    for file in (images, boxes):
-        outcome = fuzz(file, lambda: list(find_pictures(images, [], cats.folder, boxes)), 200, seed=1)
-        assert not outcome.failures, "\n".join(outcome.failures[:3])
-        assert outcome.refused > 10
-
-
-def test_a_broken_journal_is_refused_or_gone_on_from(tmp_path: Path) -> None:
-    path = tmp_path / "out.json.progress"
-    with Journal(path, "run") as journal:
-        for i in range(3):
-            journal.add(str(i), labelled(i))
-
-    outcome = fuzz(path, lambda: Journal(path, "run"), 200, seed=1)
-    assert not outcome.failures, "\n".join(outcome.failures[:3])
 
 
 # Nothing is written over, nothing is lost

@@ -1,7 +1,7 @@
 """SIGKILL at random moments: each command, started again, resumes and ends with the files of an undisturbed run.
 
-``PYTHONPATH=tests python tests/hostile/kill_matrix.py --times 20`` prints a table. Every run is a forked process of its own, so that most
-moments fall into the work and not into the import of libraries.
+``PYTHONPATH=tests python tests/hostile/kill_matrix.py --times 20`` prints a table. Every run is a forked process of its
+own, so that most moments fall into the work and not into the import of libraries.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Mutations of good files: every reader gives an answer or one of the library's errors, soon and within bounded memory.
 
-In the suite, a few hundred under fixed seeds. By itself, many more: ``python tests/hostile/readers.py --count 10000`` prints a
-table of what was read, what was refused, and what did neither.
+In the suite, a few hundred under fixed seeds. By itself, many more: ``python tests/hostile/readers.py --count 10000``
+prints a table of what was read, what was refused, and what did neither.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Labeller:
     def __init__(self, model: Matcher, exemplars: Sequence[Exemplar], settings: Settings) -> None:
         self.model, self.exemplars, self.settings = model, exemplars, settings
         self.names = list(dict.fromkeys(name for one in exemplars for name in one.names))
-        self._encoded = [self._encode(one.image) for one in exemplars]
+        self._encoded = [self._encode(one) for one in exemplars]
         self._made_by = made_by(model.name)
 
     def label(self, targets: Iterable[Target]) -> Iterator[tuple[Target, Annotation]]:
@@ -73,11 +73,11 @@ class Labeller:
             yield loaded.target, self._annotate(loaded, matches)
         yield from map(_failed, waiting)
 
-    def _encode(self, image: NDArray[np.uint8]) -> Encoded | EncodedTurns:
+    def _encode(self, exemplar: Exemplar) -> Encoded | EncodedTurns:
         rotations, mirror = self.settings.rotations, self.settings.mirror
         if rotations == 1 and not mirror:
-            return self.model.encode(image)
-        return self.model.encode_turns(image, rotations, mirror)
+            return self.model.encode(exemplar.image)
+        return self.model.encode_turns(exemplar.image, rotations, mirror, exemplar.points)
 
     def _load(self, target: Target) -> _Loaded:
         try:

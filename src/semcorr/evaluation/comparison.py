@@ -92,6 +92,8 @@ def compare(
         ValueError: If an option has none of its possible values.
     """
     names = list(dict.fromkeys(models))
+    if options.weights is not None:
+        options = replace(options, weights=local_path(options.weights))
     _check_models(names, options.weights)
     one_of(options.decoding, get_args(Decoding), "decoding")
     files = {key: value for key in ("annotations", "images") if (value := getattr(options, key)) is not None}

@@ -52,12 +52,9 @@ def evaluate(
         categories = [pairs[i].target.category for i in indices]
         return score([errors[i] for i in indices], categories, alphas, [confidences[i] for i in indices])
 
-    members: dict[str, dict[str, list[int]]] = {}
-    for index, pair in enumerate(pairs):
-        for kind, name in {"category": pair.target.category, **pair.nuisances}.items():
-            members.setdefault(kind, {}).setdefault(name, []).append(index)
     groups = {
-        kind: {name: scores_of(indices) for name, indices in sorted(named.items())} for kind, named in members.items()
+        kind: {name: scores_of(indices) for name, indices in sorted(named.items())}
+        for kind, named in _groups(pairs).items()
     }
     return Evaluation(
         model=model,
@@ -70,6 +67,15 @@ def evaluate(
         scores=scores_of(range(len(pairs))),
         groups=groups,
     )
+
+
+def _groups(pairs: Sequence[Pair]) -> dict[str, dict[str, list[int]]]:
+    """Return the indices of the pairs of each category and each value of a nuisance: kind to name to indices."""
+    members: dict[str, dict[str, list[int]]] = {}
+    for index, pair in enumerate(pairs):
+        for kind, name in {"category": pair.target.category, **pair.nuisances}.items():
+            members.setdefault(kind, {}).setdefault(name, []).append(index)
+    return members
 
 
 def differences(

@@ -67,16 +67,21 @@ def load_data(recipe: TrainingRecipe) -> TrainingData:
     if split is None:
         raise DataError(f"data: {DATASETS[name].title} has no training list: it is for validation only")
     if name in _LISTED:
-        pairs = _kept(load_dataset(name, root, split).pairs, recipe.leave_out)
+        everything = load_dataset(name, root, split).pairs
+        known = {pair.source.category for pair in everything}
+        pairs = _kept(everything, recipe.leave_out)
         photos = _photos_of(pairs)
     else:
         pairs = []
-        photos = [
-            photo for photo in DATASETS[name].photos(root, split, **files) if photo.category not in recipe.leave_out
-        ]
+        annotated = DATASETS[name].photos(root, split, **files)
+        known = {photo.category for photo in annotated}
+        photos = [photo for photo in annotated if photo.category not in recipe.leave_out]
     if recipe.validation is None and recipe.data.annotations is not None:
         raise DataError("validation is missing: with a COCO file to train on, name another one to validate on")
     source = recipe.validation or replace(recipe.data, split=None)
+    if not known.issuperset((*recipe.leave_out, *(name for group in recipe.together for name in group))):
+        known |= {pair.source.category for pair in _listed_pairs(source)}
+    _check_categories(recipe, known)
     validation = load_validation(source, recipe.validation_pairs, recipe.leave_out)
     return TrainingData(photos, pairs if listed else [], validation, _warnings(recipe, photos, listed))
 
@@ -117,10 +122,9 @@ def load_validation(source: DataSource, limit: int, leave_out: tuple[str, ...] =
     Raises:
         DataError: If the list is missing, broken or empty, or cannot be scored by the data set's protocol.
     """
-    name, root, files = _located(source)
+    name, root, _ = _located(source)
     dataset = DATASETS[name]
-    split = source.split or ("val" if "val" in dataset.splits else dataset.splits[-1])
-    pairs = _kept(load_dataset(name, root, split, **files).pairs, leave_out)
+    pairs = _kept(_listed_pairs(source), leave_out)
     if not pairs:
         raise DataError(
             f"the validation list of {root} holds no pairs of the categories that are trained on; training needs at "
@@ -130,6 +134,12 @@ def load_validation(source: DataSource, limit: int, leave_out: tuple[str, ...] =
     for pair in chosen:  # before anything is computed
         reference_length(pair, dataset.threshold, dataset.space)
     return Validation(chosen, dataset.threshold, dataset.space)
+
+
+def _listed_pairs(source: DataSource) -> list[Pair]:
+    name, root, files = _located(source)
+    splits = DATASETS[name].splits
+    return load_dataset(name, root, source.split or ("val" if "val" in splits else splits[-1]), **files).pairs
 
 
 def _check_categories(recipe: TrainingRecipe, categories: Collection[str]) -> None:

@@ -183,7 +183,7 @@ def _recorded(to: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     record = read_record(path)
-    return {name: as_record(value, f"{path} {name}").text("sha256") for name, value in record.values.items()}
+    return {name: as_record(value, f"{path} {name[:60]}").text("sha256") for name, value in record.values.items()}
 
 
 def _record(to: Path, checksums: dict[str, str]) -> None:

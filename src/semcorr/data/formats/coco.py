@@ -108,17 +108,12 @@ def load_coco_photos(
 
     def read(numbered: tuple[int, object]) -> _Object | None:
         record = as_record(numbered[1], f"{path} annotations[{numbered[0]}]")
-        if record.values.get("iscrowd"):
-            left_out["objects that are crowds"] += 1
+        reason = _unusable(record, categories, names)
+        if reason is not None:
+            left_out[reason] += 1
             return None
         category = _linked(record, "category_id", categories)
         labels = names[_key(record, "category_id")]
-        if not labels and not record.values.get("keypoints"):
-            left_out["objects of categories without keypoints"] += 1
-            return None
-        if record.values.get("num_keypoints") == 0 or not record.values.get("keypoints"):
-            left_out["objects without labelled keypoints"] += 1
-            return None
         if not labels:
             category.fail("keypoints", "is missing")
         return _Object(record, _linked(record, "image_id", pictures), category, labels)
@@ -137,6 +132,18 @@ def load_coco_photos(
     for reason in [reason for reason, count in left_out.items() if not count]:
         del left_out[reason]
     return [photo for members in photos for photo in members]
+
+
+def _unusable(record: Record, categories: dict[Key, Record], names: dict[Key, list[str]]) -> str | None:
+    """Return what an annotation is that has no keypoints to use, or None if it has some."""
+    if record.values.get("iscrowd"):
+        return "objects that are crowds"
+    _linked(record, "category_id", categories)
+    if not names[_key(record, "category_id")] and not record.values.get("keypoints"):
+        return "objects of categories without keypoints"
+    if record.values.get("num_keypoints") == 0 or not record.values.get("keypoints"):
+        return "objects without labelled keypoints"
+    return None
 
 
 def _by_id(root: Record, field: str) -> dict[Key, Record]:
