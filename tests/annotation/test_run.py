@@ -78,6 +78,15 @@ def test_several_exemplars_answer_together(cats: Cats, model: semcorr.Matcher) -
     check([one for one in annotations if one.picture not in (*kept, "broken.jpg")], cats)
 
 
+def test_rotations_find_points_of_pictures_that_lie_on_their_side(cats: Cats, model: semcorr.Matcher) -> None:
+    for file in cats.folder.glob("*.png"):
+        Image.open(file).transpose(Image.Transpose.ROTATE_90).save(file)  # (x, y) goes to (y, 380 - x)
+    found = list(semcorr.annotate(cats.exemplar, cats.folder, model=model, settings=Settings(rotations=4)))
+    for one in found[1:]:
+        for name, (x, y) in cats.truth[one.picture].items():
+            assert (one.points[name].x, one.points[name].y) == pytest.approx((y, 380 - x), abs=8)
+
+
 def test_thresholds_decide_between_sure_unsure_and_none(cats: Cats, model: semcorr.Matcher) -> None:
     free = list(semcorr.annotate(cats.exemplar, cats.folder, model=model))
     points = [point for one in free for point in one.points.values() if point.v]

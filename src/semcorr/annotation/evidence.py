@@ -31,10 +31,7 @@ class Evidence(NamedTuple):
 
 def gather_evidence(match: Match, points: NDArray[np.float32]) -> Evidence:
     """Ask a match for points ``(N, 2)`` of its source, in pixels."""
-    moved = match.transfer(points)
-    visible = getattr(match, "visible", None)  # of models that estimate it
-    visibility = np.ones(len(points)) if visible is None else visible(points)
-    similarity = getattr(match, "similarity", None)
+    moved, visibility, similarity = match.transfer(points), match.visible(points), match.similarity
     if similarity is None:  # a model that does not estimate it
         similarity = float(moved.confidence.mean()) if len(points) else 0.0
     return Evidence(

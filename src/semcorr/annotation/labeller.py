@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,12 @@ from semcorr.annotation.pictures import Target
 from semcorr.annotation.records import ABSENT, SURE, UNSURE, Annotation, Point
 from semcorr.annotation.settings import Settings
 from semcorr.annotation.voting import vote
-from semcorr.errors import DataError, ImageError, SemcorrError
+from semcorr.errors import DataError, ImageError
 from semcorr.geometry import Size
 
 if TYPE_CHECKING:
     from semcorr.match.result import Match
+    from semcorr.models.encoded import Encoded, EncodedTurns
     from semcorr.models.matcher import Matcher
 
 
@@ -42,9 +43,6 @@ class Labeller:
         model: The matcher.
         exemplars: One or more; their features are computed once.
         settings: What the user chose.
-
-    Raises:
-        SemcorrError: If the model cannot do what the settings ask for.
     """
 
     def __init__(self, model: Matcher, exemplars: Sequence[Exemplar], settings: Settings) -> None:
@@ -75,14 +73,11 @@ class Labeller:
             yield loaded.target, self._annotate(loaded, matches)
         yield from map(_failed, waiting)
 
-    def _encode(self, exemplar: Exemplar) -> Any:
+    def _encode(self, exemplar: Exemplar) -> Encoded | EncodedTurns:
         rotations, mirror = self.settings.rotations, self.settings.mirror
         if rotations == 1 and not mirror:
             return self.model.encode(exemplar.image)
-        encode_turns = getattr(self.model, "encode_turns", None)
-        if encode_turns is None:
-            raise SemcorrError("this model does not try rotations; leave --rotations and --mirror out")
-        return encode_turns(exemplar.image, rotations, mirror, exemplar.points)
+        return self.model.encode_turns(exemplar.image, rotations, mirror, exemplar.points)
 
     def _load(self, target: Target) -> _Loaded:
         try:

@@ -22,7 +22,8 @@ class Settings:
     Attributes:
         sure: From this confidence times visibility on, a label has v = 2, below it v = 1.
         min_confidence: Below it, a point gets no label.
-        min_visibility: Below this probability that a point is in the picture, it gets no label.
+        min_visibility: Below this probability that a point is in the picture, it gets no label. It is low throughout
+            for kinds of objects that the model has not seen, so that by default nothing is left out for it.
         margin: By how much a box is enlarged before it is cropped, as a share of its sides.
         rotations: How many directions the exemplars are tried in; 1 for upright alone.
         mirror: Whether their mirror images are tried, too.
@@ -34,7 +35,7 @@ class Settings:
 
     sure: float = SURE
     min_confidence: float = 0.3
-    min_visibility: float = 0.5
+    min_visibility: float = 0.0
     margin: float = 0.25
     rotations: int = 1
     mirror: bool = False
