@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--rotations", type=int, default=1)
     parser.add_argument("--model", default="pmnc")
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--calibrate", action="store_true", help="print the thresholds for `SURE_FROM`")
+    parser.add_argument("--calibrate", action="store_true", help="print thresholds to choose `SURE` by")
     parser.add_argument("--correct", type=int, help="correct so many of the least certain, and label the others again")
     arguments = parser.parse_args()
     categories: dict[str, list[Photo]] = {}

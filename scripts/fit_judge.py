@@ -35,7 +35,7 @@ from semcorr.weights import Weights, expanded, read_weights, write_weights
 
 UNSEEN = "airplanes helicopter revolver chair windsor_chair wheelchair faces nautilus butterfly inline_skate"
 ABSENT, BACKGROUND, UNLIKE, PRESENT = range(4)
-IMPORTANCE = {ABSENT: None, BACKGROUND: 0.25, UNLIKE: 0.5}  # of all present points; None counts each as one
+IMPORTANCE = {BACKGROUND: 0.25, UNLIKE: 0.5}  # of all points that both pictures have
 RIGHT = 0.1  # of both sides of the target
 HIDDEN, KINDS, STEPS, RATE = 8, 64, 1200, 5e-3
 NOISE = 1.0  # of the mean variance within a category, added to each direction's
@@ -184,8 +184,7 @@ def fit(seen: list[Seen]) -> dict[str, Tensor]:
     present = kind == PRESENT
     importance = torch.ones(len(kind))
     for number, share in IMPORTANCE.items():
-        if share is not None:
-            importance[kind == number] = share * present.sum() / (kind == number).sum().clamp(min=1)
+        importance[kind == number] = share * present.sum() / (kind == number).sum().clamp(min=1)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for _ in range(STEPS):

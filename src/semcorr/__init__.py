@@ -34,14 +34,14 @@ _HOMES = {
 
 # How idle threads of OpenMP wait (GNU's, LLVM's). Their default is to spin for a while, which makes a match many times
 # slower on a machine that is busy with other work. A program that sets either variable itself is left alone.
-_WAIT_POLICY = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+WAIT_POLICY = {"OMPWAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
 
 def __getattr__(name: str) -> Any:
     """Import the names of this module on first use, so that ``import semcorr`` is fast."""
     if name not in _HOMES:
         raise AttributeError(f"module 'semcorr' has no attribute {name!r}")
-    added = {} if "torch" in sys.modules or any(key in os.environ for key in _WAIT_POLICY) else _WAIT_POLICY
+    added = {} if "torch" in sys.modules or any(key in os.environ for key in WAIT_POLICY) else WAIT_POLICY
     os.environ.update(added)  # read once, when torch is imported
     try:
         return getattr(import_module(f"semcorr.{_HOMES[name]}"), name)

@@ -80,15 +80,18 @@ def test_several_exemplars_answer_together(cats: Cats, model: semcorr.Matcher) -
 
 def test_thresholds_decide_between_sure_unsure_and_none(cats: Cats, model: semcorr.Matcher) -> None:
     free = list(semcorr.annotate(cats.exemplar, cats.folder, model=model))
-    low, high = np.quantile([point.confidence for one in free for point in one.points.values()], [0.3, 0.6])
+    points = [point for one in free for point in one.points.values() if point.v]
+    low = np.quantile([point.confidence for point in points], 0.3)
+    high = np.quantile([point.confidence * point.visibility for point in points], 0.6)
     settings = Settings(min_confidence=float(low), sure=float(high))
     seen = []
     strict = semcorr.annotate(cats.exemplar, cats.folder, model=model, settings=settings)
     for one, before in zip(strict, free, strict=True):
         for name, point in one.points.items():
             seen.append(point.v)
-            expected = ABSENT if point.confidence < low else SURE if point.confidence >= high else UNSURE
-            assert point.v == expected
+            worth = point.confidence * point.visibility
+            lacking = point.confidence < low or point.visibility < settings.min_visibility
+            assert point.v == (ABSENT if lacking else SURE if worth >= high else UNSURE)
             place = before.points[name]
             assert (point.x, point.y) == ((place.x, place.y) if point.v else (0, 0))
     assert {ABSENT, UNSURE, SURE} == set(seen)

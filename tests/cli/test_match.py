@@ -81,6 +81,26 @@ def test_points_as_text(run, pictures):
     assert [line.split(" -> ")[0] for line in lines] == ["265,243", "170.5,115"]
 
 
+def test_points_that_the_target_lacks_get_no_answer(run, pictures):
+    code, out, _ = run("match", *pictures, "--point", "265,243", "--min-visibility", "1", "--json")
+    report = json.loads(out)
+    (answer,) = report["points"]
+    assert code == 0
+    assert answer["target"] is None
+    assert 0 < answer["visibility"] < 1
+    assert 0 <= report["similarity"] <= 1
+    code, out, _ = run("match", *pictures, "--point", "265,243", "--min-visibility", "1")
+    assert (code, "265,243 -> not in the target  visibility" in out) == (0, True)
+
+
+def test_a_source_that_lies_on_its_side(run, pictures, tmp_path):
+    lying = tmp_path / "lying.png"
+    Image.open(pictures[0]).transpose(Image.Transpose.ROTATE_90).save(lying)
+    code, out, _ = run("match", lying, pictures[0], "--rotations", "4", "--point", "150,225")
+    assert code == 0
+    assert "the source was turned by 270° to match it" in out
+
+
 def test_whole_match_as_json(run, pictures):
     code, out, _ = run("match", *pictures, "--json", "--model", "nearest", "--grid", "12")
     match = json.loads(out)

@@ -6,7 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+import timm
 import torch
+from packaging.version import Version
 from safetensors.torch import save_file
 
 import semcorr
@@ -151,6 +153,8 @@ def test_channels_last_is_permuted(name):
 
 @pytest.mark.parametrize("name", ["levit_128s", "test_maxvit"])
 def test_a_network_of_fixed_size_is_refused(name):
+    if name not in timm.list_models():
+        pytest.skip(f"this timm has no {name}")
     with pytest.raises(ModelError, match=r"cannot process an image of \d+ × \d+ pixels: .*accepts images of any size"):
         FeatureExtractor(FeatureOptions(name, weights="random"))
 
@@ -188,6 +192,8 @@ def weights_file(path, name="resnet18", drop=(), **changes):
     ],
 )
 def test_weights_from_a_file(tmp_path, name, ours, theirs):
+    if name.startswith("swinv2_cr") and Version(timm.__version__) < Version("1.0.31"):
+        pytest.skip("before timm 1.0.31, its Swin V2 CR accepts images of one size only")
     tensors, options = weights_file(tmp_path / "w.safetensors", name)
     network = FeatureExtractor(options).network
     torch.testing.assert_close(network.state_dict()[ours], tensors[theirs], atol=1e-4, rtol=1e-3)

@@ -23,7 +23,8 @@ from collections import Counter
 from pathlib import Path
 
 MARK = "case"
-SECONDS, MEMORY = 20, 2 << 30  # of a case; memory beyond that of the libraries
+SECONDS, MEMORY = 20, 2 << 30  # of a case: of processor time, and beyond the memory of the libraries
+HANGING = 300  # seconds of a case on a machine that is busy with other things
 
 NUMBERS = [
     bytes([255] * 4),
@@ -77,11 +78,13 @@ def work(kind: str, first: int, last: int) -> None:
         with contextlib.suppress(SemcorrError):
             read(path)  # so that all libraries are loaded
         _bound_memory()
-        signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(TimeoutError("too slow")))
+        for alarm in (signal.SIGPROF, signal.SIGALRM):
+            signal.signal(alarm, lambda *_: (_ for _ in ()).throw(TimeoutError("too slow")))
         for seed in range(first, last):
             chance = random.Random(f"{kind} {seed}")
             path.write_bytes(mutate(chance.choice(seeds)[1], chance))
-            signal.setitimer(signal.ITIMER_REAL, SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, HANGING)
             try:
                 read(path)
                 word = "read"
@@ -90,6 +93,7 @@ def work(kind: str, first: int, last: int) -> None:
             except BaseException as error:
                 word = f"{type(error).__name__} {error!r}"
             finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
                 signal.setitimer(signal.ITIMER_REAL, 0)
             print(MARK, seed, word.replace("\n", " ")[:300], flush=True)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from semcorr.errors import ModelError
@@ -29,6 +30,37 @@ def test_mutated_files_are_read_or_refused(kind: str, count: int):
     words = run.stdout.split()  # "picture: 94 read, 206 refused, 0 else; 0.1 min"
     assert int(words[1]) + int(words[3]) == count
     assert int(words[3]) > 0
+
+
+@pytest.mark.parametrize(
+    ("output", "shape", "words"),
+    [
+        ("forward", (1, 3, 4, 3), "shapes"),
+        ("forward", (3, 4, 2), "shapes"),
+        ("backward_confidence", (1, 3, 5), "shapes"),
+        ("backward_confidence", (0,), "shapes"),
+        ("forward", None, "finite numbers"),
+    ],
+)
+def test_an_exported_model_with_other_outputs_is_refused(
+    output: str, shape: tuple[int, ...] | None, words: str, tmp_path
+):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from good_files import exported, read_exported
+
+    model = onnx.load_model_from_string(exported()["small"])
+    values = np.zeros(shape, np.float32) if shape else np.full((1, 3, 4, 2), np.nan, np.float32)
+    for constant in model.graph.initializer:
+        if constant.name == f"{output}_values":
+            constant.CopyFrom(onnx.numpy_helper.from_array(values, constant.name))
+    for info in model.graph.output:
+        if info.name == output:
+            info.CopyFrom(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, values.shape))
+    path = tmp_path / "other.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=words):
+        read_exported(path)
 
 
 def test_arbitrary_bytes_are_refused(tmp_path: Path):

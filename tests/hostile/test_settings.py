@@ -118,7 +118,7 @@ def test_loading_draws_no_random_numbers(usual):
 @pytest.mark.parametrize("chosen", [None, "ACTIVE"])
 def test_the_library_lets_openmp_sleep_unless_told_otherwise(chosen: str | None):
     """GNU's OpenMP, which torch has on Linux, says how its threads wait when it is loaded."""
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment = {key: value for key, value in os.environ.items() if key not in semcorr.WAIT_POLICY}
     environment |= {"OMP_DISPLAY_ENV": "TRUE"} | ({"OMP_WAIT_POLICY": chosen} if chosen else {})
     code = "import os, semcorr; semcorr.load; print(os.environ.get('OMP_WAIT_POLICY'))"
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

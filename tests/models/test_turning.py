@@ -4,7 +4,7 @@ import pytest
 import semcorr
 from semcorr.match.result import Match
 from semcorr.match.types import Field
-from semcorr.models.turning import Turn, best_turn, turn_back, turn_image, turns_of
+from semcorr.models.turning import Turn, best_turn, evidence_of, turn_back, turn_image, turns_of
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
 
@@ -94,3 +94,24 @@ def test_an_upright_photograph_stays_as_it_is(cat):
     plain = model.match(cat, cat)
     assert match.turn == (0.0, False)
     assert (match.forward.points == plain.forward.points).all()
+
+
+def field_of(grid, confidence, visibility=None):
+    return Field(np.full((*grid, 2), 10.0, np.float32), confidence, visibility)
+
+
+def test_evidence_is_what_is_visible_and_sure_and_what_is_sure_at_the_points():
+    confidence = np.tile(np.linspace(0, 1, 10, dtype=np.float32), (5, 1))
+    visibility = np.full((5, 10), 0.5, np.float32)
+    field = field_of((5, 10), confidence, visibility)
+    match = Match(PICTURE, PICTURE, field, field, "m")
+    assert evidence_of(match) == pytest.approx(0.5 + 0.25, abs=1e-6)
+    left = evidence_of(match, np.array([[2.5, 15.0]], np.float32))
+    right = evidence_of(match, np.array([[47.5, 15.0]], np.float32))
+    assert (left, right) == (pytest.approx(0.25, abs=1e-3), pytest.approx(1.25, abs=1e-3))
+
+
+@pytest.mark.slow
+def test_points_outside_the_image_are_refused(cat):
+    with pytest.raises(ValueError, match="outside the source"):
+        semcorr.load("pmnc").match(cat, cat, rotations=2, points=[(5, 9999)])

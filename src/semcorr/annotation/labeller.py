@@ -50,7 +50,7 @@ class Labeller:
     def __init__(self, model: Matcher, exemplars: Sequence[Exemplar], settings: Settings) -> None:
         self.model, self.exemplars, self.settings = model, exemplars, settings
         self.names = list(dict.fromkeys(name for one in exemplars for name in one.names))
-        self._encoded = [self._encode(one.image) for one in exemplars]
+        self._encoded = [self._encode(one) for one in exemplars]
         self._made_by = made_by(model.name)
 
     def label(self, targets: Iterable[Target]) -> Iterator[tuple[Target, Annotation]]:
@@ -75,14 +75,14 @@ class Labeller:
             yield loaded.target, self._annotate(loaded, matches)
         yield from map(_failed, waiting)
 
-    def _encode(self, image: NDArray[np.uint8]) -> Any:
+    def _encode(self, exemplar: Exemplar) -> Any:
         rotations, mirror = self.settings.rotations, self.settings.mirror
         if rotations == 1 and not mirror:
-            return self.model.encode(image)
+            return self.model.encode(exemplar.image)
         encode_turns = getattr(self.model, "encode_turns", None)
         if encode_turns is None:
             raise SemcorrError("this model does not try rotations; leave --rotations and --mirror out")
-        return encode_turns(image, rotations, mirror)
+        return encode_turns(exemplar.image, rotations, mirror, exemplar.points)
 
     def _load(self, target: Target) -> _Loaded:
         try:
@@ -106,7 +106,6 @@ class Labeller:
             side = max(right - left, bottom - top)
         voted = vote(points, confidence, visibility, side)
         place = voted.points + loaded.corner
-        sure = self.settings.sure_from(len(self.exemplars))
         labels = {}
         for i, name in enumerate(self.names):
             score, seen = round(float(voted.confidence[i]), 4), round(float(voted.visibility[i]), 4)
@@ -114,7 +113,7 @@ class Labeller:
             if score < self.settings.min_confidence or seen < self.settings.min_visibility:
                 labels[name] = Point(0, 0, ABSENT, score, seen)
             else:
-                labels[name] = Point(x, y, SURE if score * seen >= sure else UNSURE, score, seen)
+                labels[name] = Point(x, y, SURE if score * seen >= self.settings.sure else UNSURE, score, seen)
         says = np.bincount(voted.winner, minlength=len(self.exemplars))
         return Annotation(
             loaded.target.picture,

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from semcorr.annotation.formats import check_text
 from semcorr.data.pairs import Box
 from semcorr.data.records import MAX_SIDE, Record, as_record, read_json, read_text
 from semcorr.errors import DataError, need_extra
@@ -120,6 +121,7 @@ def find_pictures(
     if not names and not shards:
         asked = f" matches {', '.join(patterns)}" if patterns else ""
         raise DataError(f"{source}: no picture{asked or ' in it'}; endings looked for: {' '.join(ENDINGS)}")
+    check_text(names, source)
     unique = dict.fromkeys(names)
     return Pictures(None if shards else root, [(n, root / n) for n in unique], shards, found)
 

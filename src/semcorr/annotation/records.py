@@ -92,7 +92,7 @@ class Annotation:
     def digest(self) -> str:
         """Eight characters that change when a point is moved, added, removed or given another ``v``."""
         text = ";".join(f"{name},{p.x:.2f},{p.y:.2f},{p.v}" for name, p in self.labelled.items())
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 def names_of(annotations: Iterable[Annotation]) -> list[str]:

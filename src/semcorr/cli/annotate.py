@@ -26,7 +26,7 @@ _LISTED = 20
 
 OPTIONS: dict[str, Any] = {
     "sure": typer.Option(
-        help="From this confidence times visibility on, v = 2. Default: so that nine in ten of these are right."
+        help="From this confidence times visibility on, v = 2: with 0.7, about nine in ten of these are right."
     ),
     "min_confidence": typer.Option(help="Below this confidence, a point gets no label."),
     "min_visibility": typer.Option(

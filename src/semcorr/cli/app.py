@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from semcorr import WAIT_POLICY
 from semcorr.cli import annotate, benchmark, data, evaluate, match, models, paper, train, weights
 from semcorr.cli.options import with_local_paths
 from semcorr.errors import SemcorrError
@@ -24,6 +26,8 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line. An error that the user can correct is printed as one line, without a traceback."""
     _print_any_character()
+    if not any(variable in os.environ for variable in WAIT_POLICY):
+        os.environ.update(WAIT_POLICY)  # torch is not imported yet; processes that the command starts wait likewise
     try:
         app()
     except (SemcorrError, ValueError, OSError) as error:

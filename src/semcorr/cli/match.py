@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -100,14 +100,16 @@ def match(
     start = time.perf_counter()
     matcher = _load(options)
     loaded = time.perf_counter()
-    result = _match(matcher, source, target, rotations, mirror)
+    xy = [point.xy for point in given if point.xy is not None]
+    turns = Turns(rotations, mirror, xy or None)
+    result = _match(matcher, source, target, turns)
     seconds = time.perf_counter() - loaded
     answers = _transfer(result, given, min_visibility or 0.0) if answers_points else None
     least = 0.5 if min_visibility is None else min_visibility
     if out is not None and as_table:
         write_points(out, answers or [])
     elif out is not None:
-        result.plot(out, [point.xy for point in given if point.xy is not None] or None, least)
+        result.plot(out, xy or None, least)
     typer.echo(f"loaded {matcher.name} in {loaded - start:.2f} s, matched in {seconds:.2f} s", err=True)
     text = json.dumps(_report(result, source, target, answers)) if as_json else _as_text(result, answers, least)
     if text:  # a points file may be empty
@@ -150,12 +152,20 @@ def _load(options: Loading) -> Matcher | ExportedMatcher:
     return load(options.model_file)
 
 
-def _match(matcher: Matcher | ExportedMatcher, source: Path, target: Path, rotations: int, mirror: bool) -> Match:
+class Turns(NamedTuple):
+    """How the source is turned, and the points that matter then."""
+
+    rotations: int
+    mirror: bool
+    points: list[tuple[float, float]] | None
+
+
+def _match(matcher: Matcher | ExportedMatcher, source: Path, target: Path, turns: Turns) -> Match:
     from semcorr.onnx.runtime import ExportedMatcher
 
     if not isinstance(matcher, ExportedMatcher):
-        return matcher.match(source, target, rotations, mirror)
-    if rotations != 1 or mirror:
+        return matcher.match(source, target, *turns)
+    if turns.rotations != 1 or turns.mirror:
         raise SemcorrError("--rotations and --mirror need --runtime torch")
     return matcher.match(source, target)
 

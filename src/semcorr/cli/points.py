@@ -73,19 +73,24 @@ def read_points(path: Path, picture: str = "") -> list[NamedPoint]:
 
 
 def write_points(path: Path, answers: Sequence[dict[str, Any]]) -> None:
-    """Write the answers of ``semcorr match`` as CSV, one row for each given point; a missing point has empty cells.
+    """Write the answers of ``semcorr match`` as CSV, one row for each given point.
+
+    A missing point, and one that the target does not have, has empty cells.
 
     Args:
         path: The file; it is replaced atomically.
-        answers: Objects with ``name``, ``source``, ``target`` and ``confidence``, as ``--json`` prints them.
+        answers: Objects with ``name``, ``source``, ``target``, ``confidence`` and perhaps ``visibility``, as ``--json``
+            prints them.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["name", "source_x", "source_y", "target_x", "target_y", "confidence"])
+    estimated = ["visibility"] if any("visibility" in answer for answer in answers) else []
+    writer.writerow(["name", "source_x", "source_y", "target_x", "target_y", "confidence", *estimated])
     for answer in answers:
         source, target = answer["source"] or ["", ""], answer["target"] or ["", ""]
         confidence = "" if answer["confidence"] is None else answer["confidence"]
-        writer.writerow([answer.get("name", ""), *source, *target, confidence])
+        seen = [answer.get(key, "") for key in estimated]
+        writer.writerow([answer.get("name", ""), *source, *target, confidence, *seen])
     write_text(path, stream.getvalue())
 
 

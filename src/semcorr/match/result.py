@@ -88,7 +88,7 @@ class Match:
             ValueError: If the shape is not ``(N, 2)``, or if a point is not finite or lies outside the image; the
                 message gives its index.
         """
-        return move(self.direction, _check_points(points, self.source_size))
+        return move(self.direction, check_points(points, self.source_size))
 
     @property
     def direction(self) -> Direction:
@@ -137,7 +137,7 @@ class Match:
         Raises:
             ValueError: As for `transfer`.
         """
-        return visibility_at(self.direction, _check_points(points, self.source_size))
+        return visibility_at(self.direction, check_points(points, self.source_size))
 
     @default_errors
     def keypoints(self, count: int = 20, min_visibility: float = 0.5) -> Keypoints:
@@ -220,7 +220,7 @@ class Match:
         if points is None:
             shown, empty_note = self.keypoints(20, min_visibility), "no mutual\nmatches found"
         else:
-            checked = _check_points(points, self.source_size)
+            checked = check_points(points, self.source_size)
             shown, empty_note = Keypoints(checked, *self.transfer(checked)), "no points\ngiven"
         note = "" if len(shown.source) else empty_note
         about = self.model if self.similarity is None else f"{self.model} · similarity {self.similarity:.2f}"
@@ -259,7 +259,12 @@ def _plain(points: Any) -> Any:
     return points
 
 
-def _check_points(points: Points, size: Size) -> Floats:
+def check_points(points: Points, size: Size) -> Floats:
+    """Return points ``(N, 2)`` as float32.
+
+    Raises:
+        ValueError: As `Match.transfer`.
+    """
     try:
         array = np.asarray(_plain(points))
         if np.iscomplexobj(array):

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcorr.features import FeatureMap
-from semcorr.models.turning import Turn, TurnedPicture
+from semcorr.match.result import Match
+from semcorr.models.turning import Turn, TurnedPicture, evidence_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +42,20 @@ class EncodedTurns:
         turns: How it was turned; the first is not at all.
         pictures: The turned images.
         encoded: Their features.
+        points: The points that matter, ``(N, 2)`` in pixels of the image: the turn is chosen by how sure their matches
+            are. None takes the whole image.
     """
 
     image: NDArray[np.uint8]
     turns: list[Turn]
     pictures: list[TurnedPicture]
     encoded: list[Encoded]
+    points: NDArray[np.float32] | None = None
+
+    def evidence(self, index: int, match: Match) -> float:
+        """Return how much speaks for the match of one of the turned images."""
+        if self.points is None:
+            return evidence_of(match)
+        picture = self.pictures[index]
+        limits = np.array(picture.image.shape[1::-1], np.float32)
+        return evidence_of(match, np.clip(picture.to_turned(self.points), 0, limits))

@@ -19,8 +19,8 @@ from semcorr.features import FeatureExtractor, FeatureMap
 from semcorr.geometry import cells_to_pixels
 from semcorr.image import ImageLike, file_of, is_blank, load_image
 from semcorr.match.correct import Correction, correct_match
-from semcorr.match.result import Match
-from semcorr.match.types import Field
+from semcorr.match.result import Match, check_points
+from semcorr.match.types import Field, Points
 from semcorr.matchers.dense.confidence import rescale
 from semcorr.matchers.dense.decode import decode
 from semcorr.matchers.dense.scores import CellMatches, ScoreCells
@@ -28,7 +28,7 @@ from semcorr.matchers.evidence import Decoded, Judge, gather_evidence
 from semcorr.models.encoded import Encoded, EncodedTurns
 from semcorr.models.memory import bytes_per_pair, check_memory, within_memory
 from semcorr.models.settings import default_settings, use_one_thread
-from semcorr.models.turning import best_turn, evidence_of, turn_back, turn_image, turns_of
+from semcorr.models.turning import best_turn, turn_back, turn_image, turns_of
 from semcorr.settings import default_errors
 
 
@@ -106,23 +106,27 @@ class Matcher:
                 encoded[index] = Encoded(arrays[index], features, repr(self), self.features.key, file)
         return [encoded[index] for index in range(len(arrays))]
 
-    def encode_turns(self, image: ImageLike | Encoded, rotations: int, mirror: bool = False) -> EncodedTurns:
+    def encode_turns(
+        self, image: ImageLike | Encoded, rotations: int, mirror: bool = False, points: Points | None = None
+    ) -> EncodedTurns:
         """Compute the features of an image turned in several ways, to match it with things in any direction.
 
         Args:
             image: An image as for `encode`, or a result of `encode`.
             rotations: Number of turns, 1 to 72, at equal angles; the first is the image as it is.
             mirror: Whether each turn is also tried mirrored.
+            points: The points that matter, ``(N, 2)`` (x, y) in pixels of the image, such as those to be transferred.
 
         Raises:
-            ValueError: If ``rotations`` is not such a number.
+            ValueError: If ``rotations`` is not such a number, or the points are not in the image.
             ImageError: If the image cannot be used; the message says why.
             FileNotFoundError: If the file does not exist.
         """
         turns = turns_of(rotations, mirror)
         array = image.image if isinstance(image, Encoded) else load_image(image)
+        known = None if points is None else check_points(points, (array.shape[0], array.shape[1]))
         pictures = [turn_image(array, turn) for turn in turns]
-        return EncodedTurns(array, turns, pictures, [self.encode(picture.image) for picture in pictures])
+        return EncodedTurns(array, turns, pictures, [self.encode(picture.image) for picture in pictures], known)
 
     def match(
         self,
@@ -130,6 +134,7 @@ class Matcher:
         target: ImageLike | Encoded,
         rotations: int = 1,
         mirror: bool = False,
+        points: Points | None = None,
     ) -> Match:
         """Find the corresponding target point of every source point, and the reverse.
 
@@ -139,6 +144,8 @@ class Matcher:
             rotations: Number of turns of the source that are tried, 1 to 72; the one with the best evidence is kept.
                 12 suits things photographed in any direction. The time grows with it.
             mirror: Whether each turn is also tried mirrored.
+            points: The source points that matter when a turn is chosen, ``(N, 2)`` as for `Match.transfer`; None takes
+                the whole source. The match is of the whole source either way.
 
         Returns:
             The match, as NumPy arrays. If either image has a single colour, every confidence is zero.
@@ -151,12 +158,14 @@ class Matcher:
             ValueError: If ``rotations`` is not such a number.
         """
         if rotations != 1 or mirror:
-            source = source if isinstance(source, EncodedTurns) else self.encode_turns(source, rotations, mirror)
+            source = (
+                source if isinstance(source, EncodedTurns) else self.encode_turns(source, rotations, mirror, points)
+            )
         if not isinstance(source, EncodedTurns):
             return self.match_many([(source, target)])[0]
         encoded = target if isinstance(target, Encoded) else self.encode(target)
         matches = [self.match_many([(turn, encoded)])[0] for turn in source.encoded]
-        best = best_turn([evidence_of(match) for match in matches])
+        best = best_turn([source.evidence(index, match) for index, match in enumerate(matches)])
         if best == 0:
             return matches[0]
         return turn_back(matches[best], source.image, source.pictures[best], source.turns[best])

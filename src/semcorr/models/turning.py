@@ -1,7 +1,7 @@
-"""Matching in any direction: the source is turned, and mirrored if asked, and the turn with the best evidence is kept.
+"""Matching in any direction: the source is turned, and mirrored if wanted, and the turn with the best evidence is kept.
 
-The network knows things as they were photographed, mostly upright. A bee from above lies as it lies, so that its
-features are found again only once it is turned.
+The network knows things as they are usually photographed, upright. A bee seen from above lies in any direction, and its
+features are recognised only once it is turned.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from semcorr.match.result import Match
 from semcorr.match.types import Field, Floats
 
 MOST = 72  # turns: one for each five degrees
-UPRIGHT = 0.03
-"""What the evidence of a turn must gain over that of the picture as it is; chosen on validation pairs."""
+UPRIGHT = 0.04
+"""What the evidence of a turn must gain over that of the image as it is; chosen on validation pairs and bees."""
 
 
 class Turn(NamedTuple):
-    """A turn of a picture about its centre.
+    """A turn of an image about its centre.
 
     Attributes:
-        degrees: Counter-clockwise, as the picture is seen.
+        degrees: Counter-clockwise, as the image is seen.
         mirrored: Left and right change places before it is turned.
     """
 
@@ -39,7 +39,7 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TurnedPicture:
-    """A picture after a turn, on a canvas that holds it whole, and where its points went.
+    """A turned image, on a canvas that holds it whole, and where its points went.
 
     Attributes:
         image: ``(H', W', 3)`` uint8; what lies outside the original has its mean colour.
@@ -52,18 +52,18 @@ class TurnedPicture:
     offset: NDArray[np.float64]
 
     def to_turned(self, points: Floats) -> Floats:
-        """Convert points ``(..., 2)`` of the original to pixels of the turned picture."""
+        """Convert points ``(..., 2)`` of the original to pixels of the turned image."""
         turned: Floats = (points @ self.matrix.T + self.offset).astype(np.float32)
         return turned
 
     def to_original(self, points: Floats) -> Floats:
-        """Convert points ``(..., 2)`` of the turned picture to pixels of the original."""
+        """Convert points ``(..., 2)`` of the turned image to pixels of the original."""
         original: Floats = ((points - self.offset) @ np.linalg.inv(self.matrix).T).astype(np.float32)
         return original
 
 
 def turns_of(rotations: int, mirror: bool = False) -> list[Turn]:
-    """List the turns to try, the picture as it is first.
+    """List the turns to try; the first leaves the image as it is.
 
     >>> [turn.degrees for turn in turns_of(4)], len(turns_of(3, mirror=True))
     ([0.0, 90.0, 180.0, 270.0], 6)
@@ -78,7 +78,7 @@ def turns_of(rotations: int, mirror: bool = False) -> list[Turn]:
 
 
 def turn_image(image: NDArray[np.uint8], turn: Turn) -> TurnedPicture:
-    """Turn a picture ``(H, W, 3)``."""
+    """Turn an image ``(H, W, 3)`` uint8."""
     height, width = image.shape[:2]
     cosine, sine = math.cos(math.radians(turn.degrees)), math.sin(math.radians(turn.degrees))
     cosine, sine = (round(value, 12) for value in (cosine, sine))  # a quarter turn is exact
@@ -103,7 +103,7 @@ def turn_image(image: NDArray[np.uint8], turn: Turn) -> TurnedPicture:
 
 
 def turn_back(match: Match, source: NDArray[np.uint8], picture: TurnedPicture, turn: Turn) -> Match:
-    """Say of the original source what a match of its turned picture says."""
+    """Convert the match of a turned source to one of the source as it is."""
     size: Size = (source.shape[0], source.shape[1])
     grid = grid_of(match.forward)
     area = grid[0] * grid[1] * size[0] * size[1] / (match.source_size[0] * match.source_size[1])
@@ -126,20 +126,24 @@ def turn_back(match: Match, source: NDArray[np.uint8], picture: TurnedPicture, t
     return replace(match, source=source, forward=forward, backward=backward, turn=(turn.degrees, turn.mirrored))
 
 
-def evidence_of(match: Match) -> float:
-    """Return how much speaks for a match: the mean of what is visible and right, over its better half of both sides.
+def evidence_of(match: Match, points: Floats | None = None) -> float:
+    """Return how much speaks for a match of a turned image, 0…2.
 
-    Without a judge of visibility, confidence alone speaks.
+    That is the mean confidence of the points that matter, and the mean over all cells of the probability that a cell is
+    visible and its match right.
+
+    Args:
+        match: The match.
+        points: ``(N, 2)`` in pixels of the turned image; None takes all cells.
     """
-    worth = []
-    for field in (match.forward, match.backward):
-        known = field.confidence if field.visibility is None else field.confidence * field.visibility
-        worth.append(float(np.mean(known)))
-    return sum(worth) / len(worth)
+    confidence, visibility = match.forward.confidence, match.forward.visibility
+    worth = confidence if visibility is None else confidence * visibility
+    sure = confidence if points is None or len(points) == 0 else move(match.direction, points).confidence
+    return float(sure.mean() + worth.mean())
 
 
 def best_turn(evidence: Sequence[float]) -> int:
-    """Choose among turns, of which the first is the picture as it is: another must be better by `UPRIGHT`.
+    """Choose among turns, of which the first is the image as it is: another must be better by `UPRIGHT`.
 
     >>> best_turn([0.5, 0.52, 0.4]), best_turn([0.5, 0.7, 0.6])
     (0, 1)

@@ -65,6 +65,7 @@ class ExportedMatcher:
         Raises:
             ImageError: If an image cannot be used; the message says why.
             FileNotFoundError: If a file does not exist.
+            ModelError: If the model's outputs are not those of an exported model.
             SemcorrError: If onnxruntime fails, for example because memory cannot be allocated.
         """
         a, b = load_image(source), load_image(target)
@@ -73,6 +74,7 @@ class ExportedMatcher:
         except Exception as error:  # onnxruntime's errors have no public base class
             raise SemcorrError(f"onnxruntime cannot match these images: {one_line(error)}") from error
         blank = is_blank(a) or is_blank(b)
+        _check_outputs(outputs, 4 if self.correction is None else 6)
         forward, forward_confidence, backward, backward_confidence, *fine = outputs
         match = Match(
             a,
@@ -135,6 +137,20 @@ def _from_session(session: Any, path: Path) -> ExportedMatcher:
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} was not written by `semcorr export`: it lacks semcorr's metadata") from error
     raise ModelError(f"{path} has format {version}, but this semcorr reads {FORMAT}: export the model again")
+
+
+def _check_outputs(outputs: list[Any], count: int) -> None:
+    """Reject outputs that are not float32 arrays of the shapes that `semcorr.onnx.export` gives them."""
+    floats = all(isinstance(output, np.ndarray) and output.dtype == np.float32 for output in outputs)
+    if not floats or len(outputs) != count or not all(np.isfinite(output).all() for output in outputs):
+        raise ModelError(f"the model does not return {count} arrays of finite numbers: export it again")
+    for points, confidence in (outputs[0:2], outputs[2:4]):
+        if points.ndim != 4 or points.shape != (1, *confidence.shape[1:], 2) or not points.size:
+            shapes = f"{points.shape} and {confidence.shape}"
+            raise ModelError(f"the model returns points and confidences of shapes {shapes}: export it again")
+    for fine in outputs[4:]:
+        if fine.ndim != 4 or fine.shape[:2] != (1, outputs[4].shape[1]) or not fine.size:
+            raise ModelError(f"the model returns fine descriptors of shape {fine.shape}: export it again")
 
 
 def _field(points: NDArray[np.float32], confidence: NDArray[np.float32], size: Size, blank: bool) -> Field:

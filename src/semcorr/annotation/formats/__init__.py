@@ -7,7 +7,7 @@ returns the bytes of each file to write. To add a format, write such a module an
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,4 +146,18 @@ def read_labels(path: Path, images: Path | None = None, name: str | None = None)
     Raises:
         DataError: If it is missing, broken, or in none of the formats; the message names the place.
     """
-    return find_format(name or recognise(path)).read(path, images)
+    annotations = find_format(name or recognise(path)).read(path, images)
+    for one in annotations:
+        check_text((one.picture, one.category, one.exemplar, one.model, *one.points), path)
+    return annotations
+
+
+def check_text(texts: Iterable[str], path: Path) -> None:
+    """Refuse text that no file can hold: half a character, as JSON may have them, and undecodable file names.
+
+    Raises:
+        DataError: If there is any.
+    """
+    for text in texts:
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(f"{path}: the name {ascii(text)[:80]} is not valid Unicode; rename it")

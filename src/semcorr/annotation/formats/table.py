@@ -56,7 +56,7 @@ def render(annotations: Sequence[Annotation], path: Path, images: Path | None = 
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(["" if cell is None else cell for cell in row] for row in to_rows(annotations))
-    return {path: text.getvalue().encode("utf-8", "surrogateescape")}
+    return {path: text.getvalue().encode("utf-8")}
 
 
 def to_rows(annotations: Iterable[Annotation]) -> list[list[object]]:
