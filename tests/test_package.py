@@ -19,7 +19,7 @@ def test_import_loads_nothing_heavy():
 
 def test_matching_needs_no_extra(tmp_path):
     """Matching imports nothing that only an extra installs."""
-    extras = ("lightning_fabric", "pydantic", "pooch", "torchmetrics", "scipy", "skimage", "gradio")
+    extras = ("lightning_fabric", "pydantic", "requests", "torchmetrics", "scipy", "skimage", "gradio")
     code = (
         f"import sys; [sys.modules.__setitem__(name, None) for name in {extras}]\n"
         "import numpy as np, semcorr\n"

@@ -233,13 +233,13 @@ def test_predictions_of_other_pairs_are_refused_until_fresh(run, folder):
 
 
 def test_a_missing_extra_is_said_before_anything_is_matched(run, folder, monkeypatch):
-    for missing in ("jinja2", "pooch"):
+    for missing in ("jinja2", "requests"):
         monkeypatch.setitem(sys.modules, missing, None)  # what Python itself takes for not installed
     download = ["data", "download", "pf-willow", "--to", "x"]
     for arguments in (["evaluate", folder], ["compare", folder, "--models", "pmnc,nearest"], download):
         code, _, err = run(*arguments)
         assert (code, len(err.strip().splitlines())) == (2, 1)
-        missing = "pooch" if arguments is download else "jinja2"
+        missing = "requests" if arguments is download else "jinja2"
         assert f"this needs {missing}, which is not installed: pip install 'semcorr[data]'" in err
     assert run("data", "check", folder)[0] == 0  # it needs neither
 

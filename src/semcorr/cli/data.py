@@ -22,7 +22,7 @@ def download(
     ] = None,
 ) -> None:
     """Download a data set; run it again to resume after an interruption."""
-    need_extra("data", "pooch")
+    need_extra("data", "requests")
     from rich.progress import DownloadColumn, TaskID, TransferSpeedColumn
 
     from semcorr.data.download.download import download as fetch

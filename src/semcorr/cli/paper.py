@@ -38,7 +38,7 @@ def paper(
     ] = False,
 ) -> None:
     """Reproduce the paper's table: download, check, train, evaluate; run it again to resume after an interruption."""
-    need_extra("data", "pooch", "jinja2")
+    need_extra("data", "requests", "jinja2")
     need_extra("train", "lightning_fabric", "pydantic", "yaml")
     from semcorr.files import write_text
     from semcorr.training.paper import ROWS, Paper, PaperOptions

@@ -7,7 +7,6 @@ from then on: with a copy of that file, another machine gets the same data or an
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from semcorr.data.download.archive import unpack
 from semcorr.data.download.http import Progress, StorageError, TransferError, fetch
 from semcorr.data.records import as_record, read_record
 from semcorr.errors import DataError, did_you_mean, need_extra
-from semcorr.files import sha256_of, write_text
+from semcorr.files import local_path, sha256_of, write_text
 
 CHECKSUMS = "checksums.json"
 
@@ -109,7 +108,8 @@ def download(
     for mirror in mirrors:
         if not mirror.startswith(("http://", "https://")):
             raise ValueError(f"a mirror must be an http:// or https:// address; got {mirror!r}")
-    to = Path(to)
+    need_extra("data", "requests")
+    to = local_path(to)
     for remote in remotes:
         _get(remote, to, mirrors, progress)
     return to
@@ -152,30 +152,24 @@ def _download(
 
 
 def _retrieve(url: str, final: Path, expected: str | None, progress: Progress | None) -> None:
-    """Let pooch verify the file and rename it to its final path, with a downloader that can resume."""
-    need_extra("data", "pooch")
-    import pooch
-
-    pooch.get_logger().setLevel(logging.WARNING)
+    """Download a file beside its final path, verify it, and rename it."""
     part = final.with_name(f"{final.name}.part")
-    resumed = part.exists()
-
-    def resume(url: str, output_file: str, _: object) -> None:
-        fetch(url, part, verified=expected is not None, progress=progress)
-        part.replace(output_file)
-        part.with_name(f"{part.name}.json").unlink(missing_ok=True)
-
+    note, resumed = part.with_name(f"{part.name}.json"), part.exists()
     try:
-        pooch.retrieve(url, expected, fname=final.name, path=final.parent, downloader=resume)
-    except DataError:
-        raise
-    except ValueError as error:
-        if resumed:  # the first bytes may belong to another file
-            return _retrieve(url, final, expected, progress)
-        advice = f"if the publisher changed it, delete its entry in {CHECKSUMS}"
-        raise TransferError(f"{url} does not have the sha256 {expected}; {advice}") from error
+        final.parent.mkdir(parents=True, exist_ok=True)
+        fetch(url, part, verified=expected is not None, progress=progress)
+        wrong = expected not in (None, sha256_of(part))
+        note.unlink(missing_ok=True)
+        if not wrong:
+            part.replace(final)
+            return None
+        part.unlink()
     except OSError as error:
         raise StorageError(f"{final} cannot be written: {error.strerror or error}") from error
+    if resumed:  # the first bytes may belong to another file
+        return _retrieve(url, final, expected, progress)
+    advice = f"if the publisher changed it, delete its entry in {CHECKSUMS}"
+    raise TransferError(f"{url} does not have the sha256 {expected}; {advice}")
 
 
 def _recorded(to: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Download one file over HTTP, resuming after an interruption: the downloader that pooch uses."""
+"""Download one file over HTTP, resuming after an interruption."""
 
 from __future__ import annotations
 
