@@ -53,7 +53,7 @@ def test_dense_networks_learn_in_the_same_loop(tmp_path, folder, cat, model, los
     assert matcher.match(cat, cat).forward.confidence.shape == (8, 12)
     untrained = read_recipe(path).model.build()
     assert any(not torch.equal(value, untrained.state_dict()[key]) for key, value in stored.tensors.items())
-    with pytest.raises(ModelError, match="load it by that name"):
+    with pytest.raises(ModelError, match="load it as"):
         semcorr.load("pmnc", weights=weights)
 
 
@@ -170,7 +170,7 @@ def test_an_adapter_warps_and_a_cache(tmp_path, folder, cat, frozen, recipe_file
             "views: 4",
             "average: 0.9",
             "pictures: 3",
-            "together: [[cat, dog]]",
+            "together: [[cat]]",
             f"train_from: {frozen}",
         ]
     )
@@ -187,7 +187,7 @@ def test_an_adapter_warps_and_a_cache(tmp_path, folder, cat, frozen, recipe_file
     trained = [key for key in stored.tensors if key.startswith("backbone.")]
     assert bool(trained) == (frozen == "3")
     if trained:
-        with pytest.raises(ModelError, match="trained its own backbone"):
+        with pytest.raises(ModelError, match="comes with its own trained backbone"):
             semcorr.load(weights=weights, backbone_weights="random")
     model = semcorr.load(weights=weights, grid=20)  # twice as fine: the adapter is dilated
     assert model.match(cat, cat).forward.confidence.shape == (16, 25)
