@@ -118,9 +118,12 @@ def download(
 def _get(remote: Remote, to: Path, mirrors: Sequence[str], progress: Progress | None) -> None:
     """Download one file, and unpack it if it is an archive."""
     unpacked = to / remote.unpacks_to if remote.unpacks_to is not None else None
-    if unpacked is not None and unpacked.is_dir():
-        return  # it is renamed to its final path only when complete
     final, recorded = to / remote.place, _recorded(to)
+    if unpacked is not None and unpacked.is_dir():  # it is renamed to its final path only when complete
+        if final.exists():  # an earlier call was killed after unpacking
+            _record(to, {**recorded, remote.place: sha256_of(final)})
+            final.unlink()
+        return
     expected = remote.sha256 or recorded.get(remote.place)
     if not final.exists() or expected not in (None, sha256_of(final)):
         _download(remote, final, expected, mirrors, progress)
@@ -134,8 +137,9 @@ def _get(remote: Remote, to: Path, mirrors: Sequence[str], progress: Progress | 
             if expected is None:  # perhaps not an archive but a web page that says it has moved
                 final.unlink(missing_ok=True)
             raise
-        final.unlink()
     _record(to, {**recorded, remote.place: checksum})
+    if unpacked is not None:
+        final.unlink()
 
 
 def _download(
