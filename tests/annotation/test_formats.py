@@ -149,6 +149,7 @@ def test_tps_counts_y_from_the_bottom(tmp_path: Path) -> None:
 
 
 def test_deeplabcut_of_one_and_of_three_index_columns_and_of_several_animals(tmp_path: Path) -> None:
+    pytest.importorskip("tables", reason="the extra annotate is not installed")
     head = "scorer{0},me,me,me,me\n{1}bodyparts{0},nose,nose,tail,tail\ncoords{0},x,y,x,y\n"
     one, three, many = tmp_path / "one.csv", tmp_path / "three.csv", tmp_path / "many.csv"
     one.write_text(head.format("", "") + "labeled-data/v/a.png,1,2,,\n")
@@ -180,6 +181,7 @@ def test_half_a_character_in_a_name_is_refused(tmp_path: Path, annotations: list
 
 
 def test_hdf5_is_never_opened(tmp_path: Path) -> None:
+    pytest.importorskip("tables", reason="the extra annotate is not installed")
     (tmp_path / "CollectedData_me.h5").write_bytes(b"a pickle may be in here")
     with pytest.raises(DataError, match="may run programs"):
         read_labels(tmp_path / "CollectedData_me.h5")

@@ -118,6 +118,7 @@ def test_the_command_writes_what_python_yields(cats: Cats, model: semcorr.Matche
 
 
 def test_what_a_format_cannot_hold_is_said_before_the_work(cats: Cats, tmp_path: Path) -> None:
+    pytest.importorskip("tables", reason="the extra annotate is not installed")
     (cats.folder / "a" / "b").mkdir(parents=True)
     (cats.folder / "cat00.png").rename(cats.folder / "a" / "b" / "cat00.png")
     code, said = command(cats.exemplar, cats.folder, "--out", tmp_path / "CollectedData_me.csv")

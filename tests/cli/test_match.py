@@ -200,8 +200,9 @@ def test_names_and_missing_points_keep_their_place(run, pictures, tmp_path):
     assert [answers[0]["source"], answers[2]["source"]] == [[265, 243], [170, 115]]
     rows = (tmp_path / "answers.csv").read_text().splitlines()
     nose = answers[0]
-    assert rows[1] == f"nose,265.0,243.0,{nose['target'][0]},{nose['target'][1]},{nose['confidence']}"
-    assert rows[2] == "tail,,,,,"
+    values = [265.0, 243.0, *nose["target"], nose["confidence"], nose["visibility"]]
+    assert rows[1] == ",".join(["nose", *map(str, values)])
+    assert rows[2] == "tail,,,,,,"
     code, out, _ = run("match", *pictures, "--points", tmp_path / "p.csv")
     lines = out.splitlines()
     assert (lines[0].split(" -> ")[0], lines[1]) == ("nose  265,243", "tail  no point given")

@@ -56,9 +56,9 @@ def test_stem_and_later_stages_equal_the_network(blocks):
             torch.testing.assert_close(part, expected)
 
 
-def test_other_networks_cannot_be_trained():
+def test_other_networks_have_no_fine_descriptors():
     network = FeatureExtractor(FeatureOptions(backbone="resnet18", weights="random")).network
-    with pytest.raises(ModelError, match="only the backbones tf_efficientnet_lite0"):
+    with pytest.raises(ModelError, match="fine descriptors need one of the backbones tf_efficientnet_lite0"):
         trainable(network)
 
 
