@@ -93,7 +93,9 @@ def test_an_upright_photograph_stays_as_it_is(cat):
     match = model.match(turns, cat)
     plain = model.match(cat, cat)
     assert match.turn == (0.0, False)
-    assert (match.forward.points == plain.forward.points).all()
+    assert match.forward.points == pytest.approx(
+        plain.forward.points, abs=0.1
+    )  # batches of other sizes, other roundings
 
 
 def field_of(grid, confidence, visibility=None):
