@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from semcorr.cli import main
-from semcorr.native.library import LEVELS, core, levels
+from semcorr.native.loader import LEVELS, core, levels
 
 
 def _at_level(level, monkeypatch):

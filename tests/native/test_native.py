@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import semcorr.native
-from semcorr.native import core, functions, levels, library, structures
-from semcorr.native.library import LEVELS
+from semcorr.native import core, functions, levels, loader, structures
+from semcorr.native.loader import LEVELS
 
 pytestmark = pytest.mark.skipif(core() is None, reason="the native core is not compiled")
 SOURCES = Path(semcorr.native.__file__).parent
@@ -69,8 +69,8 @@ def test_structures_are_as_long_as_those_of_c(tmp_path):
 
 
 def test_other_sources_are_noticed(monkeypatch, caplog):
-    monkeypatch.setattr(library, "_sources", lambda _: "others")
-    assert library._open.__wrapped__() is None
+    monkeypatch.setattr(loader, "_sources", lambda _: "others")
+    assert loader._open.__wrapped__() is None
     assert "compiled from other sources" in caplog.text
 
 

@@ -55,7 +55,7 @@ def run(environment, level, *command):
 def test_they_find_what_is_wrong(sanitized, tmp_path):
     """A read behind the end of an array stops the process: the sanitizers are really there."""
     code = (
-        "import numpy as np; from semcorr.native.library import native_core\n"
+        "import numpy as np; from semcorr.native.loader import native_core\n"
         "few, many = (np.zeros(size, np.float32) for size in (1000, 12000))\n"
         "native_core()('pack', few.ctypes.data, 1000, 12, many.ctypes.data)"
     )

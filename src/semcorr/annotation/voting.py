@@ -22,7 +22,7 @@ class Vote(NamedTuple):
     Attributes:
         points: ``(N, 2)`` x, y in pixels.
         confidence: ``(N,)`` 0 to 1: the mean confidence of the exemplars, each as far as it agrees.
-        visibility: ``(N,)`` 0 to 1, likewise, whether or not they agree where.
+        visibility: ``(N,)``, 0 to 1: the weighted mean over all exemplars, whether or not their positions agree.
         winner: ``(N,)`` index of the exemplar with the largest say.
     """
 

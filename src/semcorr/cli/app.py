@@ -27,7 +27,7 @@ def main() -> None:
     """Run the command line. An error that the user can correct is printed as one line, without a traceback."""
     _print_any_character()
     if not any(variable in os.environ for variable in WAIT_POLICY):
-        os.environ.update(WAIT_POLICY)  # torch is not imported yet; processes that the command starts wait likewise
+        os.environ.update(WAIT_POLICY)  # before torch is imported; child processes inherit it
     try:
         app()
     except (SemcorrError, ValueError, OSError) as error:

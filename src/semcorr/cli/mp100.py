@@ -21,7 +21,7 @@ def evaluate_mp100(name: str, options: Options, shots: Sequence[int], out: Path 
     Args:
         name: The model's name.
         options: Of them, those of the model count, and ``root``, ``split`` (``"1"`` to ``"5"``), ``skip_broken`` and
-            ``limit``: at most so many episodes of each category, for a first look.
+            ``limit``: maximum number of episodes per category, for a quick look.
         shots: Numbers of exemplars.
         out: The folder for results.
     """

@@ -45,7 +45,7 @@ def correct_match(match: Match, source: Floats, target: Floats, correction: Corr
     Args:
         match: The match on its coarse grid.
         source: Fine descriptors of the source ``(D, h, w)`` float32, L2-normalised over D.
-        target: Fine descriptors of the target ``(D, h', w')``, likewise.
+        target: Fine descriptors of the target ``(D, h', w')``, L2-normalised over D.
         correction: How they are compared.
 
     Returns:
@@ -95,7 +95,7 @@ def correct_cells(descriptors: Floats, target: Floats, start: Floats, correction
 
     Args:
         descriptors: Fine descriptor of each point, ``(N, D)`` float32, L2-normalised.
-        target: Fine descriptors of the target, ``(h, w, D)``, likewise.
+        target: Fine descriptors of the target, ``(h, w, D)``, L2-normalised over D.
         start: Positions ``(N, 2)`` (x, y) in the target's cells, inside it.
         correction: How descriptors are compared.
 

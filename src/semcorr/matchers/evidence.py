@@ -145,7 +145,7 @@ class Judge:
         """Refuse arrays that do not fit each other.
 
         Raises:
-            ValueError: If one has another shape than a judge with so many hidden units.
+            ValueError: If the shape of an array does not fit a judge with that many hidden units.
         """
         count = len(NAMES)
         shapes: dict[str, tuple[int, ...]] = {"mean": (count,), "scale": (count,), "enter": (count, hidden)}

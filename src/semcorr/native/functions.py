@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from semcorr.native.arrays import LANES, Booleans, Floats, Integers, address, writable
-from semcorr.native.library import native_core
+from semcorr.native.loader import native_core
 from semcorr.native.structures import (
     BandsStructure,
     Grids,

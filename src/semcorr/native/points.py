@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from semcorr.native.arrays import Floats, Integers, address
-from semcorr.native.library import native_core
+from semcorr.native.loader import native_core
 from semcorr.native.structures import FieldStructure
 
 

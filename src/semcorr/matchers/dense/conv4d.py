@@ -47,7 +47,7 @@ def conv4d(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     Args:
         inputs: ``(B, C, hs, ws, ht, wt)``, floating point.
         weight: ``(D, C, k0, k1, k2, k3)``, every k odd, of the dtype and on the device of ``inputs``.
-        bias: ``(D,)``, likewise; None adds nothing.
+        bias: ``(D,)``, with the same dtype and device; None adds nothing.
 
     Returns:
         ``(B, D, hs, ws, ht, wt)``, of the dtype and on the device of ``inputs``.
