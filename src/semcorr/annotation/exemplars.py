@@ -63,17 +63,17 @@ def read_exemplars(
     Raises:
         DataError: If a file is broken, a picture is missing, no object has labels, or they are of several categories.
     """
-    found: list[tuple[Annotation, Path]] = []
+    exemplars: list[tuple[Annotation, Path]] = []
     for path in paths:
         labelled = (one for one in read_labels(path, images) if one.labelled and category in (None, one.category))
-        found += [(one, find_picture(one.picture, path, images)) for one in labelled]
-    if not found:
+        exemplars += [(one, find_picture(one.picture, path, images)) for one in labelled]
+    if not exemplars:
         wanted = f" of category {category!r}" if category else ""
         raise DataError(f"{', '.join(map(str, paths))}: no labelled object{wanted}; label one picture first")
-    kinds = list(dict.fromkeys(annotation.category for annotation, _ in found))
+    kinds = list(dict.fromkeys(annotation.category for annotation, _ in exemplars))
     if len(kinds) > 1:
         raise DataError(f"the exemplars are of {len(kinds)} categories: {', '.join(kinds[:8])}; choose with --category")
-    return found
+    return exemplars
 
 
 def prepare(annotation: Annotation, path: Path, margin: float | None) -> Exemplar:

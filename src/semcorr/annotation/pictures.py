@@ -99,7 +99,7 @@ def find_pictures(
     if not source.exists():
         raise DataError(f"{source} is missing; give a folder of pictures, a list or a COCO file")
     ending = source.suffix.lower()
-    found: Boxes = {}
+    found_boxes: Boxes = {}
     ids: dict[str, str] = {}
     if source.is_dir():
         root, shards = source, sorted(source.glob("*.tar"))
@@ -108,7 +108,7 @@ def find_pictures(
         root, shards, names = source.parent, [source], []
     elif ending == ".json":
         root, shards = images or source.parent, []
-        names, ids, found = _from_coco(source)
+        names, ids, found_boxes = _from_coco(source)
     elif ending in ENDINGS:
         root, shards, names = source.parent, [], [source.name]
     else:
@@ -117,13 +117,13 @@ def find_pictures(
     if patterns:
         names = [name for name in names if any(fnmatch(name, p) or fnmatch(Path(name).name, p) for p in patterns)]
     if boxes is not None:
-        found = _from_coco(boxes)[2] if _is_coco(boxes) else _detections(boxes, ids)
+        found_boxes = _from_coco(boxes)[2] if _is_coco(boxes) else _detections(boxes, ids)
     if not names and not shards:
         asked = f" matches {', '.join(patterns)}" if patterns else ""
         raise DataError(f"{source}: no picture{asked or ' in it'}; endings looked for: {' '.join(ENDINGS)}")
     check_text(names, source)
     unique = dict.fromkeys(names)
-    return Pictures(None if shards else root, [(n, root / n) for n in unique], shards, found)
+    return Pictures(None if shards else root, [(n, root / n) for n in unique], shards, found_boxes)
 
 
 def _in_folder(folder: Path) -> list[str]:

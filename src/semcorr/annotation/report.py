@@ -56,9 +56,9 @@ def write_report(path: Path, annotations: Sequence[Annotation], pictures: Pictur
 
 def contents(annotations: Sequence[Annotation], pictures: Pictures, exemplars: int) -> dict[str, Any]:
     """Return what the page shows; pictures that are gone since are left out."""
-    made = [one for one in annotations if not one.error and not one.confirmed]
-    unlike = sorted((one for one in made if one.similarity < UNLIKE), key=lambda one: (one.similarity, one.picture))
-    alike = sorted((one for one in made if one.similarity >= UNLIKE), key=lambda one: (one.score, one.picture))
+    labelled = [one for one in annotations if not one.error and not one.confirmed]
+    unlike = sorted((one for one in labelled if one.similarity < UNLIKE), key=lambda one: (one.similarity, one.picture))
+    alike = sorted((one for one in labelled if one.similarity >= UNLIKE), key=lambda one: (one.score, one.picture))
     names = names_of(annotations)
     colours = {name: f"hsl({round(360 * i * 0.618) % 360} 90% {55 + 10 * (i % 2)}%)" for i, name in enumerate(names)}
     shown = [*alike[: SHEET * SHEETS], *unlike[: SHEET * SHEETS]]
@@ -70,12 +70,12 @@ def contents(annotations: Sequence[Annotation], pictures: Pictures, exemplars: i
         return [drawn[i : i + SHEET] for i in range(0, len(drawn), SHEET)]
 
     return {
-        "counts": {v: sum(p.v == v for one in made for p in one.points.values()) for v in (SURE, UNSURE, ABSENT)},
-        "objects": len(made),
+        "counts": {v: sum(p.v == v for one in labelled for p in one.points.values()) for v in (SURE, UNSURE, ABSENT)},
+        "objects": len(labelled),
         "confirmed": sum(one.confirmed for one in annotations),
         "exemplars": exemplars,
-        "model": next((one.model for one in made), ""),
-        "points": [_row(name, made, colours[name]) for name in names],
+        "model": next((one.model for one in labelled), ""),
+        "points": [_row(name, labelled, colours[name]) for name in names],
         "sheets": sheets(alike[: SHEET * SHEETS]),
         "more": max(0, len(alike) - SHEET * SHEETS),
         "unlike": sheets(unlike[: SHEET * SHEETS]),

@@ -116,8 +116,8 @@ def _named_alike(annotations: Sequence[Annotation], names: Sequence[str]) -> lis
     for one in annotations:
         same = by_file.get(PurePosixPath(one.picture).name, [])
         longest = [name for name in same if f"/{one.picture}".endswith(f"/{name}")] or same
-        found = longest[0] if one.picture not in known and len(longest) == 1 else one.picture
-        renamed.append(replace(one, picture=found))
+        path = longest[0] if one.picture not in known and len(longest) == 1 else one.picture
+        renamed.append(replace(one, picture=path))
     return renamed
 
 
@@ -160,10 +160,10 @@ def annotate(
 
     paths = [exemplars] if isinstance(exemplars, (str, os.PathLike)) else exemplars
     folder = None if images is None else Path(images)
-    found = find_pictures(Path(pictures), boxes=None if boxes is None else Path(boxes))
-    known = [] if confirmed is None else read_confirmed(Path(confirmed), found.root)
+    targets = find_pictures(Path(pictures), boxes=None if boxes is None else Path(boxes))
+    known = [] if confirmed is None else read_confirmed(Path(confirmed), targets.root)
     chosen = settings or Settings()
-    job = plan(read_exemplars([Path(path) for path in paths], folder), found, chosen, known)
+    job = plan(read_exemplars([Path(path) for path in paths], folder), targets, chosen, known)
     matcher = semcorr.load(model) if isinstance(model, str) else model
     labelled = Labeller(matcher, job.exemplars, chosen).label(job.targets())
     passed: set[str] = set()

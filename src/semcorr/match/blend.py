@@ -136,8 +136,8 @@ def interpolate(values: Floats, source_size: Size, points: Floats) -> Floats:
     dx, dy = np.moveaxis(inner - low, -1, 0)[..., None]
     upper = values[y, x] * (1 - dx) + values[y, right] * dx
     lower = values[below, x] * (1 - dx) + values[below, right] * dx
-    found: Floats = (upper * (1 - dy) + lower * dy).astype(np.float32)
-    return found
+    blended: Floats = (upper * (1 - dy) + lower * dy).astype(np.float32)
+    return blended
 
 
 class Smooth(NamedTuple):

@@ -46,26 +46,28 @@ class Decoded(NamedTuple):
     peak: Floats
 
 
-def gather_evidence(source: Floats, target: Floats, tuned: int, there: Decoded, back: Decoded) -> tuple[Floats, Floats]:
+def gather_evidence(
+    source: Floats, target: Floats, tuned: int, forward: Decoded, backward: Decoded
+) -> tuple[Floats, Floats]:
     """List what is known about the match of every cell of both pictures.
 
     Args:
         source: Features ``(C, hs, ws)``, L2-normalised over C.
         target: Features ``(C, ht, wt)``.
         tuned: How many of the channels, the first ones, are tuned features; C where there are no others.
-        there: The matches of the source cells.
-        back: Those of the target cells.
+        forward: The matches of the source cells.
+        backward: Those of the target cells.
 
     Returns:
         ``(hs, ws, len(NAMES))`` and ``(ht, wt, len(NAMES))`` float32. Without untouched features, the tuned ones take
         their column.
     """
-    found = _nearest(there.cells, target), _nearest(back.cells, source)
-    cosines = _cosines(source, target, tuned, *found[0]), _cosines(target, source, tuned, *found[1])
+    nearest = _nearest(forward.cells, target), _nearest(backward.cells, source)
+    cosines = _cosines(source, target, tuned, *nearest[0]), _cosines(target, source, tuned, *nearest[1])
     columns = []
     for way, other, (x, y), own, others in (
-        (there, back, found[0], *cosines),
-        (back, there, found[1], *cosines[::-1]),
+        (forward, backward, nearest[0], *cosines),
+        (backward, forward, nearest[1], *cosines[::-1]),
     ):
         peak = np.clip(way.peak, _SUREST, 1 - _SUREST)
         rest = np.log(peak / (1 - peak)), _round_trips(way.cells, other.cells, x, y), _roughness(way.cells)
@@ -92,9 +94,9 @@ def _cosines(source: Floats, target: Floats, tuned: int, x: Integers, y: Integer
     return [np.sum(products, axis=0), cosines[0], cosines[-1]]
 
 
-def _round_trips(there: Floats, back: Floats, x: Integers, y: Integers) -> Floats:
-    """Return how far from its start each cell's way there and back ends, in cells ``(h, w)``, at most `_FAR`."""
-    returned = back[y, x] + there - np.stack([x, y], axis=2)
+def _round_trips(forward: Floats, backward: Floats, x: Integers, y: Integers) -> Floats:
+    """Return how far from its start each cell's round trip ends, in cells ``(h, w)``, at most `_FAR`."""
+    returned = backward[y, x] + forward - np.stack([x, y], axis=2)
     start = np.moveaxis(np.indices(x.shape)[::-1], 0, 2)
     far: Floats = np.minimum(np.linalg.norm(returned - start, axis=2), _FAR)
     return far

@@ -354,9 +354,9 @@ class Matcher:
         a, b = (features.tensor[0].float().cpu().numpy() for features in (source, target))
         decoded = [Decoded(matches.cells.numpy(), matches.peak.numpy()) for matches in (forward, backward)]
         tuned = self.features.channels
-        there, back = gather_evidence(a, b, tuned, *decoded)
-        judged = Judged(*self.judge.of_matches(there)), Judged(*self.judge.of_matches(back))
-        return judged, self.judge.of_pair(there, back, a[tuned:], b[tuned:])
+        evidence = gather_evidence(a, b, tuned, *decoded)
+        judged = Judged(*self.judge.of_matches(evidence[0])), Judged(*self.judge.of_matches(evidence[1]))
+        return judged, self.judge.of_pair(*evidence, a[tuned:], b[tuned:])
 
 
 def _groups(keys: Sequence[Hashable]) -> list[list[int]]:

@@ -121,8 +121,8 @@ static void add_around(struct list *l, int64_t y, int64_t x, int64_t height, int
 /* List what the matches that are new since the last call propose: the same displacement for the cells at the `count`
    steps (dy, dx) from both cells, and the cells around either. Return how many, or minus what went wrong.
 
-   best: (sources + targets,) the match of each source cell, then of each target cell; -1 for none. proposed: likewise,
-   those that were taken into account; raised to best. pairs: room for (sources + targets) * (count + 18). */
+   best: (sources + targets,) the match of each source cell, then of each target cell; -1 for none. proposed: the
+   matches that have proposed already; set to best. pairs: room for (sources + targets) * (count + 18). */
 PUBLIC int64_t LEVEL(next_candidates)(const int64_t *best, int64_t *proposed, const int64_t *steps, int64_t count,
                                       const struct grid *g, uint8_t *tried, int64_t *pairs) {
     int64_t sources = g->hs * g->ws, targets = g->ht * g->wt;

@@ -29,11 +29,11 @@ INLINE float cosine(const float *a, const float *b, int64_t length) {
 /* Move places to the soft-argmax around them.
 
    descriptors: (count, length). target: (height, width, length). begin: (count, 2) (x, y) in cells of the target.
-   sharpness: What a cosine of 1 is worth, as a log-probability. nearness: What a squared distance of 1 costs. found:
+   sharpness: What a cosine of 1 is worth, as a log-probability. nearness: What a squared distance of 1 costs. result:
    (count, 2), written. */
 PUBLIC int LEVEL(correct)(const float *descriptors, int64_t count, const float *target, int64_t height, int64_t width,
                           int64_t length, const float *begin, int64_t radius, double sharpness, double nearness,
-                          float *found) {
+                          float *result) {
     float *logits = malloc(sizeof(float) * (size_t)((2 * radius + 1) * (2 * radius + 1)));
     if (!logits) return NO_MEMORY;
     for (int64_t n = 0; n < count; n++) {
@@ -55,7 +55,7 @@ PUBLIC int LEVEL(correct)(const float *descriptors, int64_t count, const float *
                 double weight = exp((double)(logits[listed] - highest));
                 total += weight, along += weight * (double)x, down += weight * (double)y;
             }
-        found[2 * n] = (float)(along / total), found[2 * n + 1] = (float)(down / total);
+        result[2 * n] = (float)(along / total), result[2 * n + 1] = (float)(down / total);
     }
     free(logits);
     return DONE;

@@ -31,7 +31,7 @@ INLINE void multiply_panel(float block[PANEL][STRIPE], const float *panel, const
 
    packed: The source, from `pack`. target: (channels, targets). places: Floats in a row of the map. centres: (targets,)
    where each target cell is in a row. map: (sources, places), written there. of_source: (sources,) raised to the highest
-   correlations. of_target: (targets,) likewise. */
+   correlations. of_target: (targets,) the same of target cells. */
 PUBLIC int LEVEL(correlate)(const float *packed, int64_t sources, int64_t channels, const float *target, int64_t targets,
                             int64_t begin, int64_t end, const int64_t *centres, int64_t places, float *map,
                             float *of_source, float *of_target) {

@@ -284,10 +284,10 @@ def from_phase(keys: Integers, grid: Grids, factor: int) -> Integers:
 def _renumber(name: str, numbers: Integers, grid: Grids, factor: int) -> Integers:
     if factor < 1 or min(grid) < 1 or any(size % factor for size in grid):
         raise ValueError(f"a grid must be of whole tiles of {factor} cells; got {grid}")
-    found, structure = np.empty(len(numbers), np.int64), _Grid(*grid)
+    result, structure = np.empty(len(numbers), np.int64), _Grid(*grid)
     pointer = address(numbers, np.int64, None)
-    native_core()(name, pointer, len(numbers), ctypes.byref(structure), factor, found.ctypes.data)
-    return found
+    native_core()(name, pointer, len(numbers), ctypes.byref(structure), factor, result.ctypes.data)
+    return result
 
 
 def count_votes(correlations: Floats, of_source: Floats, of_target: Floats, grid: Grids, fading: float) -> None:
@@ -296,7 +296,7 @@ def count_votes(correlations: Floats, of_source: Floats, of_target: Floats, grid
     Args:
         correlations: Of all source and target cells.
         of_source: The filter's weights of source cells, ``(P,)``.
-        of_target: Likewise of target cells, ``(Q,)``.
+        of_target: The filter's weights of target cells, ``(Q,)``.
         grid: Rows and columns of both pictures.
         fading: From a cell to its neighbour.
     """
@@ -329,7 +329,7 @@ def interpolate_votes(
     for axis, most in zip(places, tiles, strict=True):
         if not len(axis) or not ((axis >= 0) & (axis <= most - 1)).all():
             raise ValueError("the cells must lie between the centres of the outermost tiles")
-    axes, found = [address(axis, np.float32, None) for axis in places], np.empty(len(pairs), np.float32)
+    axes, result = [address(axis, np.float32, None) for axis in places], np.empty(len(pairs), np.float32)
     rows, targets = len(places[0]), len(places[2]) * len(places[3])
     if wide != (len(places[1]), len(places[3])):
         raise ValueError(f"the grids are {len(places[1])} and {len(places[3])} cells wide; got {wide}")
@@ -342,6 +342,6 @@ def interpolate_votes(
         ctypes.byref(grid),
         rows * wide[0],
         ctypes.byref(structure),
-        found.ctypes.data,
+        result.ctypes.data,
     )
-    return found
+    return result

@@ -90,17 +90,17 @@ def core() -> Core | None:
 
 
 def native_core() -> Core:
-    """Do as `core`, for those that cannot do without.
+    """Return the native core, which must be there.
 
     Raises:
         RuntimeError: If it is missing or turned off.
     """
-    found = core()
-    if found is None:
+    library = core()
+    if library is None:
         raise RuntimeError(
             "the native core is turned off or missing: `python hatch_build.py` compiles it in a checkout"
         )
-    return found
+    return library
 
 
 def levels() -> tuple[str, ...]:

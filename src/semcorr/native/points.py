@@ -110,7 +110,7 @@ def correct(
     height, width, length = target.shape
     if radius < 0:
         raise ValueError(f"radius must be 0 or more; got {radius}")
-    found = np.empty((len(begin), 2), np.float32)
+    result = np.empty((len(begin), 2), np.float32)
     native_core()(
         "correct",
         address(descriptors, np.float32, len(begin), length),
@@ -123,6 +123,6 @@ def correct(
         radius,
         sharpness,
         nearness,
-        found.ctypes.data,
+        result.ctypes.data,
     )
-    return found
+    return result

@@ -22,7 +22,7 @@ class Maps(NamedTuple):
     Attributes:
         correlation: ``(P · places + SLACK,)``: rows of the target with its margin, one for each source cell.
         of_source: 1 / (largest correlation + eps) of each source cell, ``(P,)``.
-        of_target: Likewise of each target place, ``(places + SLACK,)``.
+        of_target: The same of each target place, ``(places + SLACK,)``.
         begins: Where the window around each target cell begins, ``(Q,)``.
         centres: Where each target cell is, ``(Q,)``.
         step: From one row of a window to the next.

@@ -95,7 +95,7 @@ struct places {
 
 /* Interpolate the votes of tiles, whose grid is g, bilinearly in both pictures, at pairs of cells. */
 PUBLIC int LEVEL(interpolate_votes)(const int64_t *pairs, int64_t count, const float *votes, const struct grid *g,
-                                    int64_t sources, const struct places *at, float *found) {
+                                    int64_t sources, const struct places *at, float *result) {
     int64_t others = g->ht * g->wt;
     for (int64_t n = 0; n < count; n++) {
         if (pairs[n] < 0 || pairs[n] >= sources * at->targets) return BAD_INDEX;
@@ -113,7 +113,7 @@ PUBLIC int LEVEL(interpolate_votes)(const int64_t *pairs, int64_t count, const f
             float off = (1 - bx) * line[low * g->wt + m] + bx * line[low * g->wt + far];
             total += weight * ((1 - by) * near + by * off);
         }
-        found[n] = total;
+        result[n] = total;
     }
     return DONE;
 }

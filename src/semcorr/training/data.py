@@ -42,8 +42,8 @@ class TrainingData(NamedTuple):
 
     Attributes:
         photos: Photographs with keypoints, without the categories that are left out.
-        pairs: The data set's own training pairs, likewise, if training uses them.
-        validation: What to validate on, likewise.
+        pairs: The data set's own training pairs if training uses them, without those categories.
+        validation: Pairs to validate on, without those categories.
         warnings: What the user should know about the data, a sentence each.
     """
 

@@ -75,7 +75,7 @@ class TrainingRecipe:
             is then the model that training starts from.
         data: The photographs with keypoints: a folder, a data set's name, or name, root, annotations and images.
         out: Folder for checkpoints and weights.
-        validation: What to validate on, likewise, if not on the validation list of ``data``.
+        validation: What to validate on, in the same form; None takes the validation list of ``data``.
         seed: Random seed of the initial weights and of every choice of pairs.
         others: Further features that the same scoring function is trained on: each pair uses those of the model or one
             of these, at random, so that the function does not specialise in one backbone. Not with features that learn.
@@ -115,8 +115,8 @@ class TrainingRecipe:
             exchanged; 4 both also warped and recoloured.
         warp_views: Number of warped views of a photograph without keypoints.
         learning_rate: Of AdamW, for the scoring function, after a warm-up; it falls to zero along a cosine.
-        adapter_rate: Likewise, for the adapter.
-        backbone_rate: Likewise, for the backbone.
+        adapter_rate: The same for the adapter.
+        backbone_rate: The same for the backbone.
         average: Decay of the moving average of the weights; the average is what is validated and kept.
         weight_decay: Of AdamW.
         warmup: Steps until the full learning rate.

@@ -36,10 +36,10 @@ def _read_task(task: Record, folder: str) -> list[Annotation]:
     if url is None:
         data.fail("image", "must name the task's picture")
     picture = unquote(url.split("?d=", 1)[-1]).lstrip("/").removeprefix(folder)
-    made = [*_results(task, "annotations"), *_results(task, "predictions")]
-    if not made:
+    results = [*_results(task, "annotations"), *_results(task, "predictions")]
+    if not results:
         return []
-    result, by_person = made[0], bool(_results(task, "annotations"))
+    result, by_person = results[0], bool(_results(task, "annotations"))
     regions = [as_record(v, f"{task.where} result[{i}]") for i, v in enumerate(result.sequence("result"))]
     annotation = _annotation(picture, regions)
     extra = Record({"semcorr": None if by_person else data.values.get("semcorr")}, task.where)
@@ -105,10 +105,10 @@ def _task(annotation: Annotation, folder: str) -> dict[str, object]:
             "rectanglelabels": [annotation.category],
         }
         result.append(_region("rectanglelabels", "box", value, size))
-    made = {"result": result, "score": round(annotation.score, 4), "model_version": annotation.model or "person"}
+    prediction = {"result": result, "score": round(annotation.score, 4), "model_version": annotation.model or "person"}
     return {
         "data": {"image": _LOCAL + quote(folder + annotation.picture), "semcorr": extras(annotation)},
-        "predictions": [made],
+        "predictions": [prediction],
     }
 
 

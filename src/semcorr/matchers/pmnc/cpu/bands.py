@@ -30,7 +30,7 @@ _ROWS = 6  # cells of a source tile that are multiplied at once
 def search_banded(
     source: Floats,
     target: Floats,
-    made: Plan,
+    plan: Plan,
     scoring: Scoring,
     options: SearchOptions,
     factor: int,
@@ -41,7 +41,7 @@ def search_banded(
     Args:
         source: L2-normalised features ``(C, hs, ws)`` of whole tiles, float32.
         target: Likewise, ``(C, ht, wt)``.
-        made: The plan.
+        plan: The plan.
         scoring: The scoring function, of two channels.
         options: How to search.
         factor: Cells to a side of a tile, and the spacing of the scoring window's cells.
@@ -49,9 +49,9 @@ def search_banded(
     """
     (hs, ws), (ht, wt) = source.shape[1:], target.shape[1:]
     grid, phases = (hs, ws, ht, wt), factor**4
-    bands = correlate_bands(source, target, made.near, factor, scoring.radius, threads)
+    bands = correlate_bands(source, target, plan.near, factor, scoring.radius, threads)
     write, tiles = functions.phase_scorer(bands, layers_of(scoring)), bands.maps.sources * bands.maps.targets
-    first, tried = np.unique(made.initial), np.zeros(hs * ws * ht * wt, np.bool_)
+    first, tried = np.unique(plan.initial), np.zeros(hs * ws * ht * wt, np.bool_)
     tried[first] = True
 
     def score(pairs: Integers) -> tuple[Integers, Floats]:

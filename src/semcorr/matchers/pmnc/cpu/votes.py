@@ -25,8 +25,8 @@ def votes_of(maps: Maps) -> VotesOf:
 
     def of(pairs: Integers) -> Floats:
         p, q = np.divmod(pairs, votes.shape[1])
-        found: Floats = np.log(votes.ravel()[pairs] * best[0][p] * best[1][q] + np.float32(FLOOR))
-        return found
+        log_votes: Floats = np.log(votes.ravel()[pairs] * best[0][p] * best[1][q] + np.float32(FLOOR))
+        return log_votes
 
     return of
 
