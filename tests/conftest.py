@@ -97,15 +97,20 @@ def folder(tmp_path_factory, cat):
 
 
 @pytest.fixture(scope="session")
-def built(cat, cheetah_path, cheetah2_path, lion_path, tmp_path_factory) -> dict[str, Path]:
-    """Every public data set's layout, with the truth that `layouts` knows."""
+def photographs(cat, cheetah_path, cheetah2_path, lion_path) -> dict[str, Image.Image]:
+    """The photographs of `layouts`, in the sizes that it knows."""
     originals = {
         "tabby": Image.fromarray(cat),
         "cheetah": Image.open(cheetah_path),
         "lion": Image.open(lion_path),
         "cub": Image.open(cheetah2_path),
     }
-    photographs = {name: image.convert("RGB").resize(layouts.SIZES[name][::-1]) for name, image in originals.items()}
+    return {name: image.convert("RGB").resize(layouts.SIZES[name][::-1]) for name, image in originals.items()}
+
+
+@pytest.fixture(scope="session")
+def built(photographs, tmp_path_factory) -> dict[str, Path]:
+    """Every public data set's layout, with the truth that `layouts` knows."""
     root = tmp_path_factory.mktemp("built")
     return {
         "keypoints": layouts.keypoints_json(root / "keypoints", photographs),
@@ -118,9 +123,8 @@ def built(cat, cheetah_path, cheetah2_path, lion_path, tmp_path_factory) -> dict
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
-    """Run the command in this process, in a folder of its own: exit code, stdout, stderr."""
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
+    """Run the command in this process, in the test's folder: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["semcorr", *map(str, arguments)])

@@ -14,6 +14,8 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from semcorr.data.registry import load_dataset
+
 Points = dict[str, tuple[float, float]]
 
 # Every photograph's size is (height, width). Two of them are portraits, none is square.
@@ -202,3 +204,30 @@ def ap10k(root: Path, photographs: dict[str, Image.Image]) -> Path:
     path.write_text(json.dumps(content))
     (root / "pairs.json").write_text(json.dumps([[f"{a}.jpg", f"{b}.jpg"] for a, b in PAIRS]))
     return root
+
+
+ALL = ["keypoints", "pf-pascal", "pf-willow", "spair-71k", "ap-10k"]
+"""The data sets that have a layout here."""
+
+
+def load(name, root, **options):
+    """Load the test pairs of one of them."""
+    if name == "ap-10k":
+        options["pairs"] = root / "pairs.json"
+    return load_dataset(name, root, "test", **options)
+
+
+def edit_json(path, change):
+    """Change the content of a JSON file."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def edit_csv(path, change):
+    """Change the rows of a CSV file."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    header = list(rows[0])
+    change(rows)
+    write_rows(path, header, [[row[name] for name in header if name in row] for row in rows])

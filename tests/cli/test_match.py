@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semcorr.cli.app import main
-
 
 @pytest.fixture
 def pictures(tmp_path, cat):
@@ -20,21 +18,6 @@ def pictures(tmp_path, cat):
     Image.fromarray(cat).save(tmp_path / "a.jpg")
     Image.fromarray(np.ascontiguousarray(cat[:, 100:350])).save(tmp_path / "b.png")
     return tmp_path / "a.jpg", tmp_path / "b.png"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run the command in this process, in a folder of its own: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["semcorr", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capsys.readouterr()
-        return left.value.code or 0, out, err
-
-    return run
 
 
 def test_installed_command_answers_a_point(pictures):
