@@ -243,3 +243,16 @@ class TestCalibration:
 
     def test_without_confidences_there_is_none(self):
         assert scored((OFF, PAIR)).calibration is None
+        assert scored((OFF, PAIR)).ranking is None
+
+
+def test_how_well_confidences_order_the_points():
+    # right at α = 0.05: the first three
+    ranking = scored((OFF, PAIR, torch.tensor([0.9, 0.8, 0.3, 0.5])), alphas=(0.05, 0.01)).ranking
+    assert ranking is not None
+    assert ranking.auroc == pytest.approx(2 / 3)
+    assert ranking.risk == pytest.approx((0 + 0 + 1 / 3 + 1 / 4) / 4)
+    assert ranking.false_matches == 1.0
+    all_right = scored((TRUTH, PAIR, torch.tensor([0.9, 0.8, 0.3, 0.5])), alphas=(0.05, 0.01)).ranking
+    assert all_right is not None
+    assert (all_right.auroc, all_right.risk, all_right.false_matches) == (None, 0.0, 0.0)

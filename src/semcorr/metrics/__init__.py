@@ -1,4 +1,4 @@
-"""Metrics: PCK and the calibration of confidences."""
+"""Metrics: PCK, and how well confidences are calibrated and order matches."""
 
 from semcorr.metrics.calibration import Calibration, calibrate
 from semcorr.metrics.pck import (
@@ -15,12 +15,13 @@ from semcorr.metrics.pck import (
     reference_length,
     score,
 )
-from semcorr.metrics.selective import RiskCoverage, auroc, false_matches, risk_coverage
+from semcorr.metrics.selective import Ranking, RiskCoverage, auroc, false_matches, rank, risk_coverage
 
 __all__ = [
     "ALPHAS",
     "CURVE",
     "Calibration",
+    "Ranking",
     "RiskCoverage",
     "Scores",
     "Space",
@@ -33,6 +34,7 @@ __all__ = [
     "pck",
     "pck_curve",
     "pck_distances",
+    "rank",
     "reference_length",
     "risk_coverage",
     "score",

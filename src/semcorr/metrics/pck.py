@@ -26,6 +26,7 @@ from torch import Tensor
 from semcorr.data.pairs import Pair
 from semcorr.errors import DataError
 from semcorr.metrics.calibration import Calibration, calibrate
+from semcorr.metrics.selective import Ranking, rank
 
 Threshold = Literal["image", "bbox", "keypoints"]
 Space = Literal["native", "square"]
@@ -135,6 +136,7 @@ class Scores:
         curve: The ``per_image`` PCK at every α of `CURVE`.
         area: The mean height of that curve.
         calibration: The calibration of the confidences at the largest α; None unless every point has a confidence.
+        ranking: How well the confidences order the points, at the largest α; None unless every point has one.
     """
 
     pairs: int
@@ -146,6 +148,7 @@ class Scores:
     curve: tuple[float, ...]
     area: float
     calibration: Calibration | None
+    ranking: Ranking | None
 
 
 def score(
@@ -180,9 +183,7 @@ def score(
         return dict(zip(alphas, values.tolist(), strict=True))
 
     joined = torch.cat(list(confidences)).double() if confidences else torch.full_like(everything, torch.nan)
-    calibrated = None
-    if not bool(joined.isnan().any()):
-        calibrated = calibrate(joined, everything <= max(alphas))
+    correct, known = everything <= max(alphas), not bool(joined.isnan().any())
     return Scores(
         pairs=len(errors),
         points=len(everything),
@@ -192,5 +193,6 @@ def score(
         categories={name: by_alpha(row) for name, row in zip(names, rows, strict=True)},
         curve=tuple(curve.tolist()),
         area=area_under(curve),
-        calibration=calibrated,
+        calibration=calibrate(joined, correct) if known else None,
+        ranking=rank(joined, correct, len(errors)) if known else None,
     )

@@ -101,6 +101,44 @@ def false_matches(right: Tensor, false: Tensor, pictures: int, kept: float = 0.9
     return float((false >= threshold).sum()) / pictures
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """How well the confidence orders the matches of a set of pairs.
+
+    Attributes:
+        auroc: Probability that a correct match has a higher confidence than a wrong one; None if all are alike.
+        risk: Mean share of wrong matches among the most confident ones, over coverage; see `RiskCoverage`.
+        false_matches: Wrong matches per pair at the threshold that keeps 90 % of the correct ones; None if none is.
+    """
+
+    auroc: float | None
+    risk: float
+    false_matches: float | None
+
+
+def rank(confidence: Tensor, correct: Tensor, pairs: int) -> Ranking:
+    """Measure how well confidences order matches.
+
+    Args:
+        confidence: ``(N,)``.
+        correct: Whether each match is correct, ``(N,)`` bool.
+        pairs: The number of pairs that they belong to.
+
+    Raises:
+        ValueError: If the shapes differ, or there are no matches or pairs.
+
+    >>> rank(torch.tensor([0.9, 0.8, 0.7]), torch.tensor([True, False, True]), 1)
+    Ranking(auroc=0.5, risk=0.2777777777777778, false_matches=1.0)
+    """
+    risk = risk_coverage(confidence, correct).area
+    right, wrong = confidence[correct], confidence[~correct]
+    return Ranking(
+        auroc(right, wrong) if len(right) and len(wrong) else None,
+        risk,
+        false_matches(right, wrong, pairs) if len(right) else None,
+    )
+
+
 def _checked(scores: Tensor) -> Tensor:
     found = scores.detach().cpu().double()
     if found.ndim != 1 or bool(found.isnan().any()):

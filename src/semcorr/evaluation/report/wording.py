@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from semcorr.evaluation.report.tables import counted
 from semcorr.evaluation.results import Evaluation
+from semcorr.metrics.selective import Ranking
 
 LENGTHS = {
     "image": "the longer side of the target picture",
@@ -29,9 +30,9 @@ def protocol(evaluation: Evaluation) -> str:
 
 
 def calibration_line(evaluation: Evaluation) -> str:
-    """Return a sentence on how well the confidence is calibrated."""
-    calibration = evaluation.scores.calibration
-    if calibration is None:
+    """Return sentences on how well the confidence is calibrated and orders the matches."""
+    calibration, ranking = evaluation.scores.calibration, evaluation.scores.ranking
+    if calibration is None or ranking is None:
         return f"{evaluation.model}: not every point has a confidence, so that its calibration is unknown."
     alpha = max(evaluation.scores.per_image)
     count = sum(calibration.counts)
@@ -42,7 +43,17 @@ def calibration_line(evaluation: Evaluation) -> str:
     return (
         f"{evaluation.model}: expected calibration error {100 * calibration.error:.1f} percentage points at "
         f"α = {alpha:g}. The mean confidence is {100 * confidence:.1f} %, and {100 * accuracy:.1f} % of the points are "
-        "correct."
+        f"correct. {_ranking(ranking)}"
+    )
+
+
+def _ranking(ranking: Ranking) -> str:
+    area = f"The area under risk and coverage is {ranking.risk:.3f}."
+    if ranking.auroc is None or ranking.false_matches is None:
+        return area
+    return (
+        f"It tells correct from wrong matches with an AUROC of {ranking.auroc:.3f}; at the threshold that keeps 90 % "
+        f"of the correct ones, {ranking.false_matches:.2f} wrong ones remain per pair. {area}"
     )
 
 

@@ -160,6 +160,7 @@ def _scores_json(scores: Scores) -> dict[str, Any]:
         "curve": [round(value, 3) for value in scores.curve],
         "area": round(scores.area, 3),
         "calibration": calibration,
+        "ranking": scores.ranking and vars(scores.ranking),
     }
 
 
