@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, count
@@ -12,6 +13,8 @@ from pathlib import Path
 from secrets import token_hex
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a single letter would be a Windows drive
+
+_ABANDONED = 24 * 3600  # seconds after which a temporary file belongs to nobody
 
 
 @contextmanager
@@ -23,10 +26,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Yields:
         The path of a temporary file in the same folder, with the same suffix, to write to. It replaces ``path`` if the
-        block ends without an error, and is removed otherwise.
+        block ends without an error, and is removed otherwise. Temporary files of the same file that are more than a
+        day old, left by a process that was killed, are removed too.
     """
     final = Path(os.path.realpath(path))
     final.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(final)
     part = final.with_name(f".{final.stem[:100]}.{token_hex(4)}.part{final.suffix}")
     try:
         yield part
@@ -37,6 +42,15 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _sweep(final: Path) -> None:
+    """Remove what killed processes left of a file that `replacing` was writing."""
+    pattern = re.compile(rf"\.{re.escape(final.stem[:100])}\.[0-9a-f]{{8}}\.part{re.escape(final.suffix)}")
+    for path in final.parent.glob(".*.part*"):
+        with suppress(OSError):  # another process may remove it at the same time
+            if pattern.fullmatch(path.name) and time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()
 
 
 def refuse_input(path: Path, inputs: Iterable[Path]) -> None:

@@ -245,3 +245,14 @@ def test_a_link_stays_a_link_and_its_file_is_replaced(match, tmp_path):
     match.plot(tmp_path / "link.png", ONE_POINT)
     assert (tmp_path / "link.png").is_symlink()
     assert Image.open(tmp_path / "real.png").format == "PNG"
+
+
+def test_a_picture_that_was_matched_is_never_written_over(match, cat, tmp_path):
+    photograph, link = tmp_path / "cat.png", tmp_path / "link.png"
+    Image.fromarray(cat).save(photograph)
+    link.symlink_to(photograph)
+    before = photograph.read_bytes()
+    for path in (photograph, link, tmp_path / "folder" / ".." / "cat.png"):
+        with pytest.raises(FileExistsError, match="one of the inputs"):
+            replace(match, files=(photograph,)).plot(path)
+    assert photograph.read_bytes() == before

@@ -1,0 +1,27 @@
+import os
+import time
+
+import pytest
+
+from semcorr.files import replacing, write_bytes
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    file = tmp_path / "a.json"
+    file.write_bytes(b"old")
+    with pytest.raises(RuntimeError), replacing(file) as part:
+        part.write_bytes(b"half")
+        raise RuntimeError
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path):
+    old, new = tmp_path / ".a.0123abcd.part.json", tmp_path / ".a.0123abce.part.json"
+    others = [tmp_path / ".b.0123abcd.part.json", tmp_path / ".a.part.json", tmp_path / ".a.0123abcd.part.csv"]
+    for file in (old, new, *others):
+        file.write_bytes(b"half")
+    for file in (old, *others):
+        os.utime(file, (time.time() - 2 * 24 * 3600,) * 2)
+    write_bytes(tmp_path / "a.json", b"whole")
+    assert sorted(tmp_path.iterdir()) == sorted([new, *others, tmp_path / "a.json"])
