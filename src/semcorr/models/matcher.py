@@ -24,7 +24,7 @@ from semcorr.match.types import Field, Points
 from semcorr.matchers.dense.confidence import rescale
 from semcorr.matchers.dense.decode import decode
 from semcorr.matchers.dense.scores import CellMatches, ScoreCells
-from semcorr.matchers.evidence import Decoded, Judge, gather_evidence
+from semcorr.matchers.evidence import Decoded, Judge
 from semcorr.models.encoded import Encoded, EncodedTurns
 from semcorr.models.memory import bytes_per_pair, check_memory, within_memory
 from semcorr.models.settings import default_settings, use_one_thread
@@ -353,10 +353,9 @@ class Matcher:
             return (Judged(sure[0].numpy()), Judged(sure[1].numpy())), None
         a, b = (features.tensor[0].float().cpu().numpy() for features in (source, target))
         decoded = [Decoded(matches.cells.numpy(), matches.peak.numpy()) for matches in (forward, backward)]
-        tuned = self.features.channels
-        evidence = gather_evidence(a, b, tuned, *decoded)
-        judged = Judged(*self.judge.of_matches(evidence[0])), Judged(*self.judge.of_matches(evidence[1]))
-        return judged, self.judge.of_pair(*evidence, a[tuned:], b[tuned:])
+        verdict = self.judge.of(a, b, self.features.channels, *decoded)
+        judged = [Judged(*both) for both in zip(verdict.confidence, verdict.visibility, strict=True)]
+        return (judged[0], judged[1]), verdict.similarity
 
 
 def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
