@@ -97,7 +97,7 @@ def read_picture(path: Path) -> None:
 
 def read_weights(path: Path) -> None:
     """Build the matcher that a weights file describes."""
-    from semcorr.models.configs import build
+    from semcorr.models.building import build
     from semcorr.weights import read_weights as read
 
     build(read(path))

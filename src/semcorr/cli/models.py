@@ -20,7 +20,7 @@ def models() -> None:
     for name, text in MODEL_NAMES.items():
         typer.echo(f"{name:16} {text}")
         if name in MODELS:
-            typer.echo(f"{'':16} {MODELS[name].load().trained()}")
+            typer.echo(f"{'':16} {MODELS[name].arrays().trained()}")
 
 
 def export(

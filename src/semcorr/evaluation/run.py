@@ -270,5 +270,4 @@ def _forget(known: Features, megabytes: int) -> None:
 
 
 def _bytes(encoded: Encoded) -> int:
-    tensor = encoded.features.tensor
-    return encoded.image.nbytes + tensor.numel() * tensor.element_size()
+    return encoded.image.nbytes + int(encoded.features.tensor.nbytes)

@@ -118,7 +118,7 @@ def cost_of(
 
 def _begin_peak(model: Matcher) -> Callable[[], float] | None:
     """Return a function that returns the peak memory from now on, in megabytes above the present; None if unknown."""
-    if model.device.type == "cuda":
+    if model.device.startswith("cuda"):
         import torch
 
         torch.cuda.reset_peak_memory_stats(model.device)

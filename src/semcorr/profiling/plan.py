@@ -109,7 +109,7 @@ class Benchmark:
         if what == "optimum":
             return self._over(row["seconds"] * factor)
         megabytes = (row["megabytes"] or 0) * factor
-        available = memory_of(torch.device(self.settings.device))
+        available = memory_of(self.settings.device)
         if available is not None and megabytes > _MEMORY_SHARE * available / 1e6:
             return f"would need about {megabytes / 1000:.0f} GB"
         encoding = row["total"] - row["matching"]
