@@ -76,7 +76,7 @@ def compare_precision(model: semcorr.Matcher, pairs: list[Pair]) -> None:
         source, target = (model.encode(photo.path) for photo in (pair.source, pair.target))
         for exhaustive, values in found.items():
             model.score.exhaustive = exhaustive
-            moved = torch.from_numpy(model.match(source, target).transfer(pair.points_inside()).points)
+            moved = model.match(source, target).transfer(pair.points_inside()).points
             errors = pck_distances(moved, pair)
             values.append([100 * (errors <= alpha).float().mean().item() for alpha in ALPHAS])
     for exhaustive, values in found.items():

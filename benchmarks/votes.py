@@ -43,7 +43,7 @@ def main() -> None:
                 match = model.match(source, target)
             else:
                 match = nearest.match(pair.source.path, pair.target.path)
-            listed.append(pck_distances(torch.from_numpy(match.transfer(pair.points_inside()).points), pair))
+            listed.append(pck_distances(match.transfer(pair.points_inside()).points, pair))
     print(f"{len(pairs)} pairs of {arguments.split}, PCK per image, mean over categories of it")
     for name, listed in errors.items():
         scores = score(listed, [pair.target.category for pair in pairs])

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from semcorr.errors import DataError, ModelError
+from semcorr.models.building import build_matcher
 from semcorr.training.loop import train
 from semcorr.training.recipe import read_recipe
 from semcorr.training.sampling.samplers import KeypointSampler
-from semcorr.models.building import build_matcher
 from semcorr.weights import read_weights
 
 

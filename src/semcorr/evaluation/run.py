@@ -251,7 +251,7 @@ def _match_block(
     matches = model.match_many(
         [(known[pair.source.path, features], known[pair.target.path, features]) for pair in readable]
     )
-    moved = iter([match.transfer(pair.points_inside().numpy()) for match, pair in zip(matches, readable, strict=True)])
+    moved = iter([match.transfer(pair.points_inside()) for match, pair in zip(matches, readable, strict=True)])
     return [_answer(next(moved)) if reason is None else {"broken": reason} for reason in reasons]
 
 

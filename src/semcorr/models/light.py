@@ -111,19 +111,22 @@ def _comparison(architecture: Architecture, tensors: dict[str, Floats]) -> tuple
 
 
 def _patch_matcher(config: PMNCConfig, tensors: dict[str, Floats]) -> PatchMatcher:
-    _, found = split_prefix(tensors, "scoring.")
-    given = found or {}
-    scoring = Scoring(
-        config.radius,
-        config.reach,
-        given["window"],
-        given["bias"],
-        given["mix.weight"],
-        given["mix.bias"],
-        given["out.weight"][0],
-        given["out.bias"],
-        given["centre"],
-    )
+    hidden, offsets = config.hidden, (2 * config.radius + 1) ** 2
+    shapes: dict[str, tuple[int, ...]] = {
+        "window": (hidden, 2, offsets, offsets),
+        "bias": (hidden,),
+        "mix.weight": (hidden, hidden),
+        "mix.bias": (hidden,),
+        "out.weight": (1, hidden),
+        "out.bias": (1,),
+        "centre": (2,),
+    }
+    given = {name: tensors[f"scoring.{name}"] for name in shapes}
+    for name, shape in shapes.items():
+        if given[name].shape != shape:
+            raise ValueError(f"scoring.{name} has shape {given[name].shape}; expected {shape}")
+    window, bias, mix, mix_bias, out, out_bias, centre = given.values()
+    scoring = Scoring(config.radius, config.reach, window, bias, mix, mix_bias, out[0], out_bias, centre)
     return PatchMatcher(scoring, config.features.grid, config.search, config.votes)
 
 
