@@ -6,11 +6,12 @@ import torch
 import semcorr
 from semcorr.matchers.dense.scores import ScoredPairs
 from semcorr.metrics.pck import pck_distances, score
+from semcorr.models.torch_loading import load
 
 
 @pytest.mark.parametrize("name", ["pmnc", "pmnc-universal"])
 def test_search_reaches_the_exhaustive_optimum(name, cat, cheetah_path, lion_path):
-    model = semcorr.load(name)
+    model = load(name)
     pictures = [model.encode(picture).features for picture in (cat, cheetah_path, lion_path)]
     reached = []
     for source, target in ((0, 1), (1, 2), (2, 0)):
