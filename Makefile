@@ -7,11 +7,13 @@ BIN    := $(VENV)/bin
 
 $(VENV)/.demo: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch torchvision
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[examples]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	# for their photographs alone: neither is imported
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'scikit-image>=0.22' 'gradio>=5'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch torchvision
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 

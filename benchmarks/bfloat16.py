@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.progress import track
 
-import semcorr
 from semcorr.data.formats.keypoints import load_pairs
 from semcorr.models.encoded import Encoded
+from semcorr.models.torch_loading import load
 
 ALPHAS = (0.1, 0.05, 0.03, 0.01)
 
@@ -27,20 +28,20 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="only so many pairs")
     arguments = parser.parse_args()
     pairs = list(load_pairs(arguments.folder, arguments.split))[: arguments.limit]
-    models = {name: semcorr.load(precision=name) for name in ("float32", "bfloat16")}
+    models = {name: load(precision=name) for name in ("float32", "bfloat16")}
     known: dict[tuple[str, Path], Encoded] = {}
     shares: dict[str, list[list[float]]] = {name: [] for name in models}
     for pair in track(pairs, "matching"):
         source, truth = pair.points()
         height, width = pair.source.size
-        inside = source.clamp(torch.zeros(2), torch.tensor([width, height]))
+        inside = np.clip(source, 0, np.array([width, height], np.float32))
         for name, model in models.items():
             for photo in (pair.source, pair.target):
                 if (name, photo.path) not in known:
                     known[name, photo.path] = model.encode(photo.path)
             match = model.match(known[name, pair.source.path], known[name, pair.target.path])
-            errors = (torch.from_numpy(match.transfer(inside).points) - truth).norm(dim=1) / max(pair.target.size)
-            shares[name].append([100 * float((errors <= alpha).double().mean()) for alpha in ALPHAS])
+            errors = np.linalg.norm(match.transfer(inside).points - truth, axis=1) / max(pair.target.size)
+            shares[name].append([100 * float((errors <= alpha).mean()) for alpha in ALPHAS])
     found = {name: torch.tensor(values, dtype=torch.float64) for name, values in shares.items()}  # (pairs, 4)
     change = found["bfloat16"] - found["float32"]
     rows = [(name, values.mean(0)) for name, values in found.items()]

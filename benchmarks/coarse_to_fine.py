@@ -12,14 +12,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import torch
+import numpy as np
 from rich.progress import track
 
-import semcorr
 from semcorr.data.formats.keypoints import load_pairs
 from semcorr.match.result import Match
 from semcorr.matchers.pmnc import coarse
 from semcorr.models.matcher import Matcher
+from semcorr.models.torch_loading import load
 
 ALPHAS = (0.1, 0.05, 0.03, 0.01)
 WAYS = {"whole": None, "band 2, 1 match": (2, 1), "band 2, 2 matches": (2, 2), "band 2, 3 matches": (2, 3)}
@@ -27,13 +27,13 @@ WAYS |= {"band 3, 2 matches": (3, 2)}
 
 
 def models(grid: int) -> dict[str, Matcher]:
-    found = {name: semcorr.load("pmnc", grid=grid) for name in WAYS}
+    found = {name: load("pmnc", grid=grid) for name in WAYS}
     found["whole"].score.options = replace(found["whole"].score.options, largest=10**9)
     return found
 
 
-def errors_of(match: Match, points: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    return (torch.from_numpy(match.transfer(points.numpy())[0]) - truth).norm(dim=1)
+def errors_of(match: Match, points: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(match.transfer(points)[0] - truth, axis=1)
 
 
 def main() -> None:
@@ -45,8 +45,8 @@ def main() -> None:
     arguments = parser.parse_args()
     listed = list(load_pairs(arguments.folder, arguments.split))
     pairs = listed[:: max(1, len(listed) // arguments.pairs)][: arguments.pairs]
-    contenders, small = models(arguments.grid), semcorr.load("pmnc")
-    errors: dict[str, list[torch.Tensor]] = {name: [] for name in (*contenders, "grid 25")}
+    contenders, small = models(arguments.grid), load("pmnc")
+    errors: dict[str, list[np.ndarray]] = {name: [] for name in (*contenders, "grid 25")}
     near: dict[str, list[float]] = {name: [] for name in contenders}
     taken = dict.fromkeys(contenders, 0.0)
     for pair in track(pairs, "matching"):
@@ -65,11 +65,11 @@ def main() -> None:
             errors[name].append(errors_of(match, points, truth) / longer)
             if name == "whole":
                 whole = match.forward.points
-            apart = torch.from_numpy(match.forward.points - whole).norm(dim=2)
-            near[name].append(float((apart <= tile / 2).float().mean()))
+            apart = np.linalg.norm(match.forward.points - whole, axis=2)
+            near[name].append(float((apart <= tile / 2).mean()))
     print(f"{len(pairs)} pairs of {arguments.split}, grid {arguments.grid}; PCK per image at α = {ALPHAS}")
     for name, found in errors.items():
-        pck = " / ".join(f"{100 * sum(float((e <= a).float().mean()) for e in found) / len(found):.1f}" for a in ALPHAS)
+        pck = " / ".join(f"{100 * sum(float((e <= a).mean()) for e in found) / len(found):.1f}" for a in ALPHAS)
         print(f"{name:18} {pck}", end="")
         if name in near:
             print(

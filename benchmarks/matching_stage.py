@@ -39,6 +39,7 @@ from semcorr.matchers.dense.decode import decode
 from semcorr.matchers.dense.ncnet import NCNet, NeighbourhoodConsensus
 from semcorr.matchers.pmnc.gpu.matcher import PMNC
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
+from semcorr.models.torch_loading import load
 
 CONSENSUS: dict[str, Callable[[], nn.Module]] = {
     "NC-Net 5-5-5, 16-16-1": lambda: NCNet(NeighbourhoodConsensus((5, 5, 5), (16, 16, 1))),
@@ -59,7 +60,7 @@ def with_loop(matcher: nn.Module, source: FeatureMap, target: FeatureMap) -> Ten
 
 
 def features(grid: int, channels: int) -> tuple[FeatureMap, FeatureMap]:
-    model = semcorr.load("nearest", grid=grid)
+    model = load("nearest", grid=grid)
     gradio = Path((find_spec("gradio").submodule_search_locations or [""])[0])  # type: ignore[union-attr]
     square = data.chelsea()[:, 75:375]
     cheetah = semcorr.image.load_image(gradio / "media_assets" / "images" / "cheetah1.jpg")
@@ -76,7 +77,7 @@ def features(grid: int, channels: int) -> tuple[FeatureMap, FeatureMap]:
 
 def stages(methods: list[str], grid: int, radius: int, arguments: argparse.Namespace) -> dict[str, Stage]:
     source, target = features(grid, arguments.channels)
-    shipped = semcorr.load("pmnc").score
+    shipped = load("pmnc").score
     torch.manual_seed(0)
     function = (
         shipped.scoring if radius == shipped.scoring.radius else ScoringFunction(radius, 16).requires_grad_(False)
@@ -95,7 +96,7 @@ def stages(methods: list[str], grid: int, radius: int, arguments: argparse.Names
 def optimum(grid: int, arguments: argparse.Namespace) -> tuple[float, float]:
     """Return the share of cells that reach the best score of all, and the share of pairs that the search scores."""
     source, target = features(grid, arguments.channels)
-    shipped = semcorr.load("pmnc").score
+    shipped = load("pmnc").score
     table, oracle = (
         PMNC(shipped.scoring, options=options, votes=shipped.votes)(source, target).table()
         for options in (shipped.options, replace(shipped.options, candidates=10**9, iterations=0))

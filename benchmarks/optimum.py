@@ -17,6 +17,7 @@ from semcorr.data.formats.keypoints import load_pairs
 from semcorr.data.pairs import Pair
 from semcorr.matchers.pmnc.search import NEAREST, PROTOTYPE, SearchOptions
 from semcorr.metrics.pck import ALPHAS, pck_distances
+from semcorr.models.torch_loading import load
 
 TOLERANCE = 1e-3
 ALL = SearchOptions(candidates=10**9, iterations=0)
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[4, 8, 12, 15, 16])
     parser.add_argument("--precision", action="store_true", help="PCK, and nothing else")
     arguments = parser.parse_args()
-    model = semcorr.load(arguments.model, grid=arguments.grid, weights=arguments.weights)
+    model = load(arguments.model, grid=arguments.grid, weights=arguments.weights)
     listed = list(load_pairs(arguments.folder, arguments.split))
     pairs = listed[:: max(1, len(listed) // arguments.pairs)][: arguments.pairs]
     if arguments.precision:
@@ -76,9 +77,9 @@ def compare_precision(model: semcorr.Matcher, pairs: list[Pair]) -> None:
         source, target = (model.encode(photo.path) for photo in (pair.source, pair.target))
         for exhaustive, values in found.items():
             model.score.exhaustive = exhaustive
-            moved = torch.from_numpy(model.match(source, target).transfer(pair.points_inside()).points)
+            moved = model.match(source, target).transfer(pair.points_inside()).points
             errors = pck_distances(moved, pair)
-            values.append([100 * (errors <= alpha).float().mean().item() for alpha in ALPHAS])
+            values.append([100 * (errors <= alpha).mean() for alpha in ALPHAS])
     for exhaustive, values in found.items():
         figures = " / ".join(f"{sum(column) / len(pairs):.2f}" for column in zip(*values, strict=True))
         print(f"{'exhaustive' if exhaustive else 'search':10} {figures}")

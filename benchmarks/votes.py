@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
+import numpy as np
 from rich.progress import track
 
-import semcorr
 from semcorr.data.formats.keypoints import load_pairs
 from semcorr.data.pairs import spread
 from semcorr.metrics.pck import ALPHAS, pck_distances, score
+from semcorr.models.torch_loading import load
 
 
 def main() -> None:
@@ -31,10 +31,10 @@ def main() -> None:
     parser.add_argument("--backbone-weights")
     arguments = parser.parse_args()
     features = {"backbone": arguments.backbone, "backbone_weights": arguments.backbone_weights}
-    model = semcorr.load(arguments.model, weights=arguments.weights, **features)
-    nearest = semcorr.load("nearest", **features)
+    model = load(arguments.model, weights=arguments.weights, **features)
+    nearest = load("nearest", **features)
     pairs = spread(list(load_pairs(arguments.folder, arguments.split)), arguments.pairs)
-    errors: dict[str | float, list[torch.Tensor]] = {name: [] for name in ("nearest", *arguments.votes)}
+    errors: dict[str | float, list[np.ndarray]] = {name: [] for name in ("nearest", *arguments.votes)}
     for pair in track(pairs, "matching"):
         source, target = (model.encode(photo.path) for photo in (pair.source, pair.target))
         for name, listed in errors.items():
@@ -43,7 +43,7 @@ def main() -> None:
                 match = model.match(source, target)
             else:
                 match = nearest.match(pair.source.path, pair.target.path)
-            listed.append(pck_distances(torch.from_numpy(match.transfer(pair.points_inside()).points), pair))
+            listed.append(pck_distances(match.transfer(pair.points_inside()).points, pair))
     print(f"{len(pairs)} pairs of {arguments.split}, PCK per image, mean over categories of it")
     for name, listed in errors.items():
         scores = score(listed, [pair.target.category for pair in pairs])

@@ -6,22 +6,25 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from skimage import data
-
 import semcorr
+
+
+def photograph(package: str, file: str) -> Path:
+    """Return where an installed package keeps a photograph; the package is not imported."""
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise SystemExit(f"a photograph of the demo comes with {package}: pip install 'semcorr[examples]'")
+    return Path(found.submodule_search_locations[0], file)
 
 
 def main() -> None:
     """Match, write the pictures, say where."""
-    gradio = find_spec("gradio")
-    if gradio is None or not gradio.submodule_search_locations:
-        raise SystemExit("the demo's second photograph comes with gradio: pip install 'semcorr[examples]'")
-    cheetah = Path(gradio.submodule_search_locations[0]) / "media_assets" / "images" / "cheetah1.jpg"
-
+    cat = photograph("skimage", "data/chelsea.png")
+    cheetah = photograph("gradio", "media_assets/images/cheetah1.jpg")
     model = semcorr.load("pmnc")
-    model.match(data.chelsea(), cheetah)  # the first call warms up
+    model.match(cat, cheetah)  # the first call warms up
     start = time.perf_counter()
-    match = model.match(data.chelsea(), cheetah)
+    match = model.match(cat, cheetah)
     seconds = time.perf_counter() - start
 
     nose = (265.0, 243.0)

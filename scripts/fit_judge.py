@@ -25,7 +25,6 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor, nn
 
-import semcorr
 from semcorr.data.formats.keypoints import load_photos
 from semcorr.data.pairs import Photo
 from semcorr.geometry import pixels_to_cells
@@ -34,6 +33,7 @@ from semcorr.matchers.evidence import NAMES, Decoded, gather_evidence, nearest_c
 from semcorr.models.configs import JUDGE
 from semcorr.models.encoded import Encoded
 from semcorr.models.matcher import Matcher
+from semcorr.models.torch_loading import load
 from semcorr.weights import Weights, expanded, read_weights, write_weights
 
 UNSEEN = "airplanes helicopter revolver chair windsor_chair wheelchair faces nautilus butterfly inline_skate"
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--leave-out", nargs="*", default=UNSEEN.split(), metavar="CATEGORY")
     arguments = parser.parse_args()
     stored = read_weights(arguments.weights)
-    model = semcorr.load("pmnc", weights=arguments.weights)
+    model = load("pmnc", weights=arguments.weights)
     model.judge = model.rescaling = None
     rng = np.random.default_rng(0)
     pairs = list(draw(arguments.folder, arguments.photographs, set(arguments.leave_out), arguments.pairs, rng))

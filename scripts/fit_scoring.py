@@ -23,12 +23,12 @@ from rich.progress import track
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-import semcorr
 from semcorr.data.formats.keypoints import load_photos
 from semcorr.features.untouched import join_features
 from semcorr.geometry import pixels_to_cells
 from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
 from semcorr.models.matcher import Matcher
+from semcorr.models.torch_loading import load
 from semcorr.training.objectives.proxy import proxy_loss
 from semcorr.weights import Weights, expanded, read_weights, write_weights
 
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=240)
     arguments = parser.parse_args()
     stored = read_weights(arguments.weights)
-    model = semcorr.load("pmnc", weights=arguments.weights)
+    model = load("pmnc", weights=arguments.weights)
     rng = np.random.default_rng(1)
     draws = (
         keypoint_pairs(arguments.folder, rng),

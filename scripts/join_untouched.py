@@ -21,10 +21,11 @@ from torch import Tensor
 
 from semcorr.data.formats.keypoints import load_photos
 from semcorr.features import FeatureExtractor
-from semcorr.features.fine import EARLY_BLOCKS
+from semcorr.features.architecture import EARLY_BLOCKS
 from semcorr.features.untouched import Gate
 from semcorr.image import load_image
-from semcorr.models.configs import BACKBONE, UNTOUCHED, build
+from semcorr.models.building import build
+from semcorr.models.configs import BACKBONE, UNTOUCHED
 from semcorr.weights import Weights, expanded, read_weights, write_weights
 
 UNSEEN = "airplanes helicopter revolver chair windsor_chair wheelchair faces nautilus butterfly inline_skate"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import semcorr
 from semcorr.matchers.pmnc.search import SearchOptions
-from semcorr.models.configs import build
+from semcorr.models.building import build
 from semcorr.weights import FOLDER, SCALE, Weights, read_weights, reduced, write_weights
 
 HALVED = (

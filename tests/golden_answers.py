@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from exported import Exported
 from PIL import Image
 
 import semcorr
@@ -53,14 +54,13 @@ def photographs() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def matching(case: str, folder: Path) -> Matching:
     """Return what matches two pictures in a case."""
-    model = semcorr.load(**CASES[case])
     if not case.endswith("onnx"):
-        return model.match
+        return semcorr.load(**CASES[case]).match
+    from semcorr.models.torch_loading import load
     from semcorr.onnx.export import export
-    from semcorr.onnx.runtime import load
 
-    export(model, folder / "model.onnx")
-    return load(folder / "model.onnx", threads=1).match
+    export(load(**CASES[case]), folder / "model.onnx")
+    return Exported(folder / "model.onnx").match
 
 
 def lattice(image: np.ndarray) -> np.ndarray:

@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from threading import local
 from typing import TypeVar
 
 VARIABLE = "SEMCORR_NUM_THREADS"
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
+
+_own = local()  # of the calling thread: whether it computes alone
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -53,14 +56,19 @@ def thread_count(threads: int | None = None) -> int:
     """
     given, source = (threads, "threads") if threads is not None else (os.environ.get(VARIABLE) or None, VARIABLE)
     if given is None:
-        return processors()
+        return 1 if getattr(_own, "alone", False) else processors()
     try:
         count = int(given)
     except ValueError:
         count = 0
     if count < 1 or count != float(given):
         raise ValueError(f"{source} must be a whole number, 1 or more; got {given!r}")
-    return min(count, processors())
+    return 1 if getattr(_own, "alone", False) else min(count, processors())
+
+
+def compute_alone() -> None:
+    """Let `thread_count` return 1 in the calling thread from now on, because others match beside it."""
+    _own.alone = True
 
 
 def in_parallel(function: Callable[[Part], Result], parts: Iterable[Part], threads: int) -> list[Result]:

@@ -47,7 +47,7 @@ def test_predictions_are_what_the_model_says(pairs, tmp_path):
     assert len(found.predictions) == 12
     model = load()
     for pair, prediction in zip(pairs, found.predictions, strict=True):
-        points, confidence = model.match(pair.source.path, pair.target.path).transfer(pair.points()[0].numpy())
+        points, confidence = model.match(pair.source.path, pair.target.path).transfer(pair.points()[0])
         np.testing.assert_allclose(prediction.points, points, atol=0.01)
         np.testing.assert_allclose(prediction.confidence, confidence, atol=1e-4)
 

@@ -10,7 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from semcorr.errors import ModelError
 from semcorr.features import FeatureExtractor, FeatureOptions
-from semcorr.features.efficientnet_lite import DEVIATION, MEAN, SCALES, EfficientNetLite, trainable
+from semcorr.features.architecture import DEVIATION, MEAN, SCALES
+from semcorr.features.efficientnet_lite import EfficientNetLite, trainable
 
 
 @pytest.mark.parametrize("name", SCALES)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 import semcorr
 from semcorr.errors import ModelError
 from semcorr.features import FeatureExtractor, FeatureMap, FeatureOptions
+from semcorr.models.torch_loading import load
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_the_embedded_weights_know_a_cat(default, cat):
 
 @pytest.mark.parametrize("model", ["pmnc", "nearest"])
 def test_half_precision_gives_nearly_the_same_features(model, cat):
-    exact, rough = (semcorr.load(model, precision=name).encode(cat).features.tensor for name in ("float32", "bfloat16"))
+    exact, rough = (load(model, precision=name).encode(cat).features.tensor for name in ("float32", "bfloat16"))
     assert rough.dtype == torch.float32
     torch.testing.assert_close(rough.norm(dim=1), torch.ones_like(rough[:, 0]), atol=1e-5, rtol=0)
     cosine = (exact * rough).sum(1)

@@ -3,9 +3,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import semcorr
 from semcorr.features import FeatureExtractor, FeatureOptions
 from semcorr.features.untouched import Gate, join_features
+from semcorr.models.torch_loading import load
 
 
 def unit(channels: int, seed: int) -> torch.Tensor:
@@ -43,7 +43,7 @@ def test_impossible_shares_are_refused(shares):
 def test_the_second_half_of_the_default_models_features_is_the_backbone_of_the_package():
     """As exactly as eight bits allow: blocks that training must not have touched."""
     picture = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
-    model = semcorr.load("pmnc")
+    model = load("pmnc")
     joined = model.encode(picture).features.tensor
     plain = FeatureExtractor(FeatureOptions()).encode([picture]).tensor
     half = model.features.channels
@@ -57,7 +57,7 @@ def test_the_second_half_of_the_default_models_features_is_the_backbone_of_the_p
 
 
 def test_a_pictures_share_does_not_depend_on_what_it_is_encoded_with():
-    model = semcorr.load("pmnc")
+    model = load("pmnc")
     rng = np.random.default_rng(1)
     pictures = [rng.integers(0, 256, (96, 96, 3), dtype=np.uint8), np.full((96, 96, 3), 90, np.uint8)]
     together = [one.features.tensor for one in model.encode_many(pictures)]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-import semcorr
 from semcorr.matchers.pmnc.search import SearchOptions
+from semcorr.models.torch_loading import load
 
 TOLERANCE = 1e-3
 
@@ -12,7 +12,7 @@ TOLERANCE = 1e-3
 @pytest.mark.slow
 @torch.inference_mode()
 def test_few_pairs_are_scored_and_nearly_every_cell_reaches_the_optimum(cat, cheetah_path):
-    model = semcorr.load("pmnc")
+    model = load("pmnc")
     source, target = (model.encode(image).features for image in (cat, cheetah_path))
     table = model.score(source, target).table()
     model.score.options = SearchOptions(candidates=10**9, iterations=0)

@@ -135,7 +135,7 @@ def fuzz(kind: str, count: int) -> Counter[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="*", default=["picture", "weights", "checkpoint", "onnx"])
+    parser.add_argument("kinds", nargs="*", default=["picture", "weights", "checkpoint"])
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, features
+
+from semcorr.errors import ModelError
 
 Seeds = dict[str, bytes]
 
@@ -62,29 +64,6 @@ def checkpoints() -> Seeds:
     return seeds
 
 
-def exported() -> Seeds:
-    """Return a graph with the inputs, outputs and metadata of an exported model, that answers without looking."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    from semcorr.onnx.runtime import FORMAT, METADATA
-
-    nodes, outputs, constants = [], [], []
-    for way in ("forward", "backward"):
-        for name, shape in ((way, (1, 3, 4, 2)), (f"{way}_confidence", (1, 3, 4))):
-            values = np.linspace(0, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
-            constants.append(numpy_helper.from_array(values, f"{name}_values"))
-            nodes.append(helper.make_node("Identity", [f"{name}_values"], [name]))
-            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 3, "h", "w")) for n in ("source", "target")]
-    graph = helper.make_graph(nodes, "fuzz", inputs, outputs, constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    about = {"format": FORMAT, "model": "fuzz", "cells": 4, "stride": 16, "plain_interpolation": False}
-    helper.set_model_props(model, {METADATA: json.dumps(about | {"refinement": None})})
-    onnx.checker.check_model(model)
-    return {"small": model.SerializeToString()}
-
-
 def read_picture(path: Path) -> None:
     """Read a picture, as a file and as bytes, and its size."""
     from semcorr.image import load_image, picture_size
@@ -96,10 +75,14 @@ def read_picture(path: Path) -> None:
 
 
 def read_weights(path: Path) -> None:
-    """Build the matcher that a weights file describes."""
-    from semcorr.models.configs import build
+    """Load the matcher that a weights file describes, without torch and with it."""
+    from semcorr.models.building import build
+    from semcorr.models.choices import Choices
+    from semcorr.models.light import load_light
     from semcorr.weights import read_weights as read
 
+    with suppress(ModelError):
+        load_light(Choices("pmnc", weights=path))
     build(read(path))
 
 
@@ -110,19 +93,8 @@ def read_checkpoint(path: Path) -> None:
     import_checkpoint("ncnet", path)
 
 
-def read_exported(path: Path) -> None:
-    """Open an exported model and match with it."""
-    from semcorr.onnx.runtime import load
-
-    y, x = np.mgrid[:40, :60]
-    picture = np.stack([x, y, x + y], axis=2).astype(np.uint8)
-    match = load(path, threads=1).match(picture, picture)
-    match.transfer([(3, 4)])
-
-
 KINDS = {
     "picture": (pictures, read_picture),
     "weights": (weights, read_weights),
     "checkpoint": (checkpoints, read_checkpoint),
-    "onnx": (exported, read_exported),
 }

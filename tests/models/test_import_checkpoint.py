@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from semcorr.cli.app import app
 from semcorr.errors import ModelError
 from semcorr.features import FeatureExtractor, FeatureMap
-from semcorr.models.configs import build
+from semcorr.models.building import build
 from semcorr.models.import_checkpoint import import_checkpoint
 from semcorr.weights import write_weights
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from semcorr.errors import DataError, ModelError
+from semcorr.models.building import build_matcher
 from semcorr.training.loop import train
 from semcorr.training.recipe import read_recipe
 from semcorr.training.sampling.samplers import KeypointSampler
@@ -51,7 +52,7 @@ def test_dense_networks_learn_in_the_same_loop(tmp_path, folder, cat, model, los
     assert stored.metadata["training"]["loss"] == loss
     matcher = semcorr.load(kind, weights=weights)
     assert matcher.match(cat, cat).forward.confidence.shape == (8, 12)
-    untrained = read_recipe(path).model.build()
+    untrained = build_matcher(read_recipe(path).model)
     assert any(not torch.equal(value, untrained.state_dict()[key]) for key, value in stored.tensors.items())
     with pytest.raises(ModelError, match="load it as"):
         semcorr.load("pmnc", weights=weights)

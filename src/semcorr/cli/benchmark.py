@@ -67,10 +67,8 @@ def benchmark(options: Options) -> None:
     Each measurement runs in a separate process. Windows of another radius than the model's own are cropped, or padded
     with zeros: they tell what a window costs, not how well it matches.
     """
-    import torch
-
     from semcorr.profiling.case import Settings
-    from semcorr.profiling.machine import command_line
+    from semcorr.profiling.machine import command_line, libraries
     from semcorr.profiling.plan import FIGURES, Benchmark, plan
     from semcorr.profiling.table import plot, to_markdown
 
@@ -94,7 +92,7 @@ def benchmark(options: Options) -> None:
     run = Benchmark(out / "benchmark.json", settings, options.limit, lambda line: typer.echo(line, err=True))
     rows = run.run(cases, figures, options.fresh)
     command = command_line("semcorr benchmark", options, ("out", "fresh"))
-    about = f"{run.about()} torch {torch.__version__}; `{command}`"
+    about = f"{run.about()} {', '.join(map(' '.join, libraries().items()))}; `{command}`"
     text = to_markdown(rows, about, replace(cases[0], method="pmnc", radius=2))
     write_text(out / "benchmark.md", text)
     plot(rows, out / "benchmark.svg")

@@ -83,6 +83,7 @@ def pseudo_labels(
     seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0,
 ) -> None:
     """Match photographs of a category with two models, and keep the points on which they agree."""
+    need_extra("train", "torch", "pydantic", "lightning_fabric")
     from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
     from semcorr.training.pseudo_labels import LabelOptions, make_pseudo_labels

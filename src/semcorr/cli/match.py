@@ -6,19 +6,18 @@ import json
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from semcorr.cli.options import LOADING, with_options
 from semcorr.cli.points import NamedPoint, parse_point, read_points, write_points
-from semcorr.errors import SemcorrError, need_extra, one_of
+from semcorr.errors import SemcorrError, need_extra
 from semcorr.files import refuse_input, unused
 
 if TYPE_CHECKING:
     from semcorr.match.result import Match
     from semcorr.models.matcher import Matcher
-    from semcorr.onnx.runtime import ExportedMatcher
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,6 @@ class Loading:
     grid: int | None = None
     device: str = "cpu"
     precision: str = "float32"
-    runtime: str = "torch"
-    model_file: Path | None = None
 
 
 OPTIONS: dict[str, Any] = {
@@ -41,8 +38,6 @@ OPTIONS: dict[str, Any] = {
     "precision": typer.Option(
         metavar="float32|bfloat16", help="Precision of the features; bfloat16 is faster on processors that support it."
     ),
-    "runtime": typer.Option(metavar="torch|onnx", help="The runtime; onnx needs --model-file, and no torch."),
-    "model_file": typer.Option(help="With --runtime onnx: the file that `semcorr export` wrote."),
 }
 
 
@@ -101,8 +96,7 @@ def match(
     matcher = _load(options)
     loaded = time.perf_counter()
     xy = [point.xy for point in given if point.xy is not None]
-    turns = Turns(rotations, mirror, xy or None)
-    result = _match(matcher, source, target, turns)
+    result = matcher.match(source, target, rotations, mirror, xy or None)
     seconds = time.perf_counter() - loaded
     answers = _transfer(result, given, min_visibility or 0.0) if answers_points else None
     least = 0.5 if min_visibility is None else min_visibility
@@ -120,54 +114,17 @@ def match(
 
 def _check_output(out: Path, inputs: tuple[Path | None, ...], options: Loading) -> None:
     """Refuse what cannot be written before anything is matched."""
-    read = (*inputs, options.weights, options.backbone_weights, options.model_file)
+    read = (*inputs, options.weights, options.backbone_weights)
     refuse_input(out, [Path(path) for path in read if path is not None])
     if out.suffix.lower() != ".csv":
         need_extra("", "matplotlib")
 
 
-def _load(options: Loading) -> Matcher | ExportedMatcher:
-    one_of(options.runtime, ["torch", "onnx"], "--runtime")
-    if (options.runtime == "onnx") != (options.model_file is not None):
-        raise SemcorrError(
-            "--runtime onnx and --model-file FILE must be given together; `semcorr export --out FILE` writes the file"
-        )
-    given = {
-        field.name: value
-        for field in fields(options)
-        if field.name not in ("runtime", "model_file") and (value := getattr(options, field.name)) != field.default
-    }
-    if options.model_file is None:
-        need_extra("", "torch", "timm", "safetensors")
-        import semcorr
+def _load(options: Loading) -> Matcher:
+    import semcorr
 
-        return semcorr.load(given.pop("model", None), **given)
-    if given:
-        option = f"--{next(iter(given)).replace('_', '-')}"
-        raise SemcorrError(
-            f"{option} needs --runtime torch: an exported model's settings are fixed when it is exported"
-        )
-    from semcorr.onnx.runtime import load
-
-    return load(options.model_file)
-
-
-class Turns(NamedTuple):
-    """How the source is turned, and the points that matter then."""
-
-    rotations: int
-    mirror: bool
-    points: list[tuple[float, float]] | None
-
-
-def _match(matcher: Matcher | ExportedMatcher, source: Path, target: Path, turns: Turns) -> Match:
-    from semcorr.onnx.runtime import ExportedMatcher
-
-    if not isinstance(matcher, ExportedMatcher):
-        return matcher.match(source, target, *turns)
-    if turns.rotations != 1 or turns.mirror:
-        raise SemcorrError("--rotations and --mirror need --runtime torch")
-    return matcher.match(source, target)
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    return semcorr.load(given.pop("model"), **given)
 
 
 def _transfer(result: Match, points: list[NamedPoint], min_visibility: float) -> list[dict[str, Any]]:

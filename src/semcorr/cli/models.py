@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from semcorr.cli.options import Backbone, BackboneWeights, Grid, ModelName, WeightsFile
-from semcorr.errors import one_of
+from semcorr.errors import need_extra, one_of
 from semcorr.files import refuse_input, unused
 
 
@@ -20,7 +20,7 @@ def models() -> None:
     for name, text in MODEL_NAMES.items():
         typer.echo(f"{name:16} {text}")
         if name in MODELS:
-            typer.echo(f"{'':16} {MODELS[name].load().trained()}")
+            typer.echo(f"{'':16} {MODELS[name].arrays().trained()}")
 
 
 def export(
@@ -38,14 +38,15 @@ def export(
         int | None, typer.Option(help="Side in pixels to which the network resizes a square picture (default 400).")
     ] = None,
 ) -> None:
-    """Write a model as one ONNX file; `semcorr match --runtime onnx --model-file FILE` uses it without torch."""
+    """Write a model as one ONNX file: two pictures in, the matches of both directions out, for other languages."""
     one_of(file_format, ["onnx"], "--format")
     out = unused(Path("pmnc.onnx")) if out is None else out
     refuse_input(out, [Path(path) for path in (weights, backbone_weights) if path is not None])
-    import semcorr
+    need_extra("torch", "torch", "timm", "onnx", "onnxscript")
+    from semcorr.models.torch_loading import load
     from semcorr.onnx.export import export as write
 
-    matcher = semcorr.load(
+    matcher = load(
         model, backbone=backbone, backbone_weights=backbone_weights, weights=weights, grid=grid, image_size=image_size
     )
     write(matcher, out)
@@ -60,6 +61,7 @@ def import_weights(
     out: Annotated[Path, typer.Option(help="The folder for the two safetensors files.")] = Path(),
 ) -> None:
     """Convert a published checkpoint of NC-Net or ANC-Net to safetensors; nothing in it is executed."""
+    need_extra("torch", "torch", "timm")
     from semcorr.models.import_checkpoint import import_checkpoint
     from semcorr.weights import write_weights
 

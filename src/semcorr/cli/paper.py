@@ -39,7 +39,7 @@ def paper(
 ) -> None:
     """Reproduce the paper's table: download, check, train, evaluate; run it again to resume after an interruption."""
     need_extra("data", "requests", "jinja2")
-    need_extra("train", "lightning_fabric", "pydantic", "yaml")
+    need_extra("train", "torch", "lightning_fabric", "pydantic", "yaml")
     from semcorr.files import write_text
     from semcorr.training.paper import ROWS, Paper, PaperOptions
 

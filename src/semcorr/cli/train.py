@@ -53,7 +53,7 @@ def train(
 
     On several devices: torchrun --nproc-per-node 2 -m semcorr train RECIPE …
     """
-    need_extra("train", "lightning_fabric", "pydantic", "yaml")
+    need_extra("train", "torch", "lightning_fabric", "pydantic", "yaml")
     from semcorr.training.loop import train as run
     from semcorr.training.recipe import find_recipe, read_recipe
 

@@ -22,6 +22,7 @@ def average(
     ] = None,
 ) -> None:
     """Average the weights of several trained models."""
+    need_extra("torch", "torch", "timm")
     from semcorr.training.average import average_weights
     from semcorr.weights import write_weights
 
@@ -40,7 +41,7 @@ def calibrate(
     limit: Annotated[int, typer.Option(help="Use at most this many pairs, sampled evenly from the list.", min=1)] = 400,
 ) -> None:
     """Calibrate the confidence of trained weights on pairs that they were not trained on."""
-    need_extra("train", "pydantic", "lightning_fabric")
+    need_extra("train", "torch", "pydantic", "lightning_fabric")
     from semcorr.training.data import load_validation
     from semcorr.training.finish import calibrate_weights
     from semcorr.training.recipe import DataSource
@@ -63,6 +64,7 @@ def convert(
     ] = None,
 ) -> None:
     """Make backbone weights with timm's names from another checkpoint; nothing in it is executed."""
+    need_extra("torch", "torch", "timm")
     from semcorr.models.convert_backbone import convert_backbone
     from semcorr.weights import write_weights
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, overload
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from semcorr.errors import DataError
 
@@ -64,32 +64,32 @@ class Pair:
         """Return the pair in the other direction: some protocols transfer points from the target to the source."""
         return Pair(self.target, self.source, self.nuisances)
 
-    def points(self) -> tuple[Tensor, Tensor]:
+    def points(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the shared keypoints in source and target, each ``(K, 2)`` float32 in native pixels.
 
         >>> cat = Photo(Path("cat.jpg"), (300, 400), {"nose": (10, 20), "tail": (30, 40)}, None, "cat")
         >>> cub = Photo(Path("cub.jpg"), (300, 400), {"tail": (5, 6), "nose": (7, 8)}, None, "cat")
         >>> Pair(cat, cub).points()[1]
-        tensor([[7., 8.],
-                [5., 6.]])
+        array([[7., 8.],
+               [5., 6.]], dtype=float32)
         """
         names = self.names
         source, target = (
-            torch.tensor([photo.keypoints[name] for name in names], dtype=torch.float32).reshape(-1, 2)
+            np.array([photo.keypoints[name] for name in names], np.float32).reshape(-1, 2)
             for photo in (self.source, self.target)
         )
         return source, target
 
-    def points_inside(self) -> Tensor:
+    def points_inside(self) -> NDArray[np.float32]:
         """Return the shared keypoints in the source, ``(K, 2)``; those outside it are moved to its border.
 
         >>> tall = Photo(Path("cat.jpg"), (300, 200), {"nose": (10, 20), "tail": (201, -3)}, None, "cat")
         >>> Pair(tall, tall).points_inside()
-        tensor([[ 10.,  20.],
-                [200.,   0.]])
+        array([[ 10.,  20.],
+               [200.,   0.]], dtype=float32)
         """
         height, width = self.source.size
-        return self.points()[0].clamp(torch.zeros(2), torch.tensor([width, height]))
+        return np.clip(self.points()[0], np.float32(0), np.array([width, height], np.float32))
 
 
 @dataclass(frozen=True)

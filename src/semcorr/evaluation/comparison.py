@@ -19,7 +19,7 @@ from semcorr.evaluation.results import Difference, Evaluation
 from semcorr.evaluation.run import Features, RunOptions, fingerprint, predict
 from semcorr.evaluation.score import differences, evaluate
 from semcorr.files import local_path, refuse_input, sha256_of
-from semcorr.matchers.dense.decode import Decoding
+from semcorr.matchers.decode import Decoding
 from semcorr.metrics import ALPHAS, Space, Threshold, reference_length
 from semcorr.models.loading import check_name
 from semcorr.profiling.cost import measure

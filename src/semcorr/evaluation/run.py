@@ -251,7 +251,7 @@ def _match_block(
     matches = model.match_many(
         [(known[pair.source.path, features], known[pair.target.path, features]) for pair in readable]
     )
-    moved = iter([match.transfer(pair.points_inside().numpy()) for match, pair in zip(matches, readable, strict=True)])
+    moved = iter([match.transfer(pair.points_inside()) for match, pair in zip(matches, readable, strict=True)])
     return [_answer(next(moved)) if reason is None else {"broken": reason} for reason in reasons]
 
 
@@ -270,5 +270,4 @@ def _forget(known: Features, megabytes: int) -> None:
 
 
 def _bytes(encoded: Encoded) -> int:
-    tensor = encoded.features.tensor
-    return encoded.image.nbytes + tensor.numel() * tensor.element_size()
+    return encoded.image.nbytes + int(encoded.features.tensor.nbytes)

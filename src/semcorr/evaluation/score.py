@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from semcorr.data.pairs import Pair
 from semcorr.errors import DataError
@@ -43,10 +42,10 @@ def evaluate(
             f"expected one or more pairs, and a prediction for each; got {len(predictions)} for {len(pairs)} pairs"
         )
     errors = [
-        pck_distances(torch.tensor(p.points, dtype=torch.float64).reshape(-1, 2), pair, threshold, space)
+        pck_distances(np.array(p.points, np.float64).reshape(-1, 2), pair, threshold, space)
         for pair, p in zip(pairs, predictions, strict=True)
     ]
-    confidences = [torch.tensor(p.confidence, dtype=torch.float64) for p in predictions]
+    confidences = [np.array(p.confidence, np.float64) for p in predictions]
 
     def scores_of(indices: Sequence[int]) -> Scores:
         categories = [pairs[i].target.category for i in indices]

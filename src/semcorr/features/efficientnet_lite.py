@@ -2,15 +2,10 @@
 
 Importing timm takes 200 MB and longer than everything else before the first match: it imports torchvision, which
 imports PyTorch's compiler. Tensors have timm's names, and the features are the same (tests/features/).
-
-The layers are those of EfficientNet-B0 (Tan and Le, ICML 2019, table 1), scaled. Lite has no squeeze-and-excitation,
-and ReLU6 instead of swish. The depth of the stem, of the first stage and of the last is not scaled, and neither is the
-width of the stem.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -19,29 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcorr.errors import ModelError
+from semcorr.features.architecture import EPS, LAST_OF_STAGE, SCALES, STEM, Block, groups_of
 
-SCALES = {  # width and depth multipliers
-    "tf_efficientnet_lite0": (1.0, 1.0),
-    "tf_efficientnet_lite1": (1.0, 1.1),
-    "tf_efficientnet_lite2": (1.1, 1.2),
-    "tf_efficientnet_lite3": (1.2, 1.4),
-    "tf_efficientnet_lite4": (1.4, 1.8),
-}
-MEAN, DEVIATION = (0.5,) * 3, (0.5,) * 3
-"""Mean and standard deviation of pixels in 0…1, per channel, that the published weights expect."""
-
-_STEM = 32
-_BLOCKS = (  # repeats, kernel, stride, expansion, channels
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
-_LAST_OF_STAGE = (0, 1, 2, 4, 6)  # the last group of blocks at strides 2, 4, 8, 16, 32
-_EPS = 1e-3
 _IN_PARTS = (1, 2)  # groups of blocks whose expanded tensors are by far the largest of the network
 _BYTES = 64  # bytes of expanded channels, per position, that are computed at once
 
@@ -73,24 +47,17 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self, name: str, out_indices: tuple[int, ...] | None = None) -> None:
         super().__init__()
-        width, depth = SCALES[name]
-        indices = tuple(range(len(_LAST_OF_STAGE))) if out_indices is None else out_indices
-        widths = [_scaled(channels, width) for *_, channels in _BLOCKS]
-        self.feature_info = StageInfo(
-            [{"num_chs": widths[last], "reduction": 2 << stage} for stage, last in enumerate(_LAST_OF_STAGE)], indices
-        )
-        self.used_groups = {_LAST_OF_STAGE[index] for index in indices}  # groups of blocks that return a stage
-        self.conv_stem = _convolution(3, _STEM, 3, 2)
-        self.bn1 = nn.BatchNorm2d(_STEM, _EPS)
+        indices = tuple(range(len(LAST_OF_STAGE))) if out_indices is None else out_indices
+        groups = groups_of(name)
+        widths = [groups[last][-1].outside for last in LAST_OF_STAGE]
+        info = [{"num_chs": width, "reduction": 2 << stage} for stage, width in enumerate(widths)]
+        self.feature_info = StageInfo(info, indices)
+        self.used_groups = {LAST_OF_STAGE[index] for index in indices}  # groups of blocks that return a stage
+        self.conv_stem = _convolution(3, STEM, 3, 2)
+        self.bn1 = nn.BatchNorm2d(STEM, EPS)
         self.blocks = nn.ModuleList()
-        before = _STEM
-        for index, (repeats, kernel, stride, expansion, _) in enumerate(_BLOCKS[: _LAST_OF_STAGE[indices[-1]] + 1]):
-            count = repeats if index in (0, len(_BLOCKS) - 1) else math.ceil(repeats * depth)
-            parts = index in _IN_PARTS
-            group = [_Block(before, widths[index], kernel, stride, expansion, parts)]
-            group += [_Block(widths[index], widths[index], kernel, 1, expansion, parts) for _ in range(count - 1)]
-            self.blocks.append(nn.Sequential(*group))
-            before = widths[index]
+        for index, group in enumerate(groups[: LAST_OF_STAGE[indices[-1]] + 1]):
+            self.blocks.append(nn.Sequential(*(_Block(block, index in _IN_PARTS) for block in group)))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the chosen stages, each ``(B, C, H / stride, W / stride)`` with sizes rounded up."""
@@ -106,7 +73,7 @@ class EfficientNetLite(nn.Module):
     @staticmethod
     def last_group(stage: int) -> int:
         """Return the group of blocks whose output is a stage."""
-        return _LAST_OF_STAGE[stage]
+        return LAST_OF_STAGE[stage]
 
     def later_stages(self, x: Tensor, blocks: int) -> list[Tensor]:
         """Return the chosen stages from the output ``x`` of `stem` with the same ``blocks`` onwards."""
@@ -135,32 +102,27 @@ class _Block(nn.Module):
     Layer names follow timm's two block classes; the one in the first stage does not expand.
 
     Args:
-        inside: Input channels.
-        outside: Output channels.
-        kernel: Kernel size of the depthwise convolution.
-        stride: Stride of the depthwise convolution.
-        expansion: Ratio of expanded channels to input channels.
+        block: Its channels, kernel, stride and expansion.
         parts: Whether the expanded channels are computed a few at a time, once batch norms are folded.
     """
 
-    def __init__(
-        self, inside: int, outside: int, kernel: int, stride: int, expansion: int, parts: bool = False
-    ) -> None:
+    def __init__(self, block: Block, parts: bool = False) -> None:
         super().__init__()
+        inside, outside, kernel, stride, expansion = block
         self.parts = parts
-        middle, self.widens, self.residual = inside * expansion, expansion > 1, inside == outside and stride == 1
+        middle, self.widens, self.residual = inside * expansion, expansion > 1, block.residual
         if self.widens:
             self.conv_pw = _convolution(inside, middle, 1)
-            self.bn1 = nn.BatchNorm2d(middle, _EPS)
+            self.bn1 = nn.BatchNorm2d(middle, EPS)
             self.conv_dw = _convolution(middle, middle, kernel, stride, middle)
-            self.bn2 = nn.BatchNorm2d(middle, _EPS)
+            self.bn2 = nn.BatchNorm2d(middle, EPS)
             self.conv_pwl = _convolution(middle, outside, 1)
-            self.bn3 = nn.BatchNorm2d(outside, _EPS)
+            self.bn3 = nn.BatchNorm2d(outside, EPS)
         else:
             self.conv_dw = _convolution(middle, middle, kernel, stride, middle)
-            self.bn1 = nn.BatchNorm2d(middle, _EPS)
+            self.bn1 = nn.BatchNorm2d(middle, EPS)
             self.conv_pw = _convolution(middle, outside, 1)
-            self.bn2 = nn.BatchNorm2d(outside, _EPS)
+            self.bn2 = nn.BatchNorm2d(outside, EPS)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.widens:
@@ -189,12 +151,6 @@ class _Block(nn.Module):
             inner = F.conv2d(_pad_same(dw, inner), dw.weight[of], dw.bias[of], dw.stride, dw.padding, 1, groups)
             parts.append(F.relu6(inner, inplace=True))
         return torch.cat(parts, dim=1)
-
-
-def _scaled(channels: int, factor: float) -> int:
-    """Scale a number of channels and round it to a multiple of 8, at most a tenth below the exact value."""
-    multiple = max(8, int(channels * factor + 4) // 8 * 8)
-    return multiple + 8 if multiple < 0.9 * channels * factor else multiple
 
 
 def _convolution(inside: int, outside: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:

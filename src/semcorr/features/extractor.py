@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semcorr.features.adapter import Adapter
+from semcorr.features.architecture import EARLY_BLOCKS
 from semcorr.features.efficientnet_lite import EfficientNetLite, trainable
 from semcorr.features.feature_map import FeatureMap
-from semcorr.features.fine import EARLY_BLOCKS, FineDescriptors
-from semcorr.features.options import FeatureOptions, Precision
+from semcorr.features.fine import FineDescriptors
+from semcorr.features.options import FeatureOptions, Precision, network_size
 from semcorr.features.timm_backbones import (
     build_network,
     is_nhwc,
     load_tuned,
-    network_size,
     normalisation,
     probe_network,
     stage_info,
@@ -145,6 +145,10 @@ class FeatureExtractor(nn.Module):
         """Return an image ``(H, W, 3)`` uint8 as the network takes it: resized and normalised, ``(1, 3, h, w)``."""
         pixels = to_tensor(image, self.input_size((image.shape[0], image.shape[1])))[None]
         return self._normalised(pixels.to(self.device))
+
+    def comparison(self) -> tuple[float, float] | None:
+        """Return how fine descriptors are compared, as `FineDescriptors.comparison` does; None if there are none."""
+        return None if self.fine is None else self.fine.comparison()
 
     @property
     def device(self) -> torch.device:

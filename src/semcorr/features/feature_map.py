@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from semcorr.geometry import Size
 
@@ -14,17 +16,17 @@ class FeatureMap:
     """Features of a batch of images, on a grid of cells that covers the whole of each image.
 
     Attributes:
-        tensor: ``(B, C, rows, columns)``, floating point, L2-normalised over C.
+        tensor: A torch tensor or NumPy array ``(B, C, rows, columns)``, floating point, L2-normalised over C.
         image_sizes: Height and width in pixels of each of the B images, before any resizing.
-        fine: Fine descriptors ``(B, D, h, w)``, float32, L2-normalised over D; None if the model has none.
+        fine: Likewise, fine descriptors ``(B, D, h, w)``, float32, L2-normalised over D; None if the model has none.
 
     Raises:
         ValueError: If the tensor has another shape, or the number of sizes differs from B.
     """
 
-    tensor: Tensor
+    tensor: Any
     image_sizes: tuple[Size, ...]
-    fine: Tensor | None = None
+    fine: Any = None
 
     def __post_init__(self) -> None:
         if self.tensor.ndim != 4 or len(self.image_sizes) != self.tensor.shape[0]:
@@ -47,3 +49,11 @@ class FeatureMap:
     def strides(self) -> tuple[tuple[float, float], ...]:
         """Height and width of a cell in pixels, for each image."""
         return tuple((height / self.grid[0], width / self.grid[1]) for height, width in self.image_sizes)
+
+
+def array_of(values: Any) -> NDArray[np.float32]:
+    """Return a torch tensor on any device, or a NumPy array, as a float32 array."""
+    if isinstance(values, np.ndarray):
+        return values.astype(np.float32, copy=False)
+    found: NDArray[np.float32] = values.detach().float().cpu().numpy()
+    return found

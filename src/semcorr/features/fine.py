@@ -13,9 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EARLY_BLOCKS = 3
-"""Groups of EfficientNet-Lite blocks up to the early stage, whose stride is 8."""
-
 
 class FineDescriptors(nn.Module):
     """Compute a descriptor for each cell of an early stage.

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from semcorr.geometry import Size, grid_for
+
 Precision = Literal["float32", "bfloat16"]
 """Precision that a network computes in; its features are float32 in both cases."""
 
@@ -44,3 +46,9 @@ class FeatureOptions:
             isinstance(stages, Sequence) and stages and all(isinstance(stage, int) for stage in stages)
         ):
             raise ValueError(f"stages must be one or more whole numbers, or None; got {stages!r}")
+
+
+def network_size(image_size: Size, side: int, stride: int) -> Size:
+    """Return the height and width in pixels of a network's input: about ``side²`` pixels, in whole strides."""
+    rows, columns = grid_for(image_size, max(1, round(side / stride)))
+    return rows * stride, columns * stride

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from semcorr.errors import ModelError, did_you_mean
 from semcorr.features import efficientnet_lite
+from semcorr.features.architecture import DEVIATION, MEAN, SCALES, choose_stages
 from semcorr.features.download import download
 from semcorr.features.fold import fold_batch_norm
-from semcorr.features.options import FeatureOptions
+from semcorr.features.options import FeatureOptions, network_size
 from semcorr.files import one_line
-from semcorr.geometry import Size, grid_for
 from semcorr.weights import BACKBONES, read_weights
 
 
@@ -44,7 +44,7 @@ def build_network(options: FeatureOptions) -> nn.Module:
 
 def _check_name(name: str) -> None:
     architecture = name.split(".")[0]
-    if architecture in efficientnet_lite.SCALES:
+    if architecture in SCALES:
         return
     import timm  # takes seconds, and the backbones in the package do not need it
 
@@ -55,7 +55,7 @@ def _check_name(name: str) -> None:
 
 def _create(name: str, pretrained: bool, out_indices: tuple[int, ...] | None = None) -> nn.Module:
     """Create a timm feature network; vision transformers are configured to accept any image size."""
-    if name.split(".")[0] in efficientnet_lite.SCALES and not pretrained:
+    if name.split(".")[0] in SCALES and not pretrained:
         return efficientnet_lite.EfficientNetLite(name.split(".")[0], out_indices)
     import timm
 
@@ -78,17 +78,7 @@ def _chosen_stages(options: FeatureOptions) -> tuple[int, ...]:
             ]
     except Exception as error:
         raise ModelError(f"backbone {options.backbone!r} does not return feature maps: {one_line(error)}") from error
-    if options.stages is None:
-        last = {stride: index for index, stride in enumerate(strides)}
-        return tuple(last[stride] for stride in (16, 32) if stride in last) or (len(strides) - 1,)
-    count = len(strides)
-    chosen = sorted({stage % count for stage in options.stages if -count <= stage < count})
-    if len(chosen) < len(options.stages):
-        raise ModelError(
-            f"stages {options.stages} do not fit {options.backbone!r}: choose distinct stages from 0 to {count - 1}, "
-            f"whose strides are {strides}"
-        )
-    return tuple(chosen)
+    return choose_stages(options.stages, strides, options.backbone)
 
 
 def _local_weights(options: FeatureOptions) -> dict[str, Tensor] | None:
@@ -182,12 +172,6 @@ def probe_network(network: nn.Module, options: FeatureOptions) -> tuple[nn.Modul
     ) from failure
 
 
-def network_size(image_size: Size, side: int, stride: int) -> Size:
-    """Return the height and width in pixels of a network's input: about ``side²`` pixels, in whole strides."""
-    rows, columns = grid_for(image_size, max(1, round(side / stride)))
-    return rows * stride, columns * stride
-
-
 def stage_info(network: nn.Module) -> Any:
     """Return timm's description of the stages: channels, strides, names."""
     return network.feature_info
@@ -200,8 +184,8 @@ def is_nhwc(network: nn.Module) -> bool:
 
 def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and standard deviation, per channel in 0…1, that the backbone's weights expect of pixels."""
-    if name.split(".")[0] in efficientnet_lite.SCALES:
-        return efficientnet_lite.MEAN, efficientnet_lite.DEVIATION
+    if name.split(".")[0] in SCALES:
+        return MEAN, DEVIATION
     import timm
 
     config = timm.get_pretrained_cfg(name)

@@ -15,8 +15,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from semcorr.features.architecture import EARLY_BLOCKS
 from semcorr.features.efficientnet_lite import EfficientNetLite
-from semcorr.features.fine import EARLY_BLOCKS
 
 
 class Gate(nn.Module):

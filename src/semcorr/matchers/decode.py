@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 from semcorr.geometry import Size, cell_centres_array
 from semcorr.matchers.scored import Floats, Integers, Scored
 from semcorr.native import core, points
+
+Decoding = Literal["soft-argmax", "argmax"]
+"""Soft-argmax around the best cell; or the centre of the best cell, as NC-Net and ANC-Net are evaluated."""
+
+_AT_ONCE = 1 << 22  # scores of a table that are decoded at once
 
 
 class CellMatches(NamedTuple):
@@ -26,7 +31,7 @@ class CellMatches(NamedTuple):
     peak: Floats
 
 
-def decode(scored: Scored, radius: int = 2, agreement: float = 1.0) -> tuple[CellMatches, CellMatches]:
+def decode(scored: Scored | Floats, radius: int = 2, agreement: float = 1.0) -> tuple[CellMatches, CellMatches]:
     """Decode the best match of every cell, source to target and target to source.
 
     The position is the soft-argmax over the scored cells within ``radius`` of the best one. The confidence is the
@@ -34,13 +39,17 @@ def decode(scored: Scored, radius: int = 2, agreement: float = 1.0) -> tuple[Cel
     times exp(-d²/2) for a round trip that ends d · ``agreement`` cells from where it started.
 
     Args:
-        scored: The scored pairs, in which every cell of both images occurs at least once.
+        scored: The scored pairs, in which every cell of both images occurs at least once; or a table of all pairs,
+            ``(hs, ws, ht, wt)``, log-probabilities up to a constant.
         radius: Radius of the decoded window in cells; 0 returns the centre of the best cell.
         agreement: Round-trip error in cells that multiplies the confidence by exp(-½).
 
     Returns:
         The matches of the source cells and those of the target cells.
     """
+    if not isinstance(scored, Scored):
+        forward, backward = _peaks_of_table(scored, radius), _peaks_of_table(scored.transpose(2, 3, 0, 1), radius)
+        return _rated(forward, backward, (forward[1], backward[1]), agreement)
     hs, ws, ht, wt = scored.grid
     p, q = np.divmod(scored.pairs, ht * wt)
     forward, backward = (
@@ -51,7 +60,12 @@ def decode(scored: Scored, radius: int = 2, agreement: float = 1.0) -> tuple[Cel
         )
     )
     certainty = scored.certainty or (np.float32(1), np.float32(1))
-    peaks = forward[1] * certainty[0], backward[1] * certainty[1]
+    return _rated(forward, backward, (forward[1] * certainty[0], backward[1] * certainty[1]), agreement)
+
+
+def _rated(
+    forward: tuple[Floats, Floats], backward: tuple[Floats, Floats], peaks: tuple[Floats, Floats], agreement: float
+) -> tuple[CellMatches, CellMatches]:
     of_source = peaks[0] * _agreement(forward[0], backward[0], agreement)
     of_target = peaks[1] * _agreement(backward[0], forward[0], agreement)
     return CellMatches(forward[0], of_source, peaks[0]), CellMatches(backward[0], of_target, peaks[1])
@@ -96,6 +110,29 @@ def soft_argmax_plain(
     with np.errstate(invalid="ignore"):  # NaN for a cell without pairs
         positions, share = np.stack([sum_x, sum_y], axis=1) / mass[:, None], mass / total
     return positions.astype(np.float32), share.astype(np.float32)
+
+
+def _peaks_of_table(table: Floats, radius: int) -> tuple[Floats, Floats]:
+    """Decode the cells of the first image from a table ``(h, w, h', w')``: ``(h, w, 2)`` and ``(h, w)``."""
+    height, width, rows, columns = table.shape
+    cells, share = np.empty((height, width, 2), np.float32), np.empty((height, width), np.float32)
+    steps = np.arange(-radius, radius + 1)
+    dy, dx = (step.ravel() for step in np.meshgrid(steps, steps, indexing="ij"))
+    step = max(1, _AT_ONCE // (width * rows * columns))
+    for begin in range(0, height, step):
+        part = slice(begin, begin + step)
+        scores = np.ascontiguousarray(table[part]).reshape(-1, rows * columns)
+        best = scores.argmax(axis=1)[:, None]
+        y, x = best // columns + dy, best % columns + dx  # (N, window)
+        inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
+        near = np.clip(y, 0, rows - 1) * columns + np.clip(x, 0, columns - 1)
+        highest = np.take_along_axis(scores, best, axis=1)
+        weights = np.exp(np.take_along_axis(scores, near, axis=1) - highest) * inside
+        mass = weights.sum(axis=1)
+        position = np.stack([(weights * x).sum(axis=1), (weights * y).sum(axis=1)], axis=1) / mass[:, None]
+        cells[part] = position.reshape(-1, width, 2)
+        share[part] = (mass / np.exp(scores - highest).sum(axis=1)).reshape(-1, width)
+    return cells, share
 
 
 def _peaks(decoded: tuple[Floats, Floats], grid: Size) -> tuple[Floats, Floats]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Calibration:
     error: float
 
 
-def calibrate(confidence: Tensor, correct: Tensor, bins: int = 10) -> Calibration:
+def calibrate(confidence: ArrayLike, correct: ArrayLike, bins: int = 10) -> Calibration:
     """Compare the confidence of matches with their correctness, in bins of equal width.
 
     Args:
@@ -38,25 +38,26 @@ def calibrate(confidence: Tensor, correct: Tensor, bins: int = 10) -> Calibratio
     Raises:
         ValueError: If the shapes differ, a confidence is outside 0 to 1, or ``bins`` is less than 1.
 
-    >>> result = calibrate(torch.tensor([0.9, 0.9, 0.2, 0.4]), torch.tensor([True, False, False, False]), 2)
+    >>> result = calibrate([0.9, 0.9, 0.2, 0.4], [True, False, False, False], 2)
     >>> result.counts, result.accuracy, round(result.error, 3)
     ((2, 2), (0.0, 0.5), 0.35)
     """
-    if confidence.shape != correct.shape or confidence.ndim != 1:
-        shapes = f"{tuple(confidence.shape)} and {tuple(correct.shape)}"
+    given, right = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    if given.shape != right.shape or given.ndim != 1:
+        shapes = f"{given.shape} and {right.shape}"
         raise ValueError(f"confidence and correct must both have the shape (N,), got {shapes}")
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
-    given, right = confidence.detach().cpu().double(), correct.detach().cpu().double()
-    if not bool(((given >= 0) & (given <= 1)).all()):
+    if not ((given >= 0) & (given <= 1)).all():
         raise ValueError(f"confidence must be from 0 to 1, got {given.min():g} to {given.max():g}")
-    edges = torch.arange(bins + 1, dtype=torch.float64) / bins
+    edges = np.arange(bins + 1) / bins
     # 0.6 in single precision is slightly above 0.6, and still belongs to the bin below
-    index = (torch.bucketize(given - 1e-6, edges) - 1).clamp(min=0)  # (N,)
-    counts = torch.bincount(index, minlength=bins)
-    mean_confidence = torch.bincount(index, weights=given, minlength=bins) / counts
-    mean_accuracy = torch.bincount(index, weights=right, minlength=bins) / counts
-    gaps = ((mean_confidence - mean_accuracy).abs() * counts).nan_to_num(0.0)
+    index = np.maximum(np.searchsorted(edges, given - 1e-6) - 1, 0)  # (N,)
+    counts = np.bincount(index, minlength=bins)
+    with np.errstate(invalid="ignore"):  # NaN for an empty bin
+        mean_confidence = np.bincount(index, given, bins) / counts
+        mean_accuracy = np.bincount(index, right, bins) / counts
+    gaps = np.nan_to_num(np.abs(mean_confidence - mean_accuracy) * counts)
     return Calibration(
         edges=tuple(edges.tolist()),
         counts=tuple(counts.tolist()),

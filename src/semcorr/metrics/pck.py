@@ -20,14 +20,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from semcorr.data.pairs import Pair
 from semcorr.errors import DataError
 from semcorr.metrics.calibration import Calibration, calibrate
 from semcorr.metrics.selective import Ranking, rank
 
+Numbers = NDArray[np.float64]
 Threshold = Literal["image", "bbox", "keypoints"]
 Space = Literal["native", "square"]
 
@@ -38,13 +39,13 @@ CURVE = tuple(step / 200 for step in range(41))
 """The α of a PCK curve: 0 to 0.2 in steps of 0.005."""
 
 
-def axis_scales(size: tuple[int, int], space: Space) -> Tensor:
+def axis_scales(size: tuple[int, int], space: Space) -> Numbers:
     """Return the factors for x and y of the target, ``(2,)`` float64: in the square, its side is 1."""
     height, width = size
     if space == "native":
-        return torch.ones(2, dtype=torch.float64)
+        return np.ones(2)
     if space == "square":
-        return 1.0 / torch.tensor([width, height], dtype=torch.float64)
+        return 1.0 / np.array([width, height], np.float64)
     raise ValueError(f"space must be 'native' or 'square', got {space!r}")
 
 
@@ -53,21 +54,21 @@ def reference_length(pair: Pair, threshold: Threshold, space: Space = "native") 
     scales = axis_scales(pair.target.size, space)
     if threshold == "image":
         height, width = pair.target.size
-        sides = torch.tensor([width, height], dtype=torch.float64)
+        sides = np.array([width, height], np.float64)
     elif threshold == "bbox":
         if pair.target.bbox is None:
             raise DataError(f"{pair.target.path} has no box: choose the threshold 'image' or 'keypoints'")
         left, top, right, bottom = pair.target.bbox
-        sides = torch.tensor([right - left, bottom - top], dtype=torch.float64)
+        sides = np.array([right - left, bottom - top], np.float64)
     elif threshold == "keypoints":
         points = _truth(pair)
-        sides = points.amax(dim=0) - points.amin(dim=0)
+        sides = points.max(axis=0) - points.min(axis=0)
     else:
         raise ValueError(f"threshold must be 'image', 'bbox' or 'keypoints', got {threshold!r}")
     return float((sides * scales).max())
 
 
-def pck_distances(predicted: Tensor, pair: Pair, threshold: Threshold = "image", space: Space = "native") -> Tensor:
+def pck_distances(predicted: ArrayLike, pair: Pair, threshold: Threshold = "image", space: Space = "native") -> Numbers:
     """Return the errors of transferred points, ``(K,)`` float64, in units of the reference length.
 
     Args:
@@ -77,49 +78,52 @@ def pck_distances(predicted: Tensor, pair: Pair, threshold: Threshold = "image",
         threshold: The reference length: the target's ``"image"``, ``"bbox"`` or ``"keypoints"``.
         space: ``"native"`` pixels, or the ``"square"`` that both pictures are squashed to.
     """
-    truth = _truth(pair)
-    if predicted.shape != truth.shape:
-        expected = f"expected {tuple(truth.shape)}: one (x, y) for each of the pair's {len(truth)} shared points"
-        raise ValueError(f"predicted has shape {tuple(predicted.shape)}, {expected}")
+    truth, found = _truth(pair), np.asarray(predicted, np.float64)
+    if found.shape != truth.shape:
+        expected = f"expected {truth.shape}: one (x, y) for each of the pair's {len(truth)} shared points"
+        raise ValueError(f"predicted has shape {found.shape}, {expected}")
     scales = axis_scales(pair.target.size, space)
-    distances = ((predicted.detach().to("cpu", torch.float64) - truth) * scales).norm(dim=1)  # (K,)
-    errors = distances / reference_length(pair, threshold, space)
+    distances = np.linalg.norm((found - truth) * scales, axis=1)  # (K,)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        errors = distances / reference_length(pair, threshold, space)
     # 0/0 is correct: the keypoints have no extent. Any other NaN is a point that was not found.
-    return torch.where(distances == 0, 0.0, errors).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    return np.nan_to_num(np.where(distances == 0, 0.0, errors), nan=np.inf, posinf=np.inf)
 
 
-def _truth(pair: Pair) -> Tensor:
+def _truth(pair: Pair) -> Numbers:
     names = pair.names
     if not names:
         raise DataError(f"{pair.source.path.name} and {pair.target.path.name} share no keypoint")
-    return torch.tensor([pair.target.keypoints[name] for name in names], dtype=torch.float64)
+    return np.array([pair.target.keypoints[name] for name in names], np.float64)
 
 
-def pck(errors: Tensor, alpha: float) -> float:
+def pck(errors: ArrayLike, alpha: float) -> float:
     """Return the percentage of errors within α.
 
-    >>> pck(torch.tensor([0.02, 0.1, 0.3, 0.04]), 0.1)
+    >>> pck([0.02, 0.1, 0.3, 0.04], 0.1)
     75.0
     """
-    return float(pck_curve(errors, [alpha]))
+    return float(pck_curve(errors, [alpha])[0])
 
 
-def pck_curve(errors: Tensor, alphas: Sequence[float] = CURVE) -> Tensor:
+def pck_curve(errors: ArrayLike, alphas: Sequence[float] = CURVE) -> Numbers:
     """Return the PCK at every α, ``(len(alphas),)`` in per cent."""
-    limits = torch.tensor(alphas, dtype=errors.dtype)[:, None]  # (alphas, 1)
-    return (errors[None] <= limits).double().mean(dim=1) * 100.0
+    found = np.asarray(errors)
+    limits = np.asarray(alphas, found.dtype if found.dtype.kind == "f" else np.float64)[:, None]  # (alphas, 1)
+    curve: Numbers = (found[None] <= limits).mean(axis=1) * 100.0
+    return curve
 
 
-def area_under(curve: Tensor, alphas: Sequence[float] = CURVE) -> float:
+def area_under(curve: ArrayLike, alphas: Sequence[float] = CURVE) -> float:
     """Return the mean height of a PCK curve by the trapezoidal rule, 0 to 100.
 
-    >>> area_under(torch.tensor([0.0, 100.0, 100.0]), (0.0, 0.1, 0.2))
+    >>> area_under([0.0, 100.0, 100.0], (0.0, 0.1, 0.2))
     75.0
     """
     if len(alphas) < 2 or list(alphas) != sorted(set(alphas)):
         raise ValueError(f"alphas must be two or more, in rising order, got {tuple(alphas)}")
-    at = torch.tensor(alphas, dtype=torch.float64)
-    return float(torch.trapezoid(curve.double(), at) / (at[-1] - at[0]))
+    at, height = np.array(alphas, np.float64), np.asarray(curve, np.float64)
+    return float((np.diff(at) * (height[1:] + height[:-1]) / 2).sum() / (at[-1] - at[0]))
 
 
 @dataclass(frozen=True)
@@ -152,10 +156,10 @@ class Scores:
 
 
 def score(
-    errors: Sequence[Tensor],
+    errors: Sequence[ArrayLike],
     categories: Sequence[str],
     alphas: Sequence[float] = ALPHAS,
-    confidences: Sequence[Tensor] | None = None,
+    confidences: Sequence[ArrayLike] | None = None,
 ) -> Scores:
     """Score predictions from their errors; cheap enough to repeat with other thresholds.
 
@@ -172,24 +176,24 @@ def score(
         raise ValueError(
             f"expected at least one pair, and a category for each pair, got {len(errors)} and {len(categories)}"
         )
-    everything = torch.cat(list(errors))
-    images = torch.stack([pck_curve(pair, alphas) for pair in errors])  # (pairs, alphas)
+    everything = np.concatenate([np.asarray(one) for one in errors])
+    images = np.stack([pck_curve(pair, alphas) for pair in errors])  # (pairs, alphas)
     names = sorted(set(categories))
-    members = [torch.tensor([name == category for category in categories]) for name in names]
-    rows = torch.stack([images[member].mean(dim=0) for member in members])  # (categories, alphas)
-    curve = torch.stack([pck_curve(pair) for pair in errors]).mean(dim=0)
+    members = [np.array([name == category for category in categories]) for name in names]
+    rows = np.stack([images[member].mean(axis=0) for member in members])  # (categories, alphas)
+    curve = np.stack([pck_curve(pair) for pair in errors]).mean(axis=0)
 
-    def by_alpha(values: Tensor) -> dict[float, float]:
+    def by_alpha(values: Numbers) -> dict[float, float]:
         return dict(zip(alphas, values.tolist(), strict=True))
 
-    joined = torch.cat(list(confidences)).double() if confidences else torch.full_like(everything, torch.nan)
-    correct, known = everything <= max(alphas), not bool(joined.isnan().any())
+    joined = np.concatenate([np.asarray(one, np.float64) for one in confidences]) if confidences else np.full(1, np.nan)
+    correct, known = everything <= max(alphas), not np.isnan(joined).any()
     return Scores(
         pairs=len(errors),
         points=len(everything),
-        per_image=by_alpha(images.mean(dim=0)),
+        per_image=by_alpha(images.mean(axis=0)),
         per_point=by_alpha(pck_curve(everything, alphas)),
-        per_category=by_alpha(rows.mean(dim=0)),
+        per_category=by_alpha(rows.mean(axis=0)),
         categories={name: by_alpha(row) for name, row in zip(names, rows, strict=True)},
         curve=tuple(curve.tolist()),
         area=area_under(curve),

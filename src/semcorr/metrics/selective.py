@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 
-def auroc(positive: Tensor, negative: Tensor) -> float:
+def auroc(positive: ArrayLike, negative: ArrayLike) -> float:
     """Return the probability that a positive has a higher score than a negative, ties counting half.
 
     Args:
@@ -18,16 +18,14 @@ def auroc(positive: Tensor, negative: Tensor) -> float:
     Raises:
         ValueError: If there are none of either kind, or a score is not a number.
 
-    >>> auroc(torch.tensor([0.9, 0.6, 0.5]), torch.tensor([0.5, 0.1]))
+    >>> auroc([0.9, 0.6, 0.5], [0.5, 0.1])
     0.9166666666666666
     """
-    positive, negative = _checked(positive), _checked(negative)
-    if len(positive) == 0 or len(negative) == 0:
-        raise ValueError(f"AUROC needs scores of both kinds; got {len(positive)} positive and {len(negative)} negative")
-    ordered = negative.sort().values
-    below = torch.searchsorted(ordered, positive, right=False).double()
-    not_above = torch.searchsorted(ordered, positive, right=True).double()
-    return float((below + not_above).mean() / (2 * len(negative)))
+    high, low = _checked(positive), np.sort(_checked(negative))
+    if len(high) == 0 or len(low) == 0:
+        raise ValueError(f"AUROC needs scores of both kinds; got {len(high)} positive and {len(low)} negative")
+    below, not_above = (np.searchsorted(low, high, side) for side in ("left", "right"))
+    return float((below + not_above).mean() / (2 * len(low)))
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class RiskCoverage:
     area: float
 
 
-def risk_coverage(confidence: Tensor, correct: Tensor) -> RiskCoverage:
+def risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> RiskCoverage:
     """Answer the most confident points alone, more and more of them, and see how many are wrong.
 
     Points of equal confidence are answered together.
@@ -57,25 +55,23 @@ def risk_coverage(confidence: Tensor, correct: Tensor) -> RiskCoverage:
     Raises:
         ValueError: If the shapes differ, or there are no points.
 
-    >>> result = risk_coverage(torch.tensor([0.9, 0.8, 0.7, 0.7]), torch.tensor([True, True, False, True]))
+    >>> result = risk_coverage([0.9, 0.8, 0.7, 0.7], [True, True, False, True])
     >>> result.coverage, result.risk, result.area
     ((0.25, 0.5, 1.0), (0.0, 0.0, 0.25), 0.125)
     """
-    scores = _checked(confidence)
-    if scores.shape != correct.shape or len(scores) == 0:
-        raise ValueError(
-            f"confidence and correct must both have one entry or more; got {len(scores)} and {len(correct)}"
-        )
-    order = scores.argsort(descending=True)
-    wrong = (~correct.cpu().bool())[order].double().cumsum(0)
-    last = torch.cat([scores[order].diff() != 0, torch.tensor([True])])  # of each run of equal confidences
-    answered = torch.arange(1, len(scores) + 1, dtype=torch.float64)[last]
+    scores, right = _checked(confidence), np.asarray(correct, np.bool_)
+    if scores.shape != right.shape or len(scores) == 0:
+        raise ValueError(f"confidence and correct must both have one entry or more; got {len(scores)} and {len(right)}")
+    order = np.argsort(-scores, kind="stable")
+    wrong = (~right)[order].cumsum()
+    last = np.append(np.diff(scores[order]) != 0, True)  # of each run of equal confidences
+    answered = np.arange(1, len(scores) + 1)[last]
     risk, coverage = wrong[last] / answered, answered / len(scores)
-    steps = coverage.diff(prepend=torch.zeros(1, dtype=torch.float64))
+    steps = np.diff(coverage, prepend=0.0)
     return RiskCoverage(tuple(coverage.tolist()), tuple(risk.tolist()), float((risk * steps).sum()))
 
 
-def false_matches(right: Tensor, false: Tensor, pictures: int, kept: float = 0.9) -> float:
+def false_matches(right: ArrayLike, false: ArrayLike, pictures: int, kept: float = 0.9) -> float:
     """Return how many false matches a picture remain at the threshold that keeps a share of the right ones.
 
     Args:
@@ -87,18 +83,19 @@ def false_matches(right: Tensor, false: Tensor, pictures: int, kept: float = 0.9
     Raises:
         ValueError: If there are no right matches or pictures, or the share is not above 0 and at most 1.
 
-    >>> false_matches(torch.arange(10) / 10, torch.tensor([0.05, 0.1, 0.5]), pictures=2)
+    >>> false_matches(np.arange(10) / 10, [0.05, 0.1, 0.5], pictures=2)
     1.0
     """
-    right, false = _checked(right), _checked(false)
-    if len(right) == 0 or pictures < 1 or not 0 < kept <= 1:
+    kept_scores, false_scores = _checked(right), _checked(false)
+    count = len(kept_scores)
+    if count == 0 or pictures < 1 or not 0 < kept <= 1:
         raise ValueError(
-            f"expected right matches, a picture or more and a share above 0 and at most 1; got {len(right)} right "
+            f"expected right matches, a picture or more and a share above 0 and at most 1; got {count} right "
             f"matches, {pictures} pictures and a share of {kept}"
         )
-    needed = -int(-kept * len(right) // 1)  # rounded up
-    threshold = right.sort(descending=True).values[needed - 1]
-    return float((false >= threshold).sum()) / pictures
+    needed = -int(-kept * count // 1)  # rounded up
+    threshold = np.sort(kept_scores)[-needed]
+    return float((false_scores >= threshold).sum()) / pictures
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ class Ranking:
     false_matches: float | None
 
 
-def rank(confidence: Tensor, correct: Tensor, pairs: int) -> Ranking:
+def rank(confidence: ArrayLike, correct: ArrayLike, pairs: int) -> Ranking:
     """Measure how well confidences order matches.
 
     Args:
@@ -127,11 +124,12 @@ def rank(confidence: Tensor, correct: Tensor, pairs: int) -> Ranking:
     Raises:
         ValueError: If the shapes differ, or there are no matches or pairs.
 
-    >>> rank(torch.tensor([0.9, 0.8, 0.7]), torch.tensor([True, False, True]), 1)
+    >>> rank([0.9, 0.8, 0.7], [True, False, True], 1)
     Ranking(auroc=0.5, risk=0.2777777777777778, false_matches=1.0)
     """
     risk = risk_coverage(confidence, correct).area
-    right, wrong = confidence[correct], confidence[~correct]
+    scores, is_right = np.asarray(confidence), np.asarray(correct, np.bool_)
+    right, wrong = scores[is_right], scores[~is_right]
     return Ranking(
         auroc(right, wrong) if len(right) and len(wrong) else None,
         risk,
@@ -139,8 +137,8 @@ def rank(confidence: Tensor, correct: Tensor, pairs: int) -> Ranking:
     )
 
 
-def _checked(scores: Tensor) -> Tensor:
-    found = scores.detach().cpu().double()
-    if found.ndim != 1 or bool(found.isnan().any()):
-        raise ValueError(f"scores must be numbers of the shape (N,); got {tuple(scores.shape)}")
+def _checked(scores: ArrayLike) -> NDArray[np.float64]:
+    found = np.asarray(scores, np.float64)
+    if found.ndim != 1 or np.isnan(found).any():
+        raise ValueError(f"scores must be numbers of the shape (N,); got {found.shape}")
     return found

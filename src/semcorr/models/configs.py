@@ -1,25 +1,16 @@
-"""Model configurations, as stored in the metadata of weights files, and the models that are built from them."""
+"""Model configurations, as stored in the metadata of weights files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
-
-from torch import Tensor, nn
+from typing import Any, Literal, TypeAlias
 
 from semcorr.errors import ModelError
 from semcorr.features import FeatureOptions
-from semcorr.features.adapter import Adapter
-from semcorr.features.fine import FineDescriptors
-from semcorr.features.untouched import Gate, Untouched
 from semcorr.files import one_line
-from semcorr.matchers.dense.ancnet import AdaptiveConsensus, ANCNet, SelfSimilarity
-from semcorr.matchers.dense.ncnet import NCNet, NeighbourhoodConsensus
-from semcorr.matchers.evidence import Judge
-from semcorr.matchers.pmnc.gpu.matcher import PMNC
-from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.matchers.pmnc.search import SearchOptions
-from semcorr.weights import Weights, expanded
 
 
 @dataclass(frozen=True)
@@ -57,15 +48,6 @@ class PMNCConfig:
     rescaling: tuple[float, ...] | None = None
     kind: Literal["pmnc"] = "pmnc"
 
-    def build(self) -> PMNC:
-        """Return the matcher with untrained weights."""
-        scoring = ScoringFunction(self.radius, self.hidden, reach=self.reach)
-        return PMNC(scoring, self.features.grid, self.search, self.votes)
-
-    def build_adapter(self, channels: int) -> Adapter | None:
-        """Return the untrained adapter for features with that many channels; None if the model has no adapter."""
-        return Adapter(channels, self.adapter) if self.adapter else None
-
 
 @dataclass(frozen=True)
 class NCNetConfig:
@@ -83,10 +65,6 @@ class NCNetConfig:
     kernels: tuple[int, ...] = (5, 5, 5)
     channels: tuple[int, ...] = (16, 16, 1)
     kind: Literal["ncnet"] = "ncnet"
-
-    def build(self) -> NCNet:
-        """Return the matcher with untrained weights."""
-        return NCNet(NeighbourhoodConsensus(self.kernels, self.channels))
 
 
 @dataclass(frozen=True)
@@ -110,17 +88,8 @@ class ANCNetConfig:
     normalised: bool = False
     kind: Literal["ancnet"] = "ancnet"
 
-    def build(self) -> ANCNet:
-        """Return the matcher with untrained weights."""
-        return ANCNet(
-            AdaptiveConsensus(self.small, self.large, self.channels),
-            SelfSimilarity(channels=self.descriptor, normalised=self.normalised),
-        )
-
 
 ModelConfig: TypeAlias = PMNCConfig | NCNetConfig | ANCNetConfig
-DenseMatcher: TypeAlias = NCNet | ANCNet  # these compute their whole map, and train by `training.objectives.dense`
-LearnedMatcher: TypeAlias = PMNC | DenseMatcher
 
 BACKBONE = "backbone."  # prefix of the trained backbone's tensors in a weights file
 FINE = "fine."  # prefix of the fine descriptors' tensors
@@ -162,78 +131,25 @@ def config_from_dict(values: dict[str, Any]) -> ModelConfig:
     return _KINDS[kind](**values)
 
 
-class Built(NamedTuple):
-    """A matcher and the modules that were trained together with it.
-
-    Attributes:
-        config: The model's configuration.
-        matcher: The matcher, in evaluation mode.
-        adapter: The adapter of its features, if it has one.
-        fine: The network that computes fine descriptors, if it has one.
-        backbone: Weights of the trained backbone, for `semcorr.features.FeatureExtractor`; None if it was not trained.
-        untouched: What computes untouched features, to be joined with those of the trained backbone, if it has that.
-        judge: What estimates visibility, confidence and similarity, if it has that.
-    """
-
-    config: ModelConfig
-    matcher: LearnedMatcher
-    adapter: Adapter | None = None
-    fine: FineDescriptors | None = None
-    backbone: dict[str, Tensor] | None = None
-    untouched: Untouched | None = None
-    judge: Judge | None = None
-
-
-def build(stored: Weights) -> Built:
-    """Build a model from its weights and the configuration in their metadata.
+@contextmanager
+def reading_weights() -> Iterator[None]:
+    """Report errors of reading a model from weights as one kind.
 
     Raises:
         ModelError: If these are not the weights of a model.
     """
     try:
-        config = config_from_dict(stored.metadata["model"])
-        tensors = expanded(stored.tensors)
-        if isinstance(config, PMNCConfig):
-            return _build_pmnc(config, tensors)
-        matcher, (own, backbone) = config.build(), _split(tensors, BACKBONE)
-        matcher.load_state_dict(own)
-        return Built(config, matcher.eval().requires_grad_(False), backbone=backbone)
+        yield
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-        reason = one_line(error, 120)
+        if isinstance(error, ModelError):
+            raise
         raise ModelError(
-            f"these are not weights of a semcorr model of this version ({reason}): use a file "
+            f"these are not weights of a semcorr model of this version ({one_line(error, 120)}): use a file "
             "written by its `semcorr train`"
         ) from error
 
 
-def _build_pmnc(config: PMNCConfig, tensors: dict[str, Tensor]) -> Built:
-    matcher = config.build().eval().requires_grad_(False)
-    parts: dict[str, nn.Module] = {"scoring": matcher.scoring}
-    adapter = config.build_adapter(tensors["adapter.enter.weight"].shape[1]) if config.adapter else None
-    if adapter is not None:
-        parts["adapter"] = adapter.eval().requires_grad_(False)
-    fine = None
-    if config.fine:
-        early, deep = (tensors[f"{FINE}{name}.weight"].shape[1] for name in ("from_early", "from_deep"))
-        fine = FineDescriptors(early, deep, config.fine)
-        parts["fine"] = fine.eval().requires_grad_(False)
-    own, backbone = _split(tensors, BACKBONE)
-    own, before = _split(own, UNTOUCHED)
-    own, judging = _split(own, JUDGE)
-    gate = None
-    if config.shares is not None:
-        gate = Gate(own["gate.familiar.weight"].shape[1], *config.shares)
-        parts["gate"] = gate.eval().requires_grad_(False)
-    nn.ModuleDict(parts).load_state_dict(own)
-    untouched = None if gate is None or before is None else Untouched(before, gate)
-    judge = None
-    if config.judge and judging is not None:
-        judge = Judge(**{key: value.numpy() for key, value in judging.items()})
-        judge.check(config.judge)
-    return Built(config, matcher, adapter, fine, backbone, untouched, judge)
-
-
-def _split(tensors: dict[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+def split_prefix(tensors: dict[str, Any], prefix: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Split tensors into those without a prefix and those with it, without their prefix; None if there are none."""
     found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     return {key: value for key, value in tensors.items() if not key.startswith(prefix)}, found or None

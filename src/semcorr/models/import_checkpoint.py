@@ -19,7 +19,8 @@ from torch import Tensor
 from semcorr.errors import ModelError
 from semcorr.features import FeatureOptions
 from semcorr.files import one_line
-from semcorr.models.configs import ANCNetConfig, NCNetConfig, build, config_to_dict
+from semcorr.models.building import build
+from semcorr.models.configs import ANCNetConfig, NCNetConfig, config_to_dict
 from semcorr.weights import Weights
 
 MAX_BYTES = 2 << 30  # the published files are more than ten times smaller

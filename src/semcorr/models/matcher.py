@@ -7,29 +7,32 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from semcorr.errors import ModelError, SemcorrError
-from semcorr.features import FeatureExtractor, FeatureMap
+from semcorr.features import FeatureMap
+from semcorr.features.feature_map import array_of
+from semcorr.features.light.extractor import LightExtractor
 from semcorr.geometry import cells_to_pixels
 from semcorr.image import ImageLike, file_of, is_blank, load_image
 from semcorr.match.correct import Correction, correct_match
 from semcorr.match.result import Match, check_points
 from semcorr.match.types import Field, Points
-from semcorr.matchers.dense.confidence import rescale
-from semcorr.matchers.dense.decode import decode
-from semcorr.matchers.dense.scores import CellMatches, ScoreCells
+from semcorr.matchers.confidence import rescale
+from semcorr.matchers.decode import CellMatches
 from semcorr.matchers.evidence import Decoded, Judge
 from semcorr.models.encoded import Encoded, EncodedTurns
+from semcorr.models.engines import ArrayEngine, Engine, ScoreArrays
 from semcorr.models.memory import bytes_per_pair, check_memory, within_memory
-from semcorr.models.settings import default_settings, use_one_thread
 from semcorr.models.turning import best_turn, turn_back, turn_image, turns_of
 from semcorr.settings import default_errors
+
+if TYPE_CHECKING:
+    from semcorr.features import FeatureExtractor
+    from semcorr.matchers.dense.scores import ScoreCells
 
 
 class Judged(NamedTuple):
@@ -45,9 +48,10 @@ class Matcher:
     Args:
         name: The model's name.
         features: Computes feature maps from images.
-        score: Scores the pairs of cells of two feature maps.
+        score: Scores the pairs of cells of two images, in NumPy for a `LightExtractor` and in torch for a
+            `FeatureExtractor`.
         decode_radius: Radius, in cells, of the window of scores that a match is decoded from; 0 gives cell centres.
-        device: Device to compute on.
+        device: Torch device to compute on; a `LightExtractor` computes on the CPU.
         plain_interpolation: Whether points are transferred by plain bilinear interpolation of the matches; see `Match`.
         rescaling: Coefficients that calibrate the confidence; see `semcorr.matchers.dense.confidence.rescale`.
         judge: Estimates visibility, confidence and similarity from the evidence of a match; None leaves the confidence
@@ -57,22 +61,24 @@ class Matcher:
     def __init__(
         self,
         name: str,
-        features: FeatureExtractor,
-        score: ScoreCells,
+        features: LightExtractor | FeatureExtractor,
+        score: ScoreArrays | ScoreCells,
         decode_radius: int = 2,
-        device: torch.device | str = "cpu",
+        device: str = "cpu",
         plain_interpolation: bool = False,
         rescaling: tuple[float, ...] | None = None,
         judge: Judge | None = None,
     ) -> None:
         self.judge = judge
-        self.name, self.decode_radius, self.device = name, decode_radius, torch.device(device)
+        self.name, self.decode_radius = name, decode_radius
+        self.score: Any = score
         self.plain_interpolation, self.rescaling = plain_interpolation, rescaling
-        self.features = features.to(self.device)
-        self.score = score.to(self.device) if isinstance(score, torch.nn.Module) else score
+        self._engine = _engine(features, score, device)
+        self.features: Any = self._engine.features
+        self.device = self._engine.device
 
     def __repr__(self) -> str:
-        return f"Matcher({self.name!r}, {self.features.options}, device={str(self.device)!r})"
+        return f"Matcher({self.name!r}, {self.features.options}, device={self.device!r})"
 
     def encode(self, image: ImageLike) -> Encoded:
         """Load an image and compute its features once, to match it with many others.
@@ -99,10 +105,10 @@ class Matcher:
             grid = self.features.grid(size)
             check_memory(math.prod(grid) ** 2, self.device, bytes_per_pair(self.score, grid, grid, self.device))
         for indices in _groups([(self.features.input_size(size), self.features.grid(size)) for size in sizes]):
-            with default_settings(self.device):
-                batch = self.features.encode([arrays[index] for index in indices])
-            for row, index in enumerate(indices):
-                features, file = batch.row(row), file_of(images[index])
+            with self._engine.settings():
+                maps = self._engine.encode([arrays[index] for index in indices])
+            for index, features in zip(indices, maps, strict=True):
+                file = file_of(images[index])
                 encoded[index] = Encoded(arrays[index], features, repr(self), self.features.key, file)
         return [encoded[index] for index in range(len(arrays))]
 
@@ -197,8 +203,8 @@ class Matcher:
     ) -> Iterator[Match] | Iterator[Match | SemcorrError | OSError]:
         """Match one image with each of many, holding only a few of them in memory.
 
-        On a CPU, torch's threads each match a target of their own: this gives a higher throughput than all threads
-        working on one target after another.
+        On a CPU, each thread matches a target of its own: this gives a higher throughput than all threads working on
+        one target after another.
 
         Args:
             source: An image as for `encode`, or a result of `encode` or of `encode_turns`; its features are computed
@@ -259,9 +265,9 @@ class Matcher:
         self, run: Callable[[ImageLike | Encoded], Any], targets: Iterable[ImageLike | Encoded]
     ) -> Iterator[Any]:
         """Call a function for each target, one thread per target, and yield the results in order."""
-        workers = torch.get_num_threads() if self.device.type == "cpu" else 1
+        workers = self._engine.workers()
         pending: deque[Future[Any]] = deque()
-        with ThreadPoolExecutor(workers, initializer=use_one_thread) as pool:
+        with ThreadPoolExecutor(workers, initializer=self._engine.compute_alone) as pool:
             try:
                 for target in targets:
                     pending.append(pool.submit(run, target))
@@ -274,7 +280,6 @@ class Matcher:
                     future.cancel()
 
     @default_errors
-    @torch.inference_mode()
     def match_many(self, pairs: Sequence[tuple[ImageLike | Encoded, ImageLike | Encoded]]) -> list[Match]:
         """Match several pairs; those with the same grids are computed in one batch.
 
@@ -302,7 +307,7 @@ class Matcher:
             source, target = grids[indices[0]]
             per_pair = bytes_per_pair(self.score, source, target, self.device)
             cells = math.prod(source) * math.prod(target)
-            with default_settings(self.device), within_memory(len(indices) * cells, self.device, per_pair):
+            with self._engine.settings(), within_memory(len(indices) * cells, self.device, per_pair):
                 batch = self._match_batch([sources[index] for index in indices], [targets[index] for index in indices])
             matches |= zip(indices, batch, strict=True)
         files = [tuple(one.file for one in both if one.file is not None) for both in zip(sources, targets, strict=True)]
@@ -318,11 +323,9 @@ class Matcher:
             )
 
     def _match_batch(self, sources: list[Encoded], targets: list[Encoded]) -> list[Match]:
-        forward, backward = decode(self.score(_stack(sources), _stack(targets)), self.decode_radius)
-        return [
-            self._match_of(source, target, _row(forward, row), _row(backward, row))
-            for row, (source, target) in enumerate(zip(sources, targets, strict=True))
-        ]
+        maps = [[image.features for image in images] for images in (sources, targets)]
+        decoded = self._engine.match(self.score, maps[0], maps[1], self.decode_radius)
+        return [self._match_of(a, b, *ways) for a, b, ways in zip(sources, targets, decoded, strict=True)]
 
     def _match_of(self, source: Encoded, target: Encoded, forward: CellMatches, backward: CellMatches) -> Match:
         """Make the match of one pair from its decoded cells: judge them, convert them to pixels, correct them."""
@@ -338,10 +341,10 @@ class Matcher:
             0.0 if blank and similarity is not None else similarity,
         )
         fine = source.features.fine, target.features.fine
-        if self.features.fine is None or fine[0] is None or fine[1] is None:
+        comparison = self.features.comparison()
+        if comparison is None or fine[0] is None or fine[1] is None:
             return match
-        correction = Correction(*self.features.fine.comparison())
-        return correct_match(match, fine[0][0].cpu().numpy(), fine[1][0].cpu().numpy(), correction)
+        return correct_match(match, array_of(fine[0])[0], array_of(fine[1])[0], Correction(*comparison))
 
     def _judge(
         self, source: FeatureMap, target: FeatureMap, forward: CellMatches, backward: CellMatches
@@ -350,9 +353,9 @@ class Matcher:
         if self.judge is None:
             factors = self.rescaling
             sure = [c if factors is None else rescale(c, factors) for c in (forward.confidence, backward.confidence)]
-            return (Judged(sure[0].numpy()), Judged(sure[1].numpy())), None
-        a, b = (features.tensor[0].float().cpu().numpy() for features in (source, target))
-        decoded = [Decoded(matches.cells.numpy(), matches.peak.numpy()) for matches in (forward, backward)]
+            return (Judged(sure[0]), Judged(sure[1])), None
+        a, b = (array_of(features.tensor)[0] for features in (source, target))
+        decoded = [Decoded(matches.cells, matches.peak) for matches in (forward, backward)]
         verdict = self.judge.of(a, b, self.features.channels, *decoded)
         judged = [Judged(*both) for both in zip(verdict.confidence, verdict.visibility, strict=True)]
         return (judged[0], judged[1]), verdict.similarity
@@ -366,23 +369,21 @@ def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _stack(encoded: list[Encoded]) -> FeatureMap:
-    features = [image.features for image in encoded]
-    return FeatureMap(torch.cat([each.tensor for each in features]), tuple(each.image_sizes[0] for each in features))
+def _engine(features: LightExtractor | FeatureExtractor, score: Any, device: str) -> Engine:
+    if isinstance(features, LightExtractor):
+        return ArrayEngine(features)
+    from semcorr.models.tensors import TensorEngine
+
+    return TensorEngine(features, score, device)
 
 
-def _row(matches: CellMatches, row: int) -> CellMatches:
-    """Return the matches of one pair, without the batch dimension, on the CPU."""
-    return CellMatches(*(part[row].cpu() for part in matches))
-
-
-def _field(cells: Tensor, judged: Judged, other: FeatureMap, blank: bool) -> Field:
+def _field(cells: NDArray[np.float32], judged: Judged, other: FeatureMap, blank: bool) -> Field:
     """Convert one pair's matches from cells to pixels inside the other image; a blank image has confidence zero."""
     height, width = other.image_sizes[0]
     points = cells_to_pixels(cells, (height, width), other.grid)
-    clipped = points.clamp(points.new_zeros(2), torch.tensor([width, height], dtype=points.dtype))
+    clipped = np.clip(points, np.float32(0), np.array([width, height], np.float32))
     confidence, visibility = judged
     if blank:
         confidence = np.zeros_like(confidence)
         visibility = None if visibility is None else np.zeros_like(visibility)
-    return Field(clipped.numpy(), confidence, visibility)
+    return Field(clipped, confidence, visibility)

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from semcorr.errors import SemcorrError
 from semcorr.geometry import Size
 
@@ -19,17 +17,17 @@ Nearest neighbours on a 50×50 grid were measured at 12.6."""
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def bytes_per_pair(score: object, source: Size, target: Size, device: torch.device) -> float:
+def bytes_per_pair(score: object, source: Size, target: Size, device: str) -> float:
     """Return the peak memory in bytes per pair of cells when a matcher matches grids of these sizes on a device.
 
     A matcher that needs more or less than one table of scores has a method of this name that takes the last three
     arguments.
     """
-    estimate: Callable[[Size, Size, torch.device], float] | None = getattr(score, "bytes_per_pair", None)
+    estimate: Callable[[Size, Size, str], float] | None = getattr(score, "bytes_per_pair", None)
     return DENSE if estimate is None else estimate(source, target, device)
 
 
-def check_memory(pairs_of_cells: int, device: torch.device, per_pair: float = DENSE) -> None:
+def check_memory(pairs_of_cells: int, device: str, per_pair: float = DENSE) -> None:
     """Check that the device has enough memory in total to match that many cells.
 
     Args:
@@ -51,7 +49,7 @@ def check_memory(pairs_of_cells: int, device: torch.device, per_pair: float = DE
 
 
 @contextmanager
-def within_memory(pairs_of_cells: int, device: torch.device, per_pair: float = DENSE) -> Iterator[None]:
+def within_memory(pairs_of_cells: int, device: str, per_pair: float = DENSE) -> Iterator[None]:
     """Run `check_memory`, then report failed allocations within the block as the same kind of error.
 
     The check knows only the total memory; other programs may have taken part of it.
@@ -67,8 +65,8 @@ def within_memory(pairs_of_cells: int, device: torch.device, per_pair: float = D
     check_memory(pairs_of_cells, device, per_pair)
     try:
         yield
-    except RuntimeError as error:
-        if "allocate" not in str(error):  # PyTorch has no out-of-memory exception for the CPU
+    except (RuntimeError, MemoryError) as error:
+        if "allocate" not in str(error).lower():  # PyTorch has no out-of-memory exception for the CPU
             raise
         needed = pairs_of_cells * per_pair / 1e9
         raise SemcorrError(
@@ -77,9 +75,11 @@ def within_memory(pairs_of_cells: int, device: torch.device, per_pair: float = D
         ) from error
 
 
-def memory_of(device: torch.device) -> int | None:
+def memory_of(device: str) -> int | None:
     """Return the total memory of a device in bytes, within the limits of this process; None if unknown."""
-    if device.type == "cuda":
+    if device.startswith("cuda"):
+        import torch
+
         return int(torch.cuda.get_device_properties(device).total_memory)
     limits = [int(text) for path in map(Path, _CGROUP_LIMITS) if path.is_file() and (text := _read(path)).isdigit()]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:

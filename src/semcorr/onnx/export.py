@@ -20,17 +20,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semcorr.errors import ModelError, SemcorrError
+from semcorr.errors import ModelError, need_extra
 from semcorr.features import FeatureMap
 from semcorr.files import one_line, write_bytes
 from semcorr.geometry import cells_to_unit
 from semcorr.match.correct import Correction
+from semcorr.matchers.dense.ancnet import ANCNet
 from semcorr.matchers.dense.confidence import rescale
 from semcorr.matchers.dense.decode import decode
+from semcorr.matchers.dense.ncnet import NCNet
 from semcorr.matchers.dense.scores import CellMatches
 from semcorr.matchers.pmnc.gpu.matcher import PMNC
 from semcorr.models.matcher import Matcher
-from semcorr.onnx.runtime import FORMAT, METADATA
+
+FORMAT = 2
+"""Version of the graph's inputs, outputs and metadata."""
+
+METADATA = "semcorr"
+"""Key of the metadata entry, a JSON object: ``format``, ``model``, ``cells``, ``stride``, ``plain_interpolation``, and
+``refinement``, which is null or holds the values of `semcorr.match.correct.Correction`."""
 
 SIDES = ("source", "target")
 FEATURES = ("source_features", "target_features")
@@ -87,22 +95,27 @@ class MatchGraph(nn.Module):
 
 @torch.no_grad()
 def export(matcher: Matcher, path: Path) -> None:
-    """Export a matcher, with its weights, as an ONNX file for `semcorr.onnx.runtime`.
+    """Export a matcher, with its weights, as an ONNX file.
 
     The graph takes the images ``source`` and ``target``, ``(1, 3, H, W)`` float32 in 0…1, whose height and width are
     any multiples of the network's stride. Its `OUTPUTS` are those of `MatchGraph`, followed by the `FINE` descriptors
     of a model that has them, for `semcorr.match.correct`.
 
     Args:
-        matcher: The model, on the CPU.
+        matcher: The model, on torch and the CPU: from `semcorr.models.torch_loading.load`.
         path: The file, written atomically.
 
     Raises:
-        ModelError: If the matcher cannot be exported: its grid differs from that of its network, it does not compute in
-            float32, or PyTorch fails to export its graph.
+        ModelError: If the matcher cannot be exported: it is `ncnet` or `ancnet`, its grid differs from that of its
+            network, it does not compute in float32, or PyTorch fails to export its graph.
         SemcorrError: If ``onnx`` or ``onnxscript`` is not installed.
     """
-    _check_packages()
+    need_extra("torch", "onnx", "onnxscript")
+    if isinstance(matcher.score, NCNet | ANCNet):
+        raise ModelError(
+            f"{matcher.name!r} cannot be exported: PyTorch's exporter does not finish with 4-D convolutions; export "
+            "'pmnc', 'pmnc-universal' or 'nearest'"
+        )
     if matcher.features.precision != "float32":
         raise ModelError(
             f"only float32 models can be exported; got {matcher.features.precision}: load it with precision='float32'"
@@ -202,16 +215,6 @@ def _rename(nodes: Any, new_name: Callable[[str], str]) -> None:
         node.name = new_name(node.name)
         node.input[:] = [new_name(name) for name in node.input]
         node.output[:] = [new_name(name) for name in node.output]
-
-
-def _check_packages() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise SemcorrError(
-            f"the export needs {error.name}, which is not installed: pip install 'semcorr[onnx]'"
-        ) from error
 
 
 def _sizes(name: str, multiple: int) -> dict[int, Any]:

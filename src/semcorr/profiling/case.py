@@ -8,20 +8,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from semcorr.errors import SemcorrError
+from semcorr.threads import VARIABLE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from semcorr.data.pairs import Pair
-    from semcorr.matchers.pmnc.gpu.matcher import PMNC
+    from semcorr.features import FeatureMap
     from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
+    from semcorr.matchers.pmnc.scoring import Scoring
+    from semcorr.matchers.scored import Floats
     from semcorr.models.matcher import Matcher
 
 What = Literal["cost", "optimum", "precision"]
@@ -90,7 +93,7 @@ def measure(what: What, case: Case, settings: Settings, seconds: float) -> dict[
     Raises:
         SemcorrError: If the process fails or takes too long; the message says which.
     """
-    threads = {name: str(settings.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    threads = {name: str(settings.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", VARIABLE)}
     try:
         process = subprocess.run(
             [sys.executable, "-m", "semcorr.profiling.case"],
@@ -115,14 +118,27 @@ def load_case(case: Case, device: str = "cpu") -> Matcher:
     import semcorr
 
     model = semcorr.load(case.method, grid=case.grid, device=device)
-    pmnc = _pmnc(model)
-    if pmnc is not None and case.radius is not None:
-        pmnc.scoring = with_radius(pmnc.scoring, case.radius)
+    if case.radius is not None and _is_light(model):
+        model.score = replace(model.score, scoring=with_radius(model.score.scoring, case.radius))
+    elif case.radius is not None:
+        model.score.scoring = with_radius_on_torch(model.score.scoring, case.radius)
     return model
 
 
-def with_radius(scoring: ScoringFunction, radius: int) -> ScoringFunction:
+def with_radius(scoring: Scoring, radius: int) -> Scoring:
     """Return a scoring function whose window is cropped, or padded with zeros, to another radius: to measure cost."""
+    side, more = 2 * scoring.radius + 1, radius - scoring.radius
+    window = scoring.window.reshape(*scoring.window.shape[:2], *(side,) * 4)
+    if more < 0:
+        window = window[(slice(None),) * 2 + (slice(-more, more),) * 4]
+    else:
+        window = np.pad(window, [(0, 0)] * 2 + [(more, more)] * 4)
+    size = (2 * radius + 1) ** 2
+    return replace(scoring, radius=radius, window=window.reshape(*window.shape[:2], size, size))
+
+
+def with_radius_on_torch(scoring: ScoringFunction, radius: int) -> ScoringFunction:
+    """Version of `with_radius` for torch modules."""
     import torch
     import torch.nn.functional as F
 
@@ -162,10 +178,10 @@ def _pairs(settings: Settings, count: int) -> list[Pair]:
     return spread(load_pairs(settings.folder or "", settings.split), count)
 
 
-def _pmnc(model: Matcher) -> PMNC | None:
-    from semcorr.matchers.pmnc.gpu.matcher import PMNC
+def _is_light(model: Matcher) -> bool:
+    from semcorr.matchers.pmnc.matcher import PatchMatcher
 
-    return model.score if isinstance(model.score, PMNC) else None
+    return isinstance(model.score, PatchMatcher)
 
 
 def _cost(case: Case, settings: Settings) -> dict[str, float | None]:
@@ -177,48 +193,53 @@ def _cost(case: Case, settings: Settings) -> dict[str, float | None]:
 
 def _optimum(case: Case, settings: Settings) -> dict[str, float | None]:
     """Return the fraction of cells that reach the exhaustive search's best score, and of pairs that were scored."""
+    if not has_window(case.method):
+        raise SemcorrError(f"{case.method} does not search")
+    model, start = load_case(case, settings.device), time.perf_counter()
+    source, target = (image.features for image in model.encode_many(_pictures(settings, 1)[0]))
+    best, searched = (_table(model, source, target, exhaustive) for exhaustive in (True, False))
+    gaps = [(best.max(axis) - searched.max(axis)).ravel() for axis in ((2, 3), (0, 1))]
+    reached = np.mean(np.concatenate(gaps) <= TOLERANCE)
+    scored = np.mean(np.isfinite(searched))
+    return {"reached": float(reached), "scored": float(scored), "seconds": time.perf_counter() - start}
+
+
+def _table(model: Matcher, source: FeatureMap, target: FeatureMap, exhaustive: bool) -> Floats:
+    """Return the scores ``(hs, ws, ht, wt)`` of a pair, of all pairs of cells if it is exhaustive."""
+    from semcorr.features.feature_map import array_of
+
+    if _is_light(model):
+        every = replace(model.score.options, candidates=10**9, iterations=0, largest=10**9)
+        score = replace(model.score, options=every) if exhaustive else model.score
+        table: Floats = score(array_of(source.tensor)[0], array_of(target.tensor)[0]).table()
+        return table
     import torch
 
     from semcorr.matchers.dense.scores import ScoredPairs
 
-    model = load_case(case, settings.device)
-    pmnc = _pmnc(model)
-    if pmnc is None:
-        raise SemcorrError(f"{case.method} does not search")
-    tables, start = [], time.perf_counter()
+    model.score.exhaustive = exhaustive
     with torch.inference_mode():
-        source, target = (image.features for image in model.encode_many(_pictures(settings, 1)[0]))
-        for pmnc.exhaustive in (True, False):
-            scores = pmnc(source, target)
-            tables.append(scores.table() if isinstance(scores, ScoredPairs) else scores)
-    best, searched = tables
-    gaps = [(best.flatten(a, b).amax(a) - searched.flatten(a, b).amax(a)).flatten() for a, b in ((3, 4), (1, 2))]
-    reached = (torch.cat(gaps) <= TOLERANCE).float().mean()
-    scored = searched.isfinite().float().mean()
-    return {"reached": float(reached), "scored": float(scored), "seconds": time.perf_counter() - start}
+        scores = model.score(source, target)
+    found: Floats = array_of(scores.table() if isinstance(scores, ScoredPairs) else scores)[0]
+    return found
 
 
 def _precision(case: Case, settings: Settings) -> dict[str, float | None]:
-    import torch
-
     from semcorr.metrics.pck import pck, pck_distances
 
     model = load_case(case, settings.device)
     rates = []
     for pair in _pairs(settings, settings.pairs):
         match = model.match(pair.source.path, pair.target.path)
-        moved = torch.from_numpy(match.transfer(pair.points_inside()).points)
+        moved = match.transfer(pair.points_inside()).points
         rates.append(pck(pck_distances(moved, pair), 0.1))
     return {"pck": sum(rates) / len(rates)}
 
 
 def main() -> None:
     """Run one measurement: read the request from stdin, write the result to stdout."""
-    import torch
-
     request = json.load(sys.stdin)
     case, settings = Case(**request["case"]), Settings(**request["settings"])
-    torch.set_num_threads(settings.threads)
     figures = {"cost": _cost, "optimum": _optimum, "precision": _precision}
     json.dump(figures[request["what"]](case, settings), sys.stdout)
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from semcorr.data.pairs import Pair
 from semcorr.errors import SemcorrError
 from semcorr.files import write_text
+from semcorr.threads import thread_count
 
 if TYPE_CHECKING:
     from semcorr.image import ImageLike
@@ -118,7 +119,7 @@ def cost_of(
 
 def _begin_peak(model: Matcher) -> Callable[[], float] | None:
     """Return a function that returns the peak memory from now on, in megabytes above the present; None if unknown."""
-    if model.device.type == "cuda":
+    if model.device.startswith("cuda"):
         import torch
 
         torch.cuda.reset_peak_memory_stats(model.device)
@@ -142,15 +143,13 @@ def _status(key: str) -> float:
 
 def main() -> None:
     """Run one measurement: read the request from stdin, write the result to stdout."""
-    import torch
-
     import semcorr
     from semcorr.profiling.machine import processor
 
     request = json.load(sys.stdin)
     model = semcorr.load(**request["arguments"])
     cost = cost_of(model, [(Path(source), Path(target)) for source, target in request["pairs"]])
-    threads = torch.get_num_threads()
+    threads = thread_count()
     machine = f"{threads} thread{'s' if threads > 1 else ''} of {processor()}"
     json.dump(vars(replace(cost, machine=machine)), sys.stdout)
 

@@ -6,9 +6,13 @@ import os
 import platform
 import shlex
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import fields
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from semcorr.threads import thread_count
 
 
 def processor() -> str:
@@ -27,8 +31,6 @@ def origin(command: str, device: str) -> dict[str, str]:
         command: The command, from `command_line`.
         device: Where was computed.
     """
-    import torch
-
     import semcorr
 
     return {
@@ -36,16 +38,27 @@ def origin(command: str, device: str) -> dict[str, str]:
         "command": command,
         "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
         "device": _device(device),
-        "threads": str(torch.get_num_threads()),
+        "threads": str(thread_count()),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        **libraries(),
     }
 
 
+def libraries() -> dict[str, str]:
+    """Return the versions of what networks run in: ONNX Runtime, and torch where it is installed."""
+    found = {}
+    for name in ("onnxruntime", "torch"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
 def _device(device: str) -> str:
+    if not device.startswith("cuda"):
+        return device
     import torch
 
-    return f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device
+    return f"{device} ({torch.cuda.get_device_name(device)})"
 
 
 def command_line(

@@ -13,14 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import semcorr
 from semcorr.errors import SemcorrError
 from semcorr.files import write_text
 from semcorr.models.memory import memory_of
 from semcorr.profiling.case import Case, Settings, What, has_window, measure
-from semcorr.profiling.machine import processor
+from semcorr.profiling.machine import libraries, processor
 from semcorr.profiling.table import Row
 from semcorr.weights import MODELS
 
@@ -109,7 +107,7 @@ class Benchmark:
         if what == "optimum":
             return self._over(row["seconds"] * factor)
         megabytes = (row["megabytes"] or 0) * factor
-        available = memory_of(torch.device(self.settings.device))
+        available = memory_of(self.settings.device)
         if available is not None and megabytes > _MEMORY_SHARE * available / 1e6:
             return f"would need about {megabytes / 1000:.0f} GB"
         encoding = row["total"] - row["matching"]
@@ -133,7 +131,7 @@ class Benchmark:
         write_text(self.path, json.dumps({"settings": self._described(), "cases": cases}, indent=1) + "\n")
 
     def _described(self) -> dict[str, Any]:
-        versions = {"semcorr": semcorr.__version__, "torch": torch.__version__}
+        versions = {"semcorr": semcorr.__version__, **libraries()}
         return {**asdict(self.settings), **versions, "processor": processor()}
 
     def about(self) -> str:
@@ -154,4 +152,4 @@ def _applies(what: What, case: Case) -> bool:
         return True
     if case.method not in MODELS:
         return False
-    return case.radius is None or MODELS[case.method].load().metadata["model"]["radius"] == case.radius
+    return case.radius is None or MODELS[case.method].arrays().metadata["model"]["radius"] == case.radius

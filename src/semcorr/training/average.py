@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from semcorr.errors import ModelError
-from semcorr.models.configs import ADDED, FINE, GATE, UNTOUCHED, build
+from semcorr.models.building import build
+from semcorr.models.configs import ADDED, FINE, GATE, UNTOUCHED
 from semcorr.weights import Weights, expanded, read_weights
 
 

@@ -117,7 +117,7 @@ def predict(model: Matcher, pairs: list[Pair]) -> list[Prediction]:
         block = pairs[start : start + _AT_ONCE]
         matches = model.match_many([(pair.source.path, pair.target.path) for pair in block])
         for pair, match in zip(block, matches, strict=True):
-            points, confidence = match.transfer(pair.points_inside().numpy())
+            points, confidence = match.transfer(pair.points_inside())
             predictions.append(Prediction([(x, y) for x, y in points.tolist()], confidence.tolist()))
     return predictions
 

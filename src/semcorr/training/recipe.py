@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 
 from semcorr.errors import DataError, did_you_mean
 from semcorr.features import FeatureOptions
-from semcorr.features.fine import EARLY_BLOCKS
+from semcorr.features.architecture import EARLY_BLOCKS
 from semcorr.models.configs import ANCNetConfig, NCNetConfig, PMNCConfig
 from semcorr.weights import MODELS, Weights, read_weights
 

@@ -36,7 +36,7 @@ def validate(
         example = bank.example(unchanged(pair))
         points = cells_to_pixels(locate(example), pair.target.size, example.grids[1])
         errors = pck_distances(points.cpu(), pair, validation.threshold, validation.space)
-        correct += torch.tensor([(errors <= alpha).double().mean().item() for alpha in ALPHAS])
+        correct += torch.tensor([float((errors <= alpha).mean()) for alpha in ALPHAS])
     if fabric.world_size > 1:
         correct = torch.as_tensor(fabric.all_reduce(correct.to(fabric.device, torch.float32), reduce_op="sum")).cpu()
     return (100 * correct / len(validation.pairs)).tolist()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from semcorr.errors import ModelError
 from semcorr.files import one_line, replacing, sha256_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FOLDER = Path(__file__).parent
 
@@ -20,11 +23,11 @@ class Weights(NamedTuple):
     """Named tensors and their metadata.
 
     Attributes:
-        tensors: The tensors by name.
+        tensors: The tensors by name: torch tensors from `read_weights`, NumPy arrays from `read_arrays`.
         metadata: Plain JSON values: ``model`` is the configuration, ``training`` describes how it was trained.
     """
 
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Any]
     metadata: dict[str, Any]
 
     def trained(self) -> str:
@@ -41,7 +44,7 @@ class Weights(NamedTuple):
 
 
 def read_weights(path: Path, sha256: str | None = None) -> Weights:
-    """Read a safetensors file; nothing in it is ever executed.
+    """Read a safetensors file as torch tensors; nothing in it is ever executed.
 
     Args:
         path: The file.
@@ -53,6 +56,15 @@ def read_weights(path: Path, sha256: str | None = None) -> Weights:
     Raises:
         ModelError: If the file is missing or broken, or has another checksum.
     """
+    return Weights(*_read(path, sha256, "pt"))
+
+
+def read_arrays(path: Path, sha256: str | None = None) -> Weights:
+    """Read a safetensors file as NumPy arrays, without torch; arguments and errors are those of `read_weights`."""
+    return Weights(*_read(path, sha256, "numpy"))
+
+
+def _read(path: Path, sha256: str | None, framework: Literal["pt", "numpy"]) -> tuple[dict[str, Any], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -60,11 +72,11 @@ def read_weights(path: Path, sha256: str | None = None) -> Weights:
             raise ModelError(
                 f"{path} is damaged: its sha256 is {actual[:12]}…, not {sha256[:12]}…; install semcorr again"
             )
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework=framework) as file:
             metadata = json.loads((file.metadata() or {}).get("recipe", "{}"))
             if not isinstance(metadata, dict):
                 raise ValueError("its metadata are not a JSON object")
-            return Weights({key: file.get_tensor(key) for key in file.keys()}, metadata)  # noqa: SIM118 - no mapping
+            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError, ValueError, RecursionError) as error:
         if isinstance(error, ModelError):
             raise
@@ -81,6 +93,8 @@ def reduced(tensor: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The int8 tensor and its scales, half precision, of the same number of dimensions.
     """
+    import torch
+
     highest = tensor.float().flatten(1).abs().amax(1).clamp(min=1e-6)
     scale = (highest / 127).half().view(-1, *[1] * (tensor.ndim - 1))
     return (tensor.float() / scale.float()).round().clamp(-127, 127).to(torch.int8), scale
@@ -92,6 +106,15 @@ def expanded(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for key in found:
         if key + SCALE in tensors:
             found[key] = found[key] * tensors[key + SCALE].float()
+    return found
+
+
+def expanded_arrays(tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    """NumPy version of `expanded`."""
+    found = {key: np.asarray(value, np.float32) for key, value in tensors.items() if not key.endswith(SCALE)}
+    for key in found:
+        if key + SCALE in tensors:
+            found[key] = found[key] * np.asarray(tensors[key + SCALE], np.float32)
     return found
 
 
@@ -123,6 +146,10 @@ class Embedded:
             ModelError: If it is missing or damaged.
         """
         return read_weights(FOLDER / self.file, self.sha256)
+
+    def arrays(self) -> Weights:
+        """Do as `load`, without torch."""
+        return read_arrays(FOLDER / self.file, self.sha256)
 
 
 BACKBONES: dict[str, Embedded] = {

@@ -70,7 +70,7 @@ def source_picture(evaluation: Evaluation, index: int) -> str | None:
     figure, axes = _photograph(pair.source)
     if figure is None or axes is None:
         return None
-    x, y = pair.points()[0].numpy().T
+    x, y = pair.points()[0].T
     axes.scatter(x, y, s=26, c=_GIVEN, edgecolors="black", linewidths=0.8)
     return _jpeg(figure)
 
@@ -138,7 +138,7 @@ def _draw_row(
         rectangle = (left / page[0], bottom / page[1], width / page[0], height / page[1])
         axes = _picture_axes(figure, rectangle, photo, image)
         if number == 0:
-            x, y = pair.points()[0].numpy().T
+            x, y = pair.points()[0].T
             axes.scatter(x, y, s=26, c=_GIVEN, edgecolors="black", linewidths=0.8)
             axes.set_title("source", fontsize=10, pad=4)
         else:
@@ -149,7 +149,7 @@ def _draw_row(
 
 
 def _draw_answer(axes: Axes, evaluation: Evaluation, index: int, alpha: float) -> None:
-    prediction, truth = evaluation.predictions[index], evaluation.pairs[index].points()[1].numpy()
+    prediction, truth = evaluation.predictions[index], evaluation.pairs[index].points()[1]
     for (x, y), (u, v), error in zip(prediction.points, truth, evaluation.errors[index], strict=True):
         if error <= alpha:
             axes.scatter([x], [y], s=30, c=_CORRECT, edgecolors="white", linewidths=0.9, zorder=3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from semcorr.evaluation.report.tables import counted
 from semcorr.evaluation.results import Evaluation
@@ -63,12 +63,17 @@ def left_out_lines(evaluations: Sequence[Evaluation]) -> list[str]:
     return [*counts, *dict.fromkeys(reason for evaluation in evaluations for reason in evaluation.skipped)]
 
 
+def _libraries(source: Mapping[str, str]) -> str:
+    names = {"onnxruntime": "ONNX Runtime", "torch": "torch"}
+    return ", ".join(f"{name} {source[key]}" for key, name in names.items() if key in source)
+
+
 def origin_lines(evaluations: Sequence[Evaluation]) -> list[str]:
     """Return lines that tell how to get the figures again: version, command, machine, weights."""
     source = evaluations[0].origin
     lines = []
     if source:
-        versions = f"semcorr {source['semcorr']}, torch {source['torch']}, Python {source['python']}"
+        versions = f"semcorr {source['semcorr']}, {_libraries(source)}, Python {source['python']}"
         threads = counted(int(source["threads"]), "thread")
         lines = [versions, source["command"], f"{source['machine']}; {source['device']}, {threads}"]
     for evaluation in evaluations:

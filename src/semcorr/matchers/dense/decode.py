@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +11,6 @@ from semcorr.geometry import Size
 from semcorr.matchers.decode import soft_argmax as soft_argmax_of_pairs
 from semcorr.matchers.dense.confidence import agreement_of
 from semcorr.matchers.dense.scores import CellMatches, ScoredPairs
-
-Decoding = Literal["soft-argmax", "argmax"]
-"""Soft-argmax around the best cell; or the centre of the best cell, as NC-Net and ANC-Net are evaluated."""
 
 
 def decode(scores: Tensor | ScoredPairs, radius: int = 2, agreement: float = 1.0) -> tuple[CellMatches, CellMatches]:

@@ -1,4 +1,4 @@
-"""Nearest neighbours: each cell matches the cell whose feature vector has the highest cosine with its own."""
+"""Nearest neighbours in torch: each cell matches the cell whose feature vector has the highest cosine with its own."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from torch import Tensor
 
 from semcorr.features.feature_map import FeatureMap
 from semcorr.matchers.dense.correlation import cosine_correlation
-
-TEMPERATURE = 0.05  # turns cosines into log-probabilities; affects the confidence but not which cell is best
+from semcorr.matchers.nearest import TEMPERATURE
 
 
 def nearest(source: FeatureMap, target: FeatureMap) -> Tensor:

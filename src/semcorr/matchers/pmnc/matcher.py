@@ -82,6 +82,12 @@ class PatchMatcher:
 
         return coarse_to_fine(source, target, dilation, match_tiles, match_cells)
 
+    def bytes_per_pair(self, source_grid: Size, target_grid: Size, device: str = "cpu") -> float:  # noqa: ARG002
+        """Return the peak memory in bytes per pair of cells; see `semcorr.models.memory`."""
+        if self._runs_compiled():
+            return 17.0 if is_whole(source_grid, target_grid, self.trained_grid, self.options) else 3.0
+        return 60.0
+
     def _runs_compiled(self) -> bool:
         return self.compiled and core() is not None
 

@@ -9,6 +9,7 @@ import torch
 from semcorr.features import FeatureExtractor
 from semcorr.features.fine import FineDescriptors
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
+from semcorr.models.building import build_adapter, build_matcher
 from semcorr.models.configs import PMNCConfig
 from semcorr.training.backbone import Backbone, train_from
 from semcorr.training.objectives.dense import ConsensusModel
@@ -35,8 +36,8 @@ def build_objective(recipe: TrainingRecipe, extractor: FeatureExtractor) -> Obje
         backbone = train_from(extractor, recipe.train_from, recipe.checkpointing)
     model = recipe.model
     if not isinstance(model, PMNCConfig):
-        return ConsensusModel(model.build(), recipe.loss, backbone)
-    scoring, adapter = model.build().scoring, model.build_adapter(extractor.channels)
+        return ConsensusModel(build_matcher(model), recipe.loss, backbone)
+    scoring, adapter = build_matcher(model).scoring, build_adapter(model, extractor.channels)
     if adapter is None and backbone is None:
         return ProxyModel(scoring, model.votes)
     scored = Scored(recipe.pairs, recipe.keypoints, recipe.contrast, recipe.min_shared)

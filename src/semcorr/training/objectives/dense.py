@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from semcorr.geometry import Size
 from semcorr.matchers.pmnc.gpu.windows import sample_rows
-from semcorr.models.configs import DenseMatcher
+from semcorr.models.building import DenseMatcher
 from semcorr.training.backbone import Backbone
 from semcorr.training.objectives.joint import backbone_tensors
 from semcorr.training.objectives.losses import cross_entropy, one_to_one, smoothed, target_probability, weak_loss

@@ -91,7 +91,8 @@ class FeatureBank:
     def _compute(self, view: View) -> Tensor:
         if self.backbone is not None:
             return self.backbone.keep(self.extractor.pixels(view.picture())).half().cpu()
-        return self.extractor.encode([view.picture()]).tensor[0].half().cpu()
+        features: Tensor = self.extractor.encode([view.picture()]).tensor[0]
+        return features.half().cpu()
 
 
 def _cells(points: tuple[tuple[float, float], ...], grid: Size) -> Tensor:

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from plain_search import search_plainly
 
-import semcorr
 from semcorr.features import FeatureMap
 from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
 from semcorr.matchers.pmnc import cpu
@@ -18,6 +17,7 @@ from semcorr.matchers.pmnc.cpu.layers import layers_of
 from semcorr.matchers.pmnc.gpu.matcher import PMNC
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.matchers.pmnc.search import PROTOTYPE, SearchOptions
+from semcorr.models.torch_loading import load
 from semcorr.native import core, levels
 
 pytestmark = pytest.mark.skipif(core() is None, reason="the native core is not compiled")
@@ -181,7 +181,7 @@ def test_layers_are_padded_with_zeros():
 
 
 def test_the_model_in_the_package_on_photographs(cat, cheetah_path):
-    model = semcorr.load("pmnc")
+    model = load("pmnc")
     source, target = (model.encode(picture).features for picture in (cat, cheetah_path))
     fast = model.score(source, target).table()
     model.score.compiled = False

@@ -59,9 +59,9 @@ class PMNC(nn.Module):
         """Return the dilation that keeps the extent of the window, relative to the image, that it was trained with."""
         return dilation_of(source_grid, target_grid, self.trained_grid)
 
-    def bytes_per_pair(self, source_grid: Size, target_grid: Size, device: torch.device) -> float:
+    def bytes_per_pair(self, source_grid: Size, target_grid: Size, device: torch.device | str) -> float:
         """Return the peak memory in bytes per pair of cells; see `semcorr.models.memory`."""
-        if self._on_arrays(device) and self.compiled and core() is not None:
+        if self._on_arrays(torch.device(device)) and self.compiled and core() is not None:
             return 17.0 if self._is_whole(source_grid, target_grid) else 3.0
         return 60.0
 

@@ -1,0 +1,1 @@
+"""The package's own network in ONNX Runtime, without torch: an image in, a `FeatureMap` of NumPy arrays out."""
