@@ -19,6 +19,7 @@ import uvicorn
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from semcorr.app.server import create_app
@@ -70,8 +71,7 @@ def photograph(browser: Any, address: str, out: Path) -> None:
     for place in POINTS.values():
         click(browser, "#source .stage", place, (451, 300))
     for name, field in zip(POINTS, browser.find_elements(By.CSS_SELECTOR, "#points input"), strict=True):
-        field.clear()
-        field.send_keys(name, "\ue007")
+        rename(field, name)
     time.sleep(1)
     shoot(browser, out, "match")
     for view in ("flow", "warp", "visible"):
@@ -85,8 +85,7 @@ def photograph(browser: Any, address: str, out: Path) -> None:
         click(browser, "#canvas .stage", place, (451, 300))
     for name, number in zip(POINTS, range(1, 9), strict=False):
         field = browser.find_elements(By.CSS_SELECTOR, "#names input")[number - 1]
-        field.clear()
-        field.send_keys(name, "\ue007")
+        rename(field, name)
         time.sleep(0.6)
     shoot(browser, out, "label-marked", [1440])
     browser.find_element(By.ID, "label-all").click()
@@ -105,6 +104,12 @@ def click(browser: Any, selector: str, place: tuple[float, float], size: tuple[i
     x, y = place[0] * width / size[0] - width / 2, place[1] * height / size[1] - height / 2
     ActionChains(browser).move_to_element_with_offset(stage, round(x), round(y)).click().perform()
     time.sleep(0.3)
+
+
+def rename(field: Any, name: str) -> None:
+    """Type another name over that in a field."""
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys(name, Keys.TAB)
 
 
 def resize(browser: Any, width: int, height: int) -> None:

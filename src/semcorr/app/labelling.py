@@ -265,6 +265,7 @@ class Project:
         wanted = (target for target in left if not self._stop.is_set())
         for count, (target, label) in enumerate(Labeller(model, job.exemplars, job.settings).label(wanted), 1):
             journal.add(target.key, label)
+            journal.save()
             self._predicted(label)
             self.work.done += 1
             self.work.seconds_left = (time.monotonic() - start) / count * (len(left) - count)

@@ -168,7 +168,7 @@ def in_words(confidence: float, visibility: float | None) -> str:
     >>> in_words(0.91, 0.2)
     '91 % sure, probably hidden'
     """
-    sure = f"{round(100 * confidence)} % sure"
+    sure = f"{min(99, round(100 * confidence))} % sure"
     if visibility is None or visibility >= 0.75:
         return sure
     return f"{sure}, probably hidden" if visibility < 0.5 else f"{sure}, perhaps hidden"

@@ -290,7 +290,7 @@ function stateOf(picture) {
   if (picture.state === "confirmed") return "confirmed";
   if (picture.state === "broken") return "cannot be read";
   if (picture.state === "unlabelled") return "not labelled";
-  return `${Math.round(100 * picture.score)} % sure`;
+  return `${Math.min(99, Math.round(100 * picture.score))} % sure`;
 }
 
 function list() {
@@ -337,7 +337,7 @@ function show() {
 
 function words(point) {
   if (point.confidence === 1) return point.v === 1 ? "hidden" : "by hand";
-  return `${Math.round(100 * point.confidence)} % sure${point.visibility < 0.5 ? ", probably hidden" : ""}`;
+  return `${Math.min(99, Math.round(100 * point.confidence))} % sure${point.visibility < 0.5 ? ", probably hidden" : ""}`;
 }
 
 function makeRow(name) {

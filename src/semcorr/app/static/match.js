@@ -64,7 +64,13 @@ function empty(side) {
   $(`#${side} .picture-name`).textContent = "";
   $(`#${side} .replace`).hidden = true;
   delete boards[side];
-  $("#begin").hidden = Boolean(sides.source && sides.target);
+  arrange();
+}
+
+function arrange() {
+  const both = Boolean(sides.source && sides.target);
+  $("#begin").hidden = both;
+  $("#matched").hidden = !both;
 }
 
 async function examples() {
@@ -93,7 +99,7 @@ function put(side, picture) {
   boards[side].show(`/api/pictures/${picture.id}`, picture.width, picture.height, picture.name);
   $(`#${side} .picture-name`).textContent = picture.name;
   $(`#${side} .replace`).hidden = false;
-  $("#begin").hidden = Boolean(sides.source && sides.target);
+  arrange();
   if (side === "source") {
     points = [];
     history = [];
