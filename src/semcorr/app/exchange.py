@@ -72,7 +72,9 @@ def imported(content: bytes, name: str, images: Path) -> list[Annotation]:
         try:
             return read_labels(path, images)
         except DataError as error:
-            raise DataError(str(error).replace(f"{path}", name).replace(f"{folder}/", "")) from None
+            raise DataError(
+                str(error).replace(f"{path}", name).replace(f"{folder}/", "").replace(folder, name)
+            ) from None
 
 
 def _without_folder(line: re.Match[bytes]) -> bytes:
@@ -108,5 +110,5 @@ def _unpacked(content: bytes, folder: Path, name: str) -> Path:
     inside = sorted(folder.iterdir())
     if len(inside) == 1:
         return inside[0]
-    tables = [one for one in inside if one.suffix.lower() in (".csv", ".tps", ".parquet")]
+    tables = [one for one in inside if one.suffix.lower() in (".csv", ".tps", ".parquet", ".json")]
     return tables[0] if len(tables) == 1 and not (folder / "data.yaml").exists() else folder

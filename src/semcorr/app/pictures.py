@@ -83,7 +83,7 @@ class Store:
         Raises:
             Refused: If it is no picture that can be read (415), or too large (413).
         """
-        key = hashlib.sha256(self._secret + content).hexdigest()[:32]
+        key = hashlib.sha256(self._secret + ascii(name).encode() + b"\0" + content).hexdigest()[:32]
         with self._lock:
             if key in self._pictures:
                 return self._pictures[key]

@@ -59,6 +59,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(128)  # requests wait until the server runs
     except OSError as error:
         listener.close()
         raise SemcorrError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another --port") from None

@@ -29,8 +29,8 @@ export async function begin() {
   drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
   drop.addEventListener("dragleave", () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => { event.preventDefault(); start(event.dataTransfer.files); });
-  $("#label-files").addEventListener("change", (event) => start(event.target.files));
-  $("#more").addEventListener("change", async (event) => { await add(event.target.files); await refresh(); });
+  $("#label-files").addEventListener("change", (event) => start(taken(event.target)));
+  $("#more").addEventListener("change", async (event) => { await add(taken(event.target)); await refresh(); });
   $("#label-all").addEventListener("click", () => attempt(labelAll));
   $("#stop").addEventListener("click", () => attempt(() => request(`/api/projects/${id}/stop`, { method: "POST", json: {} })));
   $("#confirm").addEventListener("click", () => attempt(confirm));
@@ -39,9 +39,16 @@ export async function begin() {
   $("#label-undo").addEventListener("click", undo);
   $("#export").addEventListener("click", () => attempt(exportLabels));
   $("#import").addEventListener("change", (event) => attempt(() => importLabels(event.target)));
-  await settings($("#label-settings"), (chosen) => { choice = chosen; });
+  settings($("#label-settings"), (chosen) => { choice = chosen; });
   const remembered = sessionStorage.getItem("project") || (projects.length === 1 ? projects[0].id : null);
-  if (remembered) open(remembered, true);
+  if (remembered && !id) open(remembered, true);
+}
+
+// The files that were chosen; the same ones can be chosen again.
+function taken(input) {
+  const files = [...input.files];
+  input.value = "";
+  return files;
 }
 
 export function key(event) {
