@@ -29,7 +29,7 @@ def test_the_notebook_runs_from_top_to_bottom(monkeypatch, tmp_path, cheetah_pat
     nbformat = pytest.importorskip("nbformat")
     client = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
-    notebook = nbformat.read(ROOT / "examples" / "semcorr.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "examples" / "walkthrough.ipynb", as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells)  # those are not committed
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     client.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()

@@ -11,9 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-uvicorn = pytest.importorskip("uvicorn", reason="uvicorn, of the extra app, is not installed")
-pytest.importorskip("starlette", reason="starlette, of the extra app, is not installed")
-
 POINTS = {"left eye": (319, 137), "right eye": (175, 116), "nose": (265, 240)}
 """Places in the cat."""
 
@@ -22,6 +19,7 @@ class Page:
     """A server in a thread."""
 
     def __init__(self, folders=(), queue=None, port=0):
+        uvicorn = pytest.importorskip("uvicorn", reason="uvicorn, of the extra app, is not installed")
         from semcorr.app.server import create_app
 
         app = create_app(folders, queue=queue)

@@ -22,6 +22,8 @@ import semcorr
 from semcorr.annotation.formats import FORMATS, read_labels
 from semcorr.app.work import Cache, Queue
 
+pytest.importorskip("starlette", reason="the extra app is not installed")
+
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "app.md"
 
 

@@ -21,7 +21,8 @@ def to_wrapper(match: Match, count: int = 200, min_visibility: float = 0.5) -> d
 
     Returns:
         ``matched_kpts0`` and ``matched_kpts1`` ``(N, 2)`` x, y, and ``scores`` ``(N,)`` 0…1, also as
-        ``matched_confidences``, all float32. As there is no detector, ``all_kpts0`` and ``all_kpts1`` are the same points, and ``all_desc0`` and ``all_desc1`` are empty.
+        ``matched_confidences``, all float32. As there is no detector, ``all_kpts0`` and ``all_kpts1`` are
+        the same points, and ``all_desc0`` and ``all_desc1`` are empty.
         Matches of different things obey no homography: ``H`` is None, ``inlier_kpts0`` and ``inlier_kpts1`` are empty,
         and ``num_inliers`` is 0.
     """
