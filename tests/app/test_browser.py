@@ -268,8 +268,10 @@ def test_label_ten_pictures_by_keyboard_with_a_restart_in_the_middle(visitor, te
         visitor.run("document.activeElement.blur()")
         for count in range(2, 11):
             wait_for(lambda: visitor.text("#picture-state").endswith("sure"))
+            shown = visitor.text("#picture-title")
             visitor.press(Keys.ENTER)
             wait_for(lambda count=count: f"{count} of 10" in visitor.text("#counts"))
+            wait_for(lambda count=count, shown=shown: count == 10 or visitor.text("#picture-title") != shown)
         final = {one.picture: one for one in read_labels(ten_copied / "semcorr-labels.json")}
     finally:
         server.end(signal.SIGTERM)
