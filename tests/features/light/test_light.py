@@ -1,6 +1,8 @@
 """The network in ONNX Runtime computes what the torch modules compute."""
 
 import json
+import os
+import pickle
 import subprocess
 import sys
 
@@ -156,3 +158,45 @@ def test_threads_share_a_model(cat, cheetah_path):
     with ThreadPoolExecutor(4) as pool:
         for match in pool.map(lambda _: model.match(cat, cheetah_path), range(8)):
             np.testing.assert_allclose(match.forward.points, expected, atol=1e-3)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_forked_child_matches_and_exits(threads):
+    """Its parent's threads are not there; neither matching nor leaving may wait for them."""
+    code = (
+        "import os, sys, numpy as np, semcorr\n"
+        "picture = np.random.default_rng(0).integers(0, 255, (64, 80, 3), dtype=np.uint8)\n"
+        "model = semcorr.load(grid=8, image_size=128)\n"
+        "expected = model.match(picture, picture).forward.points\n"
+        "child = os.fork()\n"
+        "found = model.match(picture, picture).forward.points\n"
+        "same = np.allclose(found, expected, atol=1e-3)\n"
+        "sys.exit(0 if same and (child == 0 or os.waitpid(child, 0)[1] == 0) else 1)"
+    )
+    environment = os.environ | {"SEMCORR_NUM_THREADS": threads}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment)
+
+
+def test_a_copy_computes_the_same(cat):
+    features = semcorr.load().features
+    copy = pickle.loads(pickle.dumps(features))
+    assert copy.key == features.key
+    assert np.array_equal(copy.encode(cat).tensor, features.encode(cat).tensor)
+
+
+def test_nothing_is_reported_to_anybody(tmp_path):
+    """ONNX Runtime's telemetry would keep a file in the user's folder, and leave a thread behind."""
+    code = (
+        "import os, numpy as np, semcorr\n"
+        "picture = np.random.default_rng(0).integers(0, 255, (64, 80, 3), dtype=np.uint8)\n"
+        "before = len(os.listdir('/proc/self/task')) if os.path.isdir('/proc/self/task') else 0\n"
+        "semcorr.load(grid=8, image_size=128).match(picture, picture)\n"
+        "after = len(os.listdir('/proc/self/task')) if os.path.isdir('/proc/self/task') else 0\n"
+        "print(after - before, 'ORT_DISABLE_TELEMETRY' in os.environ)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"SEMCORR_NUM_THREADS": "1", "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["0", "False"]
+    assert list(tmp_path.iterdir()) == []

@@ -8,8 +8,10 @@ import os
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from functools import cached_property, lru_cache
+from importlib import import_module
 from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +41,7 @@ from semcorr.threads import thread_count
 
 Floats = NDArray[np.float32]
 
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 _ERRORS_ONLY = 4  # what ONNX Runtime logs; exceptions say the rest
 
 
@@ -74,9 +77,23 @@ class LightExtractor:
         self.width = self.channels * (1 if architecture.shares is None else 2)
         self._comparison = comparison
         self._weights = _fitting(weights, describe(architecture, 1).weights, options.backbone)
-        # by process, since threads do not survive a fork; by dilation; and by number of threads
-        self._sessions: dict[tuple[int, int, int], Any] = {}
+        self._without_sessions()
+
+    def _without_sessions(self) -> None:
+        self._sessions: dict[tuple[int, int], Any] = {}  # by dilation and number of threads
         self._lock = Lock()
+        _extractors.add(self)
+
+    def close_threads(self) -> None:
+        """Close the sessions that have threads; they are opened again when they are needed."""
+        self._sessions = {key: session for key, session in self._sessions.items() if key[1] == 1}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_sessions", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._without_sessions()
 
     @cached_property
     def key(self) -> Hashable:
@@ -145,17 +162,20 @@ class LightExtractor:
 
     def _session(self, dilation: int) -> Any:
         threads = thread_count()
-        key = os.getpid(), dilation, threads
+        session = self._sessions.get((dilation, threads))
+        if session is not None:
+            return session
         with self._lock:
-            if key not in self._sessions:
-                self._sessions[key] = _open(describe(self.architecture, dilation).content, self._weights, threads)
-            return self._sessions[key]
+            session = self._sessions.get((dilation, threads))
+            if session is None:
+                session = _open(describe(self.architecture, dilation).content, self._weights, threads)
+                self._sessions[dilation, threads] = session
+            return session
 
 
 def _open(content: bytes, weights: Mapping[str, Floats], threads: int) -> Any:
     """Create a session whose threads sleep while they wait."""
-    import onnxruntime
-
+    onnxruntime = _import_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -164,6 +184,35 @@ def _open(content: bytes, weights: Mapping[str, Floats], threads: int) -> Any:
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
     options.add_external_initializers(list(weights), values)
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _import_runtime() -> Any:
+    """Import ONNX Runtime without its telemetry.
+
+    Recent versions would send events over the network, keep a file in the user's folder, and start a thread that a
+    forked child lacks and waits for when it exits. A program that sets the variable itself is left alone.
+    """
+    added = _NO_TELEMETRY not in os.environ
+    if added:
+        os.environ[_NO_TELEMETRY] = "1"  # read when it is imported
+    try:
+        return import_module("onnxruntime")
+    finally:
+        if added:
+            os.environ.pop(_NO_TELEMETRY, None)
+
+
+_extractors: WeakSet[LightExtractor] = WeakSet()
+
+
+def _before_fork() -> None:
+    """Close sessions with threads: a forked child does not have them, and closing would wait for them there forever."""
+    for extractor in list(_extractors):
+        extractor.close_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork)
 
 
 def _fitting(weights: Mapping[str, Floats], shapes: Mapping[str, tuple[int, ...]], backbone: str) -> dict[str, Floats]:
