@@ -109,7 +109,14 @@ async function refresh() {
   progress();
 }
 
-async function go(name) {
+let arrived = Promise.resolve(); // when the labels of the picture that is gone to are here
+
+function go(name) {
+  arrived = load(name);
+  return arrived;
+}
+
+async function load(name) {
   await save();
   const found = await attempt(() => request(`/api/projects/${id}/labels?picture=${encodeURIComponent(name)}`));
   if (!found) return;
@@ -224,6 +231,7 @@ async function send(confirmed) {
 }
 
 async function confirm() {
+  await arrived;
   if (!names.some(placed)) throw new Error("Mark at least one point before you confirm.");
   dirty = true;
   await save(true);
