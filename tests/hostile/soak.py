@@ -1,6 +1,9 @@
 """One model, many threads and processes, and thousands of pairs: the same answers, and no growing memory.
 
 python tests/hostile/soak.py                          # 8 threads x 200, 4 processes x 200, 2,000 pairs in a row
+python tests/hostile/soak.py --minutes 120            # and pairs in a row for two hours
+
+Without torch, as `semcorr.load` chooses for the package's models; with --torch, on torch's modules.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +59,13 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--matches", type=int, default=200, help="of each thread and each process")
     parser.add_argument("--pairs", type=int, default=2000, help="one after the other, for the memory")
+    parser.add_argument("--minutes", type=float, default=0.0, help="at least so long, for the memory")
     parser.add_argument("--model", default="pmnc")
+    parser.add_argument("--torch", action="store_true")
     given = parser.parse_args()
-    model = semcorr.load(given.model, grid=16, image_size=256)
+    load = import_module("semcorr.models.torch_loading").load if given.torch else semcorr.load
+    model = load(given.model, grid=16, image_size=256)
+    print(f"{model}; torch is {'' if 'torch' in sys.modules else 'not '}imported")
     truth = answers(model, PICTURES - 1, 0)
     worst = 0.0
     begun = time.monotonic()
@@ -74,13 +82,15 @@ def main() -> int:
         seconds = f"{time.monotonic() - begun:.0f} s"
         print(f"{given.processes} processes x {given.matches} ({start}): at most {apart:g} px apart; {seconds}")
     del found
-    before, after = 0.0, 0.0
-    for index in range(given.pairs):
+    before, after, begun = 0.0, 0.0, time.monotonic()
+    done = 0
+    while done < given.pairs or time.monotonic() - begun < 60 * given.minutes:
+        index, done = done, done + 1
         match = model.match(picture(index % (PICTURES - 1)), picture(index % (PICTURES - 1) + 1))
         match.transfer([(1, 1)])
         after = resident()
         before = after if index + 1 == max(1, given.pairs // 10) else before
-    print(f"memory: {before:.1f} MB after {given.pairs // 10} pairs, {after:.1f} MB after {given.pairs}")
+    print(f"memory: {before:.1f} MB after {given.pairs // 10} pairs, {after:.1f} MB after {done}")
     return 1 if worst > 0.01 or after > 1.05 * before else 0
 
 
