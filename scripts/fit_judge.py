@@ -1,15 +1,17 @@
 """Fit what tells visibility, confidence and similarity from the evidence of a match; see `semcorr.matchers.evidence`.
 
-python scripts/fit_judge.py runs/joined.safetensors runs/judged.safetensors FOLDER PHOTOGRAPHS
+python scripts/fit_judge.py runs/joined.safetensors runs/judged.safetensors FOLDER PHOTOGRAPHS PSEUDO_LABELS
 
-It learns on points of training pairs that both pictures have, right and wrong ones; on points that the other picture
-lacks; on background of the source, outside its box; and on pairs of unlike things. FOLDER and PHOTOGRAPHS are as for
-scripts/join_untouched.py.
+It learns on points of training pairs that both pictures have, right and wrong ones; on places between them, and in the
+middle of pictures of one category without keypoints; on pseudo-labels of things that have no keypoints; on points that
+the other picture lacks; on background of the source, outside its box; and on pairs of unlike things. FOLDER and
+PHOTOGRAPHS are as for scripts/join_untouched.py, PSEUDO_LABELS is a file of `semcorr data pseudo-labels`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from rich.progress import track
 from torch import Tensor, nn
 
@@ -26,7 +29,7 @@ from semcorr.data.formats.keypoints import load_photos
 from semcorr.data.pairs import Photo
 from semcorr.geometry import pixels_to_cells
 from semcorr.matchers.dense.decode import decode
-from semcorr.matchers.evidence import NAMES, Decoded, gather_evidence, summarise
+from semcorr.matchers.evidence import NAMES, Decoded, gather_evidence, nearest_cells, summarise
 from semcorr.models.configs import JUDGE
 from semcorr.models.encoded import Encoded
 from semcorr.models.matcher import Matcher
@@ -34,19 +37,25 @@ from semcorr.models.torch_loading import load
 from semcorr.weights import Weights, expanded, read_weights, write_weights
 
 UNSEEN = "airplanes helicopter revolver chair windsor_chair wheelchair faces nautilus butterfly inline_skate"
-ABSENT, BACKGROUND, UNLIKE, PRESENT = range(4)
-IMPORTANCE = {BACKGROUND: 0.25, UNLIKE: 0.5}  # of all points that both pictures have
+ABSENT, BACKGROUND, UNLIKE, PRESENT, BETWEEN, PSEUDO = range(6)
+IMPORTANCE = {BACKGROUND: 0.25, UNLIKE: 0.5, BETWEEN: 0.35, PSEUDO: 0.5}  # of all points that both pictures have
 RIGHT = 0.1  # of both sides of the target
-HIDDEN, KINDS, STEPS, RATE = 8, 64, 1200, 5e-3
+HIDDEN, UNITS, KINDS = 8, 16, 64
+STEPS, RATE, BATCH = 1200, 2e-3, 1024
+DECAY, DROPPED = 1.0, 0.5  # of the network for visibility, which reads features
 NOISE = 1.0  # of the mean variance within a category, added to each direction's
 
 Points = NDArray[np.float64]
 
 
 class Seen(NamedTuple):
-    """What a pair teaches: evidence of points ``(N, K)``, what they are, whether matched right, and of the pair."""
+    """What a pair teaches: evidence of points ``(N, K)`` and tuned features ``(N, T)`` of both cells, what they are,
+    whether matched right, and of the pair.
+    """
 
     evidence: NDArray[np.float32]
+    cells: NDArray[np.float32]
+    matches: NDArray[np.float32]
     kind: NDArray[np.int64]
     right: NDArray[np.bool_]
     summary: NDArray[np.float32]
@@ -57,7 +66,7 @@ class Seen(NamedTuple):
 def main() -> None:
     """Match, gather, fit, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("weights", "out", "folder", "photographs"):
+    for name in ("weights", "out", "folder", "photographs", "pseudo_labels"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--pairs", type=int, default=40, help="of each kind")
     parser.add_argument("--leave-out", nargs="*", default=UNSEEN.split(), metavar="CATEGORY")
@@ -67,6 +76,7 @@ def main() -> None:
     model.judge = model.rescaling = None
     rng = np.random.default_rng(0)
     pairs = list(draw(arguments.folder, arguments.photographs, set(arguments.leave_out), arguments.pairs, rng))
+    pairs += pseudo(arguments.pseudo_labels, arguments.photographs, set(arguments.leave_out), 3 * arguments.pairs, rng)
     encode = lru_cache(maxsize=400)(model.encode)
     seen = [look(model, encode(a.path), encode(b.path), a, b, rng) for a, b in track(pairs, "matching")]
     judge = fit(seen)
@@ -107,6 +117,22 @@ def draw(
         yield one(known[list(known)[number % len(known)]]), one(second)
 
 
+def pseudo(
+    file: Path, photographs: Path, leave_out: set[str], count: int, rng: np.random.Generator
+) -> Iterator[tuple[Photo, Photo]]:
+    """Draw pairs with pseudo-labels: photographs without a box whose keypoints are the points that models matched."""
+    listed = [pair for pair in json.loads(file.read_text()) if Path(pair["source"]).parent.name not in leave_out]
+    for index in rng.permutation(len(listed))[:count]:
+        photos = []
+        for side in ("source", "target"):
+            path = photographs / listed[index][side]
+            with Image.open(path) as image:
+                width, height = image.size
+            points = {str(n): (x * width, y * height) for n, (x, y) in enumerate(listed[index][f"{side}_points"][:12])}
+            photos.append(Photo(path, (height, width), points, None, path.parent.name))
+        yield photos[0], photos[1]
+
+
 @torch.inference_mode()
 def look(model: Matcher, a: Encoded, b: Encoded, first: Photo, second: Photo, rng: np.random.Generator) -> Seen:
     """Match a pair and gather the evidence of its points, both ways."""
@@ -115,9 +141,14 @@ def look(model: Matcher, a: Encoded, b: Encoded, first: Photo, second: Photo, rn
     ways = [Decoded(matches.cells[0].numpy(), matches.peak[0].numpy()) for matches in (forward, backward)]
     tuned = model.features.channels
     evidence = gather_evidence(features[0], features[1], tuned, *ways)
-    match = model.match(a, b)
+    match, known = model.match(a, b), []
+    unit = [part[:tuned] / np.maximum(np.linalg.norm(part[:tuned], axis=0), 1e-9) for part in features]
+    for own, other, columns, way in ((*unit, evidence[0], ways[0]), (*unit[::-1], evidence[1], ways[1])):
+        x, y = nearest_cells(way.cells, other.shape[1:])
+        parts = (columns, np.moveaxis(own, 0, 2), np.moveaxis(other[:, y, x], 0, 2))
+        known.append(np.concatenate(parts, axis=2).astype(np.float32))
     rows: list[tuple[NDArray[np.float32], int, bool]] = []
-    for own, found, one, other in ((evidence[0], match, first, second), (evidence[1], match.inverse(), second, first)):
+    for own, found, one, other in ((known[0], match, first, second), (known[1], match.inverse(), second, first)):
         size = found.source_size
         for kind, points, truth in points_of(one, other, size, rng):
             if len(points) == 0:
@@ -128,8 +159,9 @@ def look(model: Matcher, a: Encoded, b: Encoded, first: Photo, second: Photo, rn
                 errors = np.linalg.norm((found.transfer(points).points - truth) / found.target_size[::-1], axis=1)
             rows += [(row, kind, bool(e <= RIGHT)) for row, e in zip(read(own, points, size), errors, strict=True)]
     untouched = [part[tuned:] / np.maximum(np.linalg.norm(part[tuned:], axis=0), 1e-9) for part in features]
+    read_at = np.array([row for row, _, _ in rows], np.float32).reshape(-1, len(NAMES) + 2 * tuned)
     return Seen(
-        np.array([row for row, _, _ in rows], np.float32).reshape(-1, len(NAMES)),
+        *np.split(read_at, [len(NAMES), len(NAMES) + tuned], axis=1),
         np.array([kind for _, kind, _ in rows], np.int64),
         np.array([right for _, _, right in rows], bool),
         (summarise(evidence[0]) + summarise(evidence[1])) / 2,
@@ -147,11 +179,19 @@ def points_of(
         somewhere = np.clip(rng.normal(0.5, 0.18, (8, 2)), 0.1, 0.9) * sides
         yield UNLIKE, np.array(list(one.keypoints.values())[:10] or somewhere, float), None
         return
+    if one.bbox is None and one.keypoints:
+        yield PSEUDO, _array(one.keypoints.values()), None
+        return
     shared = [name for name in one.keypoints if name in other.keypoints]
     lacking = [point for name, point in one.keypoints.items() if name not in other.keypoints]
     yield PRESENT, _array(one.keypoints[n] for n in shared), _array(other.keypoints[n] for n in shared)
     if one.bbox is None:
+        yield BETWEEN, rng.normal(0.5, 0.1, (6, 2)) * sides, None
         return
+    if len(shared) > 2:
+        corners = [rng.choice(len(shared), 3, replace=False) for _ in range(8)]
+        known = _array(one.keypoints[n] for n in shared)
+        yield BETWEEN, np.stack([rng.dirichlet([1, 1, 1]) @ known[three] for three in corners]), None
     yield ABSENT, _array(lacking), None
     box, margin = np.array(one.bbox).reshape(2, 2), 0.04 * sides
     drawn = rng.uniform([0, 0], sides, (200, 2))
@@ -175,30 +215,50 @@ def read(evidence: NDArray[np.float32], points: Points, size: tuple[int, int]) -
 
 def fit(seen: list[Seen]) -> dict[str, Tensor]:
     """Fit the judge's arrays."""
-    evidence = torch.from_numpy(np.concatenate([one.evidence for one in seen]))
+    evidence, cells, matches = (
+        torch.from_numpy(np.concatenate([getattr(one, name) for one in seen]))
+        for name in ("evidence", "cells", "matches")
+    )
     kind = torch.from_numpy(np.concatenate([one.kind for one in seen]))
-    right = torch.from_numpy(np.concatenate([one.right for one in seen])).float()
+    right = torch.from_numpy(np.concatenate([one.right for one in seen]))
     mean, scale = evidence.mean(0), 1 / evidence.std(0).clamp(min=1e-6)
+    columns, present = (evidence - mean) * scale, kind == PRESENT
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(len(NAMES), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2))
-    present = kind == PRESENT
+    sure = nn.Sequential(nn.Linear(len(NAMES), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
+    learn(sure, columns[present], right[present], torch.ones(int(present.sum())), 1e-2)
     importance = torch.ones(len(kind))
     for number, share in IMPORTANCE.items():
         importance[kind == number] = share * present.sum() / (kind == number).sum().clamp(min=1)
-    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-2)
+    norm = cells.shape[1] ** 0.5 / 3  # brings the values of L2-normalised features to a third of the evidence's
+    seer = nn.Sequential(
+        nn.Linear(len(NAMES) + 2 * cells.shape[1], UNITS), nn.ReLU(), nn.Dropout(DROPPED), nn.Linear(UNITS, 1)
+    )
+    read_of = torch.cat([columns, norm * cells, norm * matches], dim=1)
+    learn(seer, read_of, present | (kind == BETWEEN) | (kind == PSEUDO), importance, DECAY)
+    seen_evidence, seen_cell, seen_match = seer[0].weight.T.split([len(NAMES), *[cells.shape[1]] * 2])
+    kinds_mean, kinds = directions(seen)
+    found = {"mean": mean, "scale": scale, "enter": sure[0].weight.T, "enter_bias": sure[0].bias}
+    found |= {"leave": sure[2].weight[0], "leave_bias": sure[2].bias, "seen_evidence": seen_evidence}
+    found |= {"seen_cell": norm * seen_cell, "seen_match": norm * seen_match, "seen_bias": seer[0].bias}
+    found |= {"seen_leave": seer[3].weight[0], "seen_leave_bias": seer[3].bias, "kind_mean": kinds_mean, "kind": kinds}
+    return {key: value.detach().contiguous() for key, value in (found | {"pair": of_pairs(seen, found)}).items()}
+
+
+def learn(network: nn.Module, rows: Tensor, truth: Tensor, importance: Tensor, decay: float) -> None:
+    """Fit a network's log-odds to truths, in batches drawn at random."""
+    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for _ in range(STEPS):
+        drawn = torch.randint(len(rows), (BATCH,))
+        weights = importance[drawn]
+        loss = F.binary_cross_entropy_with_logits(
+            network(rows[drawn])[:, 0], truth[drawn].float(), weights, reduction="sum"
+        )
         optimizer.zero_grad()
-        there, sure = network((evidence - mean) * scale).unbind(1)
-        seen_loss = F.binary_cross_entropy_with_logits(there, present.float(), importance, reduction="sum")
-        right_loss = F.binary_cross_entropy_with_logits(sure[present], right[present])
-        (seen_loss / importance.sum() + right_loss).backward()
+        (loss / weights.sum()).backward()
         optimizer.step()
         schedule.step()
-    kinds_mean, kinds = directions(seen)
-    found = {"mean": mean, "scale": scale, "enter": network[0].weight.T, "enter_bias": network[0].bias}
-    found |= {"leave": network[2].weight.T, "leave_bias": network[2].bias, "kind_mean": kinds_mean, "kind": kinds}
-    return {key: value.detach().contiguous() for key, value in (found | {"pair": of_pairs(seen, found)}).items()}
+    network.eval()
 
 
 def directions(seen: list[Seen]) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,17 @@ from semcorr.matchers.pmnc.search import SearchOptions
 from semcorr.models.building import build
 from semcorr.weights import FOLDER, SCALE, Weights, read_weights, reduced, write_weights
 
-HALVED = ("adapter.", "backbone.", "fine.", "untouched.", "gate.", "judge.kind", "scoring.window")
+HALVED = (
+    "adapter.",
+    "backbone.",
+    "fine.",
+    "untouched.",
+    "gate.",
+    "judge.kind",
+    "judge.seen_cell",
+    "judge.seen_match",
+    "scoring.window",
+)
 EIGHT_BITS = ("untouched.", "judge.kind", "fine.from_deep.")  # whose large tensors need to be less exact still
 LARGE = 4096
 

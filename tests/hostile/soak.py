@@ -1,9 +1,7 @@
 """One model, many threads and processes, and thousands of pairs: the same answers, and no growing memory.
 
 python tests/hostile/soak.py                          # 8 threads x 200, 4 processes x 200, 2,000 pairs in a row
-python tests/hostile/soak.py --minutes 120            # and pairs in a row for two hours
-
-Without torch, as `semcorr.load` chooses for the package's models; with --torch, on torch's modules.
+python tests/hostile/soak.py --hours 2                # the same, and pairs in a row for two hours
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +20,7 @@ import numpy as np
 import semcorr
 
 PICTURES = 8
+EVERY = 600  # seconds between two lines on the memory
 
 
 def picture(index: int) -> np.ndarray:
@@ -53,19 +51,42 @@ def resident() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
+def growth(model: semcorr.Matcher, pairs: int, hours: float) -> tuple[float, float]:
+    """Match pairs one after the other; return the memory in MB after a tenth of them, and after all.
+
+    Args:
+        model: Matches them.
+        pairs: How many at least.
+        hours: How long at least.
+    """
+    begun, said, before, count = time.monotonic(), 0.0, 0.0, 0
+    while count < pairs or time.monotonic() - begun < 3600 * hours:
+        match = model.match(picture(count % (PICTURES - 1)), picture(count % (PICTURES - 1) + 1))
+        match.transfer([(1, 1)])
+        count += 1
+        if count == pairs // 10:
+            before = resident()
+            print(f"memory: {before:.1f} MB after {count} pairs", flush=True)
+        elif count % 100 == 0 and time.monotonic() - begun > said + EVERY:
+            said = time.monotonic() - begun
+            print(f"memory: {resident():.1f} MB after {count} pairs, {said / 60:.0f} minutes", flush=True)
+    after = resident()
+    print(f"memory: {after:.1f} MB after {count} pairs")
+    return before, after
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--matches", type=int, default=200, help="of each thread and each process")
     parser.add_argument("--pairs", type=int, default=2000, help="one after the other, for the memory")
-    parser.add_argument("--minutes", type=float, default=0.0, help="at least so long, for the memory")
+    parser.add_argument("--hours", type=float, default=0.0, help="match pairs one after the other at least this long")
     parser.add_argument("--model", default="pmnc")
-    parser.add_argument("--torch", action="store_true")
     given = parser.parse_args()
-    load = import_module("semcorr.models.torch_loading").load if given.torch else semcorr.load
-    model = load(given.model, grid=16, image_size=256)
-    print(f"{model}; torch is {'' if 'torch' in sys.modules else 'not '}imported")
+    if given.pairs < 10:
+        parser.error("--pairs must be 10 or more: the memory after a tenth of them is compared with that at the end")
+    model = semcorr.load(given.model, grid=16, image_size=256)
     truth = answers(model, PICTURES - 1, 0)
     worst = 0.0
     begun = time.monotonic()
@@ -82,15 +103,7 @@ def main() -> int:
         seconds = f"{time.monotonic() - begun:.0f} s"
         print(f"{given.processes} processes x {given.matches} ({start}): at most {apart:g} px apart; {seconds}")
     del found
-    before, after, begun = 0.0, 0.0, time.monotonic()
-    done = 0
-    while done < given.pairs or time.monotonic() - begun < 60 * given.minutes:
-        index, done = done, done + 1
-        match = model.match(picture(index % (PICTURES - 1)), picture(index % (PICTURES - 1) + 1))
-        match.transfer([(1, 1)])
-        after = resident()
-        before = after if index + 1 == max(1, given.pairs // 10) else before
-    print(f"memory: {before:.1f} MB after {given.pairs // 10} pairs, {after:.1f} MB after {done}")
+    before, after = growth(model, given.pairs, given.hours)
     return 1 if worst > 0.01 or after > 1.05 * before else 0
 
 

@@ -78,23 +78,38 @@ def test_features_of_one_part_take_the_columns_of_both():
     assert (column(found, "tuned cosine") == column(found, "untouched cosine")).all()
 
 
-def judge(hidden=3, channels=8):
+def judge(hidden=3, channels=8, tuned=6, units=5):
     count = len(NAMES)
-    shapes = ((count, hidden), (hidden,), (hidden, 2), (2,), (channels,), (channels, 4), (2 * count + 2,))
-    arrays = [RNG.standard_normal(shape).astype(np.float32) for shape in shapes]
-    return Judge(np.zeros(count, np.float32), np.ones(count, np.float32), *arrays)
+    shapes = {"enter": (count, hidden), "enter_bias": (hidden,), "leave": (hidden,), "leave_bias": (1,)}
+    shapes |= {"seen_evidence": (count, units), "seen_cell": (tuned, units), "seen_match": (tuned, units)}
+    shapes |= {"seen_bias": (units,), "seen_leave": (units,), "seen_leave_bias": (1,)}
+    shapes |= {"kind_mean": (channels,), "kind": (channels, 4), "pair": (2 * count + 2,)}
+    arrays = {name: RNG.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    return Judge(np.zeros(count, np.float32), np.ones(count, np.float32), **arrays)
 
 
-def test_probabilities_and_their_shapes():
+def test_probabilities_are_what_the_networks_give():
     one = judge()
     one.check(3)
-    evidence = RNG.standard_normal((4, 5, len(NAMES))).astype(np.float32)
-    confidence, visibility = one.of_matches(evidence)
-    assert confidence.shape == visibility.shape == (4, 5)
-    assert ((confidence > 0) & (confidence < 1) & (visibility > 0) & (visibility < 1)).all()
-    inner = np.maximum(evidence @ one.enter + one.enter_bias, 0) @ one.leave + one.leave_bias
-    assert visibility == pytest.approx(1 / (1 + np.exp(-inner[..., 0])), abs=1e-5)
-    assert confidence == pytest.approx(1 / (1 + np.exp(-inner[..., 1])), abs=1e-5)
+    source, target = features(3, 4, channels=14, seed=5), features(2, 5, channels=14, seed=6)
+    ways = [
+        Decoded(RNG.uniform(0, 1, (*grid, 2)).astype(np.float32), RNG.uniform(0, 1, grid).astype(np.float32))
+        for grid in ((3, 4), (2, 5))
+    ]
+    verdict = one.of(source, target, 6, *ways)
+    evidence = gather_evidence(source, target, 6, *ways)
+    y, x = 2, 1
+    inner = np.maximum(evidence[0][y, x] @ one.enter + one.enter_bias, 0) @ one.leave + one.leave_bias
+    assert verdict.confidence[0][y, x] == pytest.approx(1 / (1 + np.exp(-inner[0])), abs=1e-5)
+    column, row = np.rint(ways[0].cells[y, x]).astype(int)
+    own, other = (part / np.linalg.norm(part) for part in (source[:6, y, x], target[:6, row, column]))
+    entered = evidence[0][y, x] @ one.seen_evidence + own @ one.seen_cell + other @ one.seen_match + one.seen_bias
+    log_odds = np.maximum(entered, 0) @ one.seen_leave + one.seen_leave_bias
+    assert verdict.visibility[0][y, x] == pytest.approx(1 / (1 + np.exp(-log_odds[0])), abs=1e-5)
+    assert [field.shape for field in (*verdict.confidence, *verdict.visibility)] == [(3, 4), (2, 5)] * 2
+    back = one.of(target, source, 6, *ways[::-1])
+    assert back.visibility[1] == pytest.approx(verdict.visibility[0], abs=1e-6)
+    assert back.similarity == pytest.approx(verdict.similarity, abs=1e-6)
 
 
 def test_a_pair_is_judged_alike_in_both_orders():

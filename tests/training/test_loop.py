@@ -201,6 +201,24 @@ def test_an_adapter_warps_and_a_cache(tmp_path, folder, cat, frozen, recipe_file
     assert all(torch.equal(value, again.tensors[key]) for key, value in stored.tensors.items())
 
 
+def test_features_can_be_trained_beside_what_they_were(tmp_path, folder, recipe_file):
+    def recipe(out, more):
+        path = recipe_file(tmp_path, folder, out)
+        text = path.read_text().replace("  hidden: 4", "  hidden: 4\n  adapter: 8")
+        path.write_text(f"{text}pictures: 3\ntrain_from: 3\n{more}")
+        return read_recipe(path)
+
+    joined, alone = (read_weights(train(recipe(*given))) for given in (("joined", "least_share: 0.3\n"), ("alone", "")))
+    assert set(joined.tensors) == set(alone.tensors)  # the untouched features are no part of the file
+    assert not torch.equal(joined.tensors["adapter.leave.weight"], alone.tensors["adapter.leave.weight"])
+    again = read_weights(train(recipe("again", "least_share: 0.3\n")))
+    assert all(torch.equal(value, again.tensors[key]) for key, value in joined.tensors.items())
+    with pytest.raises(DataError, match="set train_from"):
+        read_recipe(recipe_file(tmp_path, folder, "frozen"), least_share=0.3)
+    with pytest.raises(DataError, match="mirrors needs mirrored views"):
+        recipe("upright", "views: 1\nmirrors: 1\n")
+
+
 def test_categories_can_be_left_out(tmp_path, folder, recipe_file):
     own = shutil.copytree(folder, tmp_path / "own")
     path = recipe_file(tmp_path, own)

@@ -1,5 +1,7 @@
 """Views of real photographs: what is at a point of a bent picture is what was at that point of the original."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from semcorr.data.pairs import Photo
 from semcorr.errors import DataError
 from semcorr.training.sampling.augment import MILD, STRONG, Warp, random_warp, recolour, warp_picture
 from semcorr.training.sampling.bank import FeatureBank
-from semcorr.training.sampling.samplers import KeypointSampler, WarpSampler
+from semcorr.training.sampling.pseudo_labels import PseudoLabelSampler
+from semcorr.training.sampling.samplers import GroupSampler, KeypointSampler, WarpSampler
 from semcorr.training.sampling.views import View, view_of
 
 
@@ -118,3 +121,32 @@ def test_features_come_from_the_disk_the_second_time(photo, tmp_path):
     np.save(file, np.zeros_like(np.load(file)))
     assert FeatureBank(extractor, tmp_path).features(view).abs().max() == 0  # it was read, not computed
     assert FeatureBank(extractor).features(view).abs().max() > 0
+
+
+def test_a_picture_may_be_matched_with_its_own_mirror_image(photo):
+    sampler = GroupSampler([photo], 0, 4, pictures=5, mirrors=1)
+    for step in range(5):
+        group = sampler.draw(step, 0)
+        assert len(group) == 5
+        first, second = group[:2]
+        assert first.view.mirrored != second.view.mirrored
+        assert set(first.points) & set(second.points) >= {"left_eye", "right_eye"}
+    upright, mirrored = sorted(GroupSampler([photo], 0, 2, 2, mirrors=1).draw(0, 0), key=lambda v: v.view.mirrored)
+    left, right = (upright.points[name][0] for name in ("left_eye", "right_eye"))
+    assert mirrored.points["right_eye"][0] == pytest.approx(1 - left)
+    assert mirrored.points["left_eye"][0] == pytest.approx(1 - right)
+
+
+def test_pseudo_labels_of_left_out_categories_are_not_drawn(tmp_path):
+    points = [[0.2, 0.2], [0.5, 0.5], [0.8, 0.4]]
+    pairs = [
+        {"source": f"{name}/a.jpg", "target": f"{name}/b.jpg", "source_points": points, "target_points": points}
+        for name in ("chair", "lamp")
+    ]
+    file = tmp_path / "pseudo.json"
+    file.write_text(json.dumps(pairs))
+    photos = [(tmp_path / "lamp" / name, (40, 40)) for name in ("a.jpg", "b.jpg")]
+    sampler = PseudoLabelSampler(file, photos, 0, 0, ("chair",))
+    assert {sampler.draw(step, 0).source.path.parent.name for step in range(10)} == {"lamp"}
+    with pytest.raises(DataError, match=r"names chair/a\.jpg"):
+        PseudoLabelSampler(file, photos, 0, 0)

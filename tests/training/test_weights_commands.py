@@ -25,6 +25,7 @@ def test_average_and_fine_descriptors_of_another_file(tmp_path, run):
     assert average.metadata["model"]["rescaling"] is None
     assert run("weights", "average", out, *files, *fine)[0] == 0
     assert semcorr.load("pmnc", weights=out).features.fine is not None
+    assert any(key.startswith("untouched.") for key in read_weights(out).tensors)
     code, _, err = run("weights", "average", files[0], *files)
     assert (code, str(files[0]) in err) == (2, True)
     code, _, err = run("weights", "average", out, files[0], FOLDER / "pmnc-universal.safetensors")

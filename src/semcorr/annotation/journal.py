@@ -127,6 +127,12 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
+def fingerprint_of(path: Path) -> str | None:
+    """Return the fingerprint of the run that a journal belongs to; None if there is no journal."""
+    header = _parse(next(_whole_lines(path), b"")) if path.is_file() else None
+    return str(header.get("fingerprint")) if isinstance(header, dict) and "semcorr" in header else None
+
+
 def _whole_lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         for line in file:

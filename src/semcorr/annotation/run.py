@@ -82,7 +82,7 @@ def plan(
         ImageError: If an exemplar's picture cannot be read.
     """
     names = {file.resolve(): name for name, file in pictures.files}
-    confirmed = _named_alike(confirmed, [name for name, _ in pictures.files])
+    confirmed = named_alike(confirmed, [name for name, _ in pictures.files])
     kept: dict[str, list[Annotation]] = {}
     for annotation in confirmed:
         kept.setdefault(annotation.picture, []).append(annotation)
@@ -106,7 +106,7 @@ def plan(
     return Job(ready, pictures, settings, sized)
 
 
-def _named_alike(annotations: Sequence[Annotation], names: Sequence[str]) -> list[Annotation]:
+def named_alike(annotations: Sequence[Annotation], names: Sequence[str]) -> list[Annotation]:
     """Return annotations under the pictures' names, where their file names a picture by another path."""
     known = set(names)
     by_file: dict[str, list[str]] = {}

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from semcorr import WAIT_POLICY
-from semcorr.cli import annotate, benchmark, data, evaluate, match, models, paper, train, weights
+from semcorr.cli import annotate, benchmark, browser, data, evaluate, match, models, paper, train, weights
 from semcorr.cli.options import with_local_paths
 from semcorr.errors import SemcorrError
 
@@ -74,6 +74,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": models.export,
     "import": models.import_weights,
     "annotate": annotate.annotate,
+    "app": browser.app,
     "evaluate": evaluate.evaluate,
     "compare": evaluate.compare,
     "benchmark": benchmark.benchmark,

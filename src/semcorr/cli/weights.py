@@ -18,7 +18,7 @@ def average(
     out: Annotated[Path, typer.Argument(help="The file to write.")],
     files: Annotated[list[Path], typer.Argument(help="Weights that `semcorr train` wrote, from the same start.")],
     fine: Annotated[
-        Path | None, typer.Option(help="Take the fine descriptors of this file, to be trained further.")
+        Path | None, typer.Option(help="Take the fine descriptors and the untouched features of this file.")
     ] = None,
 ) -> None:
     """Average the weights of several trained models."""

@@ -2,9 +2,10 @@
 
 The softmax over the other picture says which of its places is the best; it forgets how good that is. The cosine of the
 features at the match remembers. Beside it there are how peaked the scores were, whether the way back ends where the way
-there began, whether the cells around moved alike, and whether the place found has a better partner. A small network,
-the `Judge`, turns these into two probabilities: that the other picture shows the point at all, and, if so, that its
-match is right. With the kind of thing that both pictures show as a whole, it tells whether they show the same.
+there began, whether the cells around moved alike, and whether the place found has a better partner. The `Judge`, two
+small networks, turns these into two probabilities: that the other picture shows the point at all, and, if so, that its
+match is right. For the first it also reads the tuned features of both cells: some parts are hidden more often than
+others. With the kind of thing that both pictures show as a whole, it tells whether they show the same.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def gather_evidence(
         ``(hs, ws, len(NAMES))`` and ``(ht, wt, len(NAMES))`` float32. Without untouched features, the tuned ones take
         their column.
     """
-    nearest = _nearest(forward.cells, target), _nearest(backward.cells, source)
+    nearest = nearest_cells(forward.cells, target.shape[1:]), nearest_cells(backward.cells, source.shape[1:])
     cosines = _cosines(source, target, tuned, *nearest[0]), _cosines(target, source, tuned, *nearest[1])
     columns = []
     for way, other, (x, y), own, others in (
@@ -75,10 +76,10 @@ def gather_evidence(
     return columns[0], columns[1]
 
 
-def _nearest(cells: Floats, other: Floats) -> tuple[Integers, Integers]:
-    """Return column and row of the cell that each match is nearest to."""
+def nearest_cells(cells: Floats, grid: tuple[int, ...]) -> tuple[Integers, Integers]:
+    """Return column and row of the cell of the other picture that each match is nearest to."""
     x, y = (np.rint(cells[..., axis]).astype(np.int64) for axis in (0, 1))
-    return np.clip(x, 0, other.shape[2] - 1), np.clip(y, 0, other.shape[1] - 1)
+    return np.clip(x, 0, grid[1] - 1), np.clip(y, 0, grid[0] - 1)
 
 
 def _cosines(source: Floats, target: Floats, tuned: int, x: Integers, y: Integers) -> list[Floats]:
@@ -116,17 +117,51 @@ def _roughness(cells: Floats) -> Floats:
     return np.asarray(total / np.maximum(count, 1), dtype=np.float32)
 
 
+class Views(NamedTuple):
+    """What the network for visibility reads of a picture's tuned features, ``(h, w, units)`` each.
+
+    Attributes:
+        of_cell: As the cell whose match is judged.
+        of_match: As the place that a match leads to.
+    """
+
+    of_cell: Floats
+    of_match: Floats
+
+
+class Verdict(NamedTuple):
+    """What the judge says of a pair.
+
+    Attributes:
+        confidence: Of the source's cells ``(hs, ws)`` and the target's ``(ht, wt)``: probability that the match is
+            right if the other picture shows the point, 0…1.
+        visibility: Of both: probability that the other picture shows it, 0…1.
+        similarity: Probability that both pictures show the same kind of thing, 0…1.
+    """
+
+    confidence: tuple[Floats, Floats]
+    visibility: tuple[Floats, Floats]
+    similarity: float
+
+
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """The network that weighs evidence; all arrays float32, with K columns of evidence and C untouched channels.
+    """The networks that weigh evidence; all arrays float32, with K columns of evidence, T tuned channels and C
+    untouched ones.
 
     Attributes:
         mean: Of each column, ``(K,)``; it is taken off.
         scale: What is then multiplied, ``(K,)``.
-        enter: ``(K, hidden)``.
+        enter: ``(K, hidden)``, of the network for confidence.
         enter_bias: ``(hidden,)``.
-        leave: ``(hidden, 2)``: log-odds that the point is there, and that its match is right.
-        leave_bias: ``(2,)``.
+        leave: ``(hidden,)``: log-odds that a match is right.
+        leave_bias: ``(1,)``.
+        seen_evidence: ``(K, units)``, of the network for visibility.
+        seen_cell: ``(T, units)``, for the L2-normalised tuned features of the cell.
+        seen_match: ``(T, units)``, for those at its match.
+        seen_bias: ``(units,)``.
+        seen_leave: ``(units,)``: log-odds that the other picture shows the point.
+        seen_leave_bias: ``(1,)``.
         kind_mean: ``(C,)``: of the mean untouched features of pictures; it is taken off.
         kind: ``(C, kinds)``: the directions in which pictures of different kinds of things differ.
         pair: ``(2·K + 2,)``: weights of a pair's mean evidence, of its better evidence and of the cosine of both
@@ -139,6 +174,12 @@ class Judge:
     enter_bias: Floats
     leave: Floats
     leave_bias: Floats
+    seen_evidence: Floats
+    seen_cell: Floats
+    seen_match: Floats
+    seen_bias: Floats
+    seen_leave: Floats
+    seen_leave_bias: Floats
     kind_mean: Floats
     kind: Floats
     pair: Floats
@@ -149,26 +190,52 @@ class Judge:
         Raises:
             ValueError: If the shape of an array does not fit a judge with that many hidden units.
         """
-        count = len(NAMES)
+        count, units = len(NAMES), self.seen_bias.size
         shapes: dict[str, tuple[int, ...]] = {"mean": (count,), "scale": (count,), "enter": (count, hidden)}
-        shapes |= {"enter_bias": (hidden,), "leave": (hidden, 2), "leave_bias": (2,), "pair": (2 * count + 2,)}
-        shapes |= {"kind_mean": self.kind.shape[:1]}
+        shapes |= {"enter_bias": (hidden,), "leave": (hidden,), "leave_bias": (1,), "pair": (2 * count + 2,)}
+        shapes |= {"seen_evidence": (count, units), "seen_cell": (*self.seen_match.shape[:1], units)}
+        shapes |= {"seen_match": (*self.seen_cell.shape[:1], units), "seen_bias": (units,), "seen_leave": (units,)}
+        shapes |= {"seen_leave_bias": (1,), "kind_mean": self.kind.shape[:1]}
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"judge.{name} has shape {getattr(self, name).shape}; expected {shape}")
 
-    def of_matches(self, evidence: Floats) -> tuple[Floats, Floats]:
-        """Judge matches.
+    def of(self, source: Floats, target: Floats, tuned: int, forward: Decoded, backward: Decoded) -> Verdict:
+        """Judge a pair; see `gather_evidence` for the arguments."""
+        evidence = gather_evidence(source, target, tuned, forward, backward)
+        views = self.views(source[:tuned]), self.views(target[:tuned])
+        confidence, visibility = [], []
+        for own, other, columns, match in ((*views, evidence[0], forward), (*views[::-1], evidence[1], backward)):
+            x, y = nearest_cells(match.cells, other.of_match.shape[:2])
+            confidence.append(self.confidence(columns))
+            visibility.append(self.visibility(columns, own.of_cell, other.of_match[y, x]))
+        similarity = self.of_pair(*evidence, source[tuned:], target[tuned:])
+        return Verdict((confidence[0], confidence[1]), (visibility[0], visibility[1]), similarity)
+
+    def views(self, tuned: Floats) -> Views:
+        """Project tuned features ``(T, h, w)``, of any norm, to what the network for visibility reads."""
+        flat = tuned.reshape(len(tuned), -1).T
+        unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+        of_cell, of_match = (
+            (unit @ weights).reshape(*tuned.shape[1:], -1) for weights in (self.seen_cell, self.seen_match)
+        )
+        return Views(of_cell, of_match)
+
+    def confidence(self, evidence: Floats) -> Floats:
+        """Return the probability that matches with this evidence, ``(..., K)``, are right if the points are shown."""
+        inner = np.maximum((evidence - self.mean) * self.scale @ self.enter + self.enter_bias, 0)
+        return _sigmoid(inner @ self.leave + self.leave_bias)
+
+    def visibility(self, evidence: Floats, of_cell: Floats, of_match: Floats) -> Floats:
+        """Return the probability that the other picture shows points.
 
         Args:
-            evidence: ``(..., K)`` from `gather_evidence`.
-
-        Returns:
-            The probability that each match is right if the other picture shows its point, and that it does, 0…1.
+            evidence: ``(..., K)``.
+            of_cell: ``(..., units)`` from `views` of the point's own picture.
+            of_match: Likewise of the other picture, at the match.
         """
-        inner = np.maximum((evidence - self.mean) * self.scale @ self.enter + self.enter_bias, 0)
-        both = _sigmoid(inner @ self.leave + self.leave_bias)
-        return both[..., 1], both[..., 0]
+        entered = (evidence - self.mean) * self.scale @ self.seen_evidence + of_cell + of_match + self.seen_bias
+        return _sigmoid(np.maximum(entered, 0) @ self.seen_leave + self.seen_leave_bias)
 
     def of_pair(self, forward: Floats, backward: Floats, source: Floats, target: Floats) -> float:
         """Judge a pair: how probable it is that both pictures show the same kind of thing, 0…1.

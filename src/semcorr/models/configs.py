@@ -95,7 +95,8 @@ BACKBONE = "backbone."  # prefix of the trained backbone's tensors in a weights 
 FINE = "fine."  # prefix of the fine descriptors' tensors
 UNTOUCHED = "untouched."  # prefix of the backbone's later blocks before training
 JUDGE = "judge."  # prefix of the network that estimates visibility and confidence
-ADDED = (UNTOUCHED, "gate.", JUDGE)  # prefixes of what a finished model gets beside what was trained
+GATE = "gate."  # prefix of what sets the share of untouched features
+ADDED = (UNTOUCHED, GATE, JUDGE)  # prefixes of what a finished model gets beside what was trained
 _KINDS: dict[str, type[PMNCConfig] | type[NCNetConfig] | type[ANCNetConfig]] = {
     "pmnc": PMNCConfig,
     "ncnet": NCNetConfig,

@@ -23,7 +23,7 @@ from semcorr.match.result import Match, check_points
 from semcorr.match.types import Field, Points
 from semcorr.matchers.confidence import rescale
 from semcorr.matchers.decode import CellMatches
-from semcorr.matchers.evidence import Decoded, Judge, gather_evidence
+from semcorr.matchers.evidence import Decoded, Judge
 from semcorr.models.encoded import Encoded, EncodedTurns
 from semcorr.models.engines import ArrayEngine, Engine, ScoreArrays
 from semcorr.models.memory import bytes_per_pair, check_memory, within_memory
@@ -356,10 +356,9 @@ class Matcher:
             return (Judged(sure[0]), Judged(sure[1])), None
         a, b = (array_of(features.tensor)[0] for features in (source, target))
         decoded = [Decoded(matches.cells, matches.peak) for matches in (forward, backward)]
-        tuned = self.features.channels
-        evidence = gather_evidence(a, b, tuned, *decoded)
-        judged = Judged(*self.judge.of_matches(evidence[0])), Judged(*self.judge.of_matches(evidence[1]))
-        return judged, self.judge.of_pair(*evidence, a[tuned:], b[tuned:])
+        verdict = self.judge.of(a, b, self.features.channels, *decoded)
+        judged = [Judged(*both) for both in zip(verdict.confidence, verdict.visibility, strict=True)]
+        return (judged[0], judged[1]), verdict.similarity
 
 
 def _groups(keys: Sequence[Hashable]) -> list[list[int]]:

@@ -12,7 +12,7 @@ import torch
 
 from semcorr.errors import ModelError
 from semcorr.models.building import build
-from semcorr.models.configs import ADDED, FINE
+from semcorr.models.configs import ADDED, FINE, GATE, UNTOUCHED
 from semcorr.weights import Weights, expanded, read_weights
 
 
@@ -24,7 +24,8 @@ def average_weights(files: Sequence[Path], fine: Path | None = None) -> Weights:
 
     Args:
         files: Two or more, of models of the same shape.
-        fine: A file to take the fine descriptors from, as a start for training them further.
+        fine: A file to take the fine descriptors from, and the untouched features,
+            if it has some.
 
     Raises:
         ModelError: If a file is no model's, or the models differ.
@@ -48,8 +49,9 @@ def average_weights(files: Sequence[Path], fine: Path | None = None) -> Weights:
         build(other)
         if not other.metadata["model"].get("fine"):
             raise ModelError(f"--fine: {fine} has no fine descriptors")
-        tensors |= {key: value for key, value in other.tensors.items() if key.startswith(FINE)}
-        model["fine"] = other.metadata["model"]["fine"]
+        taken = (FINE, UNTOUCHED, GATE)
+        tensors |= {key: value for key, value in expanded(other.tensors).items() if key.startswith(taken)}
+        model |= {"fine": other.metadata["model"]["fine"], "shares": other.metadata["model"].get("shares")}
     weights = Weights(tensors, {"model": model, "training": {"averaged": [one.metadata["training"] for one in stored]}})
     build(weights)
     return weights

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import RootModel
 
 from semcorr.data.pairs import Pair, Photo, mirrored_name, spread
+from semcorr.data.pictures import list_pictures
 from semcorr.data.registry import DATASETS, load_dataset, locate_dataset
 from semcorr.errors import DataError, did_you_mean
 from semcorr.files import sha256_of
@@ -81,6 +82,7 @@ def load_data(recipe: TrainingRecipe) -> TrainingData:
     source = recipe.validation or replace(recipe.data, split=None)
     if not known.issuperset((*recipe.leave_out, *(name for group in recipe.together for name in group))):
         known |= {pair.source.category for pair in _listed_pairs(source)}
+        known |= set() if recipe.photographs is None else {p.parent.name for p in list_pictures(recipe.photographs)}
     _check_categories(recipe, known)
     validation = load_validation(source, recipe.validation_pairs, recipe.leave_out)
     return TrainingData(photos, pairs if listed else [], validation, _warnings(recipe, photos, listed))

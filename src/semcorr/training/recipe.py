@@ -79,9 +79,9 @@ class TrainingRecipe:
         seed: Random seed of the initial weights and of every choice of pairs.
         others: Further features that the same scoring function is trained on: each pair uses those of the model or one
             of these, at random, so that the function does not specialise in one backbone. Not with features that learn.
-        leave_out: Categories that are neither trained nor validated on, to measure how the model generalises.
-        photographs: Folder of further photographs without keypoints, ``category/*.jpg``, for warps and pseudo-labels;
-            ``leave_out`` does not apply to them.
+        leave_out: Categories that are neither trained nor validated on, to measure how the model generalises; nor are
+            their ``photographs`` and pseudo-labels used.
+        photographs: Folder of further photographs without keypoints, ``category/*.jpg``, for warps and pseudo-labels.
         cache: Folder in which the output of the frozen part of the backbone is kept, half a megabyte a view for the
             package's backbone, more for an earlier ``train_from``; None keeps it in memory only.
         steps: Optimiser steps.
@@ -98,6 +98,12 @@ class TrainingRecipe:
             ``features.stages``; 0 trains the whole backbone, None none of it.
         checkpointing: Recompute the backbone's activations in the backward pass: less memory, more time.
         contrast: Where features learn: weight of the contrastive loss on the features.
+        least_share: Where the backbone learns: join its features, during training, with those that it gave before, so
+            that they complement each other, as in a model with ``shares``. The share of the trained ones in the norm²
+            is drawn for each group: from 0.75 to 1 where keypoints are annotated, elsewhere from this value to 0.8.
+            None trains them alone.
+        mirrors: Where features learn and pairs are drawn: this many pictures of a group are also matched with their
+            own mirror images; needs views of 2 or 4.
         filtered_only: For pmnc: score the filtered correlation alone, as the paper does.
         fine_only: Train the fine descriptors alone, on the finished model that ``start`` names.
         warps: Pairs in a step of a photograph and a warped, recoloured view of it.
@@ -147,6 +153,8 @@ class TrainingRecipe:
     train_from: int | None = Field(default=None, ge=0)
     checkpointing: bool = False
     contrast: float = Field(default=0.5, ge=0)
+    least_share: float | None = Field(default=None, ge=0, le=0.8)
+    mirrors: int = Field(default=0, ge=0)
     filtered_only: bool = False
     fine_only: bool = False
     warps: int = Field(default=0, ge=0)
@@ -208,6 +216,10 @@ class TrainingRecipe:
                 )
         elif self.fine_only:
             raise ValueError("fine_only needs fine descriptors: set model.fine")
+        if self.least_share is not None and (self.train_from is None or not pmnc or self.fine_only):
+            raise ValueError("least_share joins a backbone that learns with what it was: set train_from, for pmnc")
+        if self.mirrors and self.views == 1:
+            raise ValueError("mirrors needs mirrored views: set views to 2 or 4")
         if self.others and (self.joint or self.train_from is not None):
             raise ValueError("features that learn belong to one backbone: remove others, or the adapter and train_from")
         return self

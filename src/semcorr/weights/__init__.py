@@ -160,7 +160,7 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "a698e6ec3e5fc70a5c4d6da52f86af9e524d0b8d5e4ccf082eb5ca6b521c0a14"),
+    "pmnc": Embedded("pmnc.safetensors", "698d67f6a2372771849a3abbe53cf933884daeac7721032a39b2660914b6934e"),
     "pmnc-universal": Embedded(
         "pmnc-universal.safetensors", "118cb8edd4a3e120ad32be40675dd9f1d3a2522c4f5aaa60d0d56bf67227339e"
     ),

@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -130,26 +129,6 @@ def test_pictures_that_are_gone_are_left_out(evaluations, tmp_path):
     page = write_report([lost], tmp_path)["html"].read_text()
     assert "picture not found" in page
     assert "100.0" in to_markdown([lost])
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        pytest.skip("no chromium and chromedriver here to open the page in")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (
-        *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"),
-        *("disable-background-networking", "disable-component-update", f"user-data-dir={profile}"),
-    ):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
 
 
 @pytest.mark.slow

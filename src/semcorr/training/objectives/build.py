@@ -41,7 +41,7 @@ def build_objective(recipe: TrainingRecipe, extractor: FeatureExtractor) -> Obje
     if adapter is None and backbone is None:
         return ProxyModel(scoring, model.votes)
     scored = Scored(recipe.pairs, recipe.keypoints, recipe.contrast, recipe.min_shared)
-    joint = JointModel(scoring, adapter, scored, backbone, model.votes)
+    joint = JointModel(scoring, adapter, scored, backbone, model.votes, recipe.least_share)
     if not model.fine:
         return joint
     fine = FineDescriptors(extractor.early_channels, extractor.channels, model.fine)

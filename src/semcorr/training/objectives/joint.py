@@ -8,6 +8,7 @@ one small matrix product a pair, so that the backbone dominates the time of a st
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, permutations
 from typing import NamedTuple, cast
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcorr.features.adapter import Adapter
+from semcorr.features.untouched import join_features
 from semcorr.geometry import Size, cells_to_sampling
 from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
@@ -28,6 +30,13 @@ from semcorr.training.objectives.proxy import Example, proxy_loss, score_points
 
 MIN_SHARED = 3
 """Two pictures are matched if they share at least this many keypoints."""
+
+ANNOTATED_SHARES = (0.75, 1.0)
+"""Between these, the share of the trained features is drawn for a group with annotated keypoints."""
+MOST_OF_OTHERS = 0.8
+"""The largest share that is drawn for other groups."""
+VALIDATED_SHARE = 0.9
+"""The share that is validated with."""
 
 
 class Picture(NamedTuple):
@@ -83,6 +92,8 @@ class JointModel(nn.Module):
         scored: How much of a group enters the loss.
         backbone: The backbone that is trained; None if none is: `Picture.stem` is then whole features.
         votes: Weight of the votes beside the scoring function.
+        least_share: The trained features are joined with those of the backbone as it is now; this is the smallest share
+            of the norm² that they have, in groups without annotated keypoints. None does not join them.
     """
 
     def __init__(
@@ -92,16 +103,33 @@ class JointModel(nn.Module):
         scored: Scored,
         backbone: Backbone | None = None,
         votes: float = 0.0,
+        least_share: float | None = None,
     ) -> None:
         super().__init__()
+        self.least_share = least_share
+        self.untouched = None if least_share is None else copy.deepcopy(backbone)
+        if self.untouched is not None:
+            self.untouched.requires_grad_(False)
         self.scored, self.votes = scored, votes
         self.scoring, self.adapter, self.backbone = scoring, adapter, backbone
         self.scale = nn.Parameter(torch.tensor(3.0))  # logarithm of the factor of the cosines
 
-    def features(self, stem: Tensor, grid: Size) -> Tensor:
-        """Return the features ``(1, C, rows, columns)`` of one picture's stem."""
+    def features(self, stem: Tensor, grid: Size, share: float | None = None) -> Tensor:
+        """Return the features ``(1, C, rows, columns)`` of one picture's stem.
+
+        Args:
+            stem: Output of the frozen part of the backbone.
+            grid: Rows and columns.
+            share: Share of the trained features in the norm² where they are joined with untouched ones; None leaves
+                these out.
+        """
         features = stem[None] if self.backbone is None else self.backbone.features(stem, grid)
-        return features if self.adapter is None else cast(Tensor, self.adapter(features))
+        features = features if self.adapter is None else cast(Tensor, self.adapter(features))
+        if self.untouched is None or share is None:
+            return features
+        with torch.no_grad():
+            untouched = self.untouched.features(stem, grid)
+        return join_features(features, untouched, share)
 
     def forward(self, group: Sequence[Picture], share: Share, rng: np.random.Generator) -> Tensor:
         """Return the loss of a group, a scalar.
@@ -111,7 +139,13 @@ class JointModel(nn.Module):
             share: Its weight in the step.
             rng: Draws the pairs and the keypoints that are scored.
         """
-        return self.group_loss(group, [self.features(picture.stem, picture.grid) for picture in group], share, rng)
+        tuned = None if self.least_share is None else self._draw_share(share.annotated, rng)
+        features = [self.features(picture.stem, picture.grid, tuned) for picture in group]
+        return self.group_loss(group, features, share, rng)
+
+    def _draw_share(self, annotated: bool, rng: np.random.Generator) -> float:
+        low, high = ANNOTATED_SHARES if annotated else (self.least_share or 0.0, MOST_OF_OTHERS)
+        return float(rng.uniform(low, high))
 
     def group_loss(
         self, group: Sequence[Picture], features: list[Tensor], share: Share, rng: np.random.Generator
@@ -125,7 +159,7 @@ class JointModel(nn.Module):
     def score_points(self, example: Example) -> Tensor:
         """Score the source's keypoints against every target cell: ``(K, ht, wt)``."""
         source, target = (
-            self.features(stem, grid)
+            self.features(stem, grid, VALIDATED_SHARE)
             for stem, grid in zip((example.source, example.target), example.grids, strict=True)
         )
         maps = correlation_channels(cosine_correlation(source, target))[0]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from semcorr.errors import DataError
-from semcorr.models.configs import ADDED, BACKBONE, FINE, PMNCConfig, config_to_dict
+from semcorr.models.configs import ADDED, BACKBONE, FINE, UNTOUCHED, PMNCConfig, config_to_dict
 from semcorr.training.backbone import frozen_tensors
 from semcorr.training.objectives.build import Objective, backbone_of
 from semcorr.training.objectives.dense import ConsensusModel
@@ -92,6 +92,7 @@ def _load(objective: Objective, tensors: dict[str, Tensor], trained: bool) -> bo
     except RuntimeError:  # shapes differ
         return False
     lacking = {key for key in missing if trained or not key.startswith(BACKBONE)} - {"scale"}
+    lacking = {key for key in lacking if not key.startswith(UNTOUCHED)}  # those are of before any training
     return not (unknown or lacking)
 
 

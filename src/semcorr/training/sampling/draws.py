@@ -64,7 +64,7 @@ def group_draws(recipe: TrainingRecipe, data: TrainingData) -> GroupDraws:
         annotated: list[DrawGroup] = [_grouped(_keypoint_pairs(recipe, data))] * recipe.pairs
         scored = 1
     else:
-        sampler = GroupSampler(data.photos, recipe.seed, recipe.views, recipe.pictures, recipe.together)
+        sampler = GroupSampler(data.photos, recipe.seed, recipe.views, recipe.pictures, recipe.together, recipe.mirrors)
         annotated = [sampler.draw] * recipe.groups
         scored = min(recipe.pairs, recipe.pictures * (recipe.pictures - 1) // 2)
     others = [_grouped(draw) for draw in _pairs_without_keypoints(recipe)]
@@ -89,7 +89,10 @@ def _pairs_without_keypoints(recipe: TrainingRecipe) -> list[DrawPair]:
     if recipe.warps:
         pairs += [WarpSampler(files, recipe.seed, recipe.warp_views, _WARP_POINTS).draw] * recipe.warps
     if recipe.pseudo_labels is not None:
-        pairs += [PseudoLabelSampler(recipe.pseudo_labels, files, recipe.seed, recipe.warp_views).draw] * recipe.pseudo
+        pseudo_labels = PseudoLabelSampler(
+            recipe.pseudo_labels, files, recipe.seed, recipe.warp_views, recipe.leave_out
+        )
+        pairs += [pseudo_labels.draw] * recipe.pseudo
     return pairs
 
 
@@ -98,10 +101,11 @@ def _grouped(draw: DrawPair) -> DrawGroup:
 
 
 def photographs(recipe: TrainingRecipe) -> list[tuple[Path, Size]]:
-    """List the photographs without keypoints, and their sizes."""
+    """List the photographs without keypoints, and their sizes, without the categories that are left out."""
     assert recipe.photographs is not None
     sizes = Sizes()
-    files = [(path, sizes(path, str(path))) for path in list_pictures(recipe.photographs)]
+    kept = [path for path in list_pictures(recipe.photographs) if path.parent.name not in recipe.leave_out]
+    files = [(path, sizes(path, str(path))) for path in kept]
     if not files:
         raise DataError(
             f"{recipe.photographs} holds no photographs category/*.jpg (or .png, .webp …), which warps and pseudo need"

@@ -28,20 +28,26 @@ class PseudoLabelSampler:
         photos: Files below the folder and their sizes.
         seed: Random seed.
         views: Number of warped views of each photograph; the target is one of them or the photograph itself.
+        leave_out: Folders of the photographs whose pairs are left out.
 
     Raises:
         DataError: If the file is not such a list, or names photographs that do not exist.
     """
 
-    def __init__(self, file: Path, photos: Sequence[tuple[Path, Size]], seed: int, views: int) -> None:
+    def __init__(
+        self, file: Path, photos: Sequence[tuple[Path, Size]], seed: int, views: int, leave_out: Sequence[str] = ()
+    ) -> None:
         self.seed, self.views = seed, views
         self.sizes = {f"{path.parent.name}/{path.name}": (path, size) for path, size in photos}
         try:
-            self.pairs = TypeAdapter(list[_PseudoLabels]).validate_json(file.read_bytes())
+            pairs = TypeAdapter(list[_PseudoLabels]).validate_json(file.read_bytes())
         except (OSError, ValidationError) as error:
             raise DataError(
                 f"{file} holds no pseudo-labels: expected a file of `semcorr data pseudo-labels` ({one_line(error)})"
             ) from None
+        self.pairs = [
+            pair for pair in pairs if not {Path(name).parent.name for name in (pair.source, pair.target)} & {*leave_out}
+        ]
         if missing := [name for pair in self.pairs for name in (pair.source, pair.target) if name not in self.sizes]:
             raise DataError(f"{file} names {missing[0]}, which is not among the photographs")
         if not self.pairs:

@@ -28,12 +28,20 @@ class GroupSampler:
         views: Number of `VIEWS` of each.
         pictures: Pictures in a group.
         together: Sets of categories whose keypoints of the same name correspond: a group mixes their pictures.
+        mirrors: The first this many pictures of a group are followed by their own mirror images, with left and right
+            names exchanged: what is left and what is right is then told by one photograph.
     """
 
     def __init__(
-        self, photos: Sequence[Photo], seed: int, views: int, pictures: int, together: Sequence[Sequence[str]] = ()
+        self,
+        photos: Sequence[Photo],
+        seed: int,
+        views: int,
+        pictures: int,
+        together: Sequence[Sequence[str]] = (),
+        mirrors: int = 0,
     ) -> None:
-        self.seed, self.views, self.pictures = seed, views, pictures
+        self.seed, self.views, self.pictures, self.mirrors = seed, views, pictures, mirrors
         self.categories: dict[str, list[Photo]] = {}
         for photo in photos:
             if len(photo.keypoints) >= MIN_SHARED:
@@ -53,11 +61,14 @@ class GroupSampler:
         for _ in range(MAX_TRIES):
             members = self.categories[pool[rng.integers(len(pool))]]
             photo = members[rng.integers(len(members))]
-            view = view_of(photo, int(rng.integers(self.views)))
-            if len(points := view.keypoints(photo)) >= MIN_SHARED:
-                group.append(KeypointView(view, points))
-            if len(group) == self.pictures:
-                return tuple(group)
+            number = int(rng.integers(self.views))
+            numbers = (number, number ^ 1) if len(group) < 2 * self.mirrors else (number,)
+            views = [view_of(photo, n) for n in numbers]
+            pictures = [KeypointView(view, view.keypoints(photo)) for view in views]
+            if all(len(picture.points) >= MIN_SHARED for picture in pictures):
+                group += pictures
+            if len(group) >= self.pictures:
+                return tuple(group[: self.pictures])
         raise DataError(f"warped photographs keep fewer than {MIN_SHARED} keypoints: set views to 2")
 
 

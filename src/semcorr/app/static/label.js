@@ -1,0 +1,390 @@
+// The tab Label.
+
+import { about, attempt, colour, download, element, request, say, settings, toast, upload } from "./api.js";
+import { Board } from "./board.js";
+
+const $ = (selector) => document.querySelector(selector);
+const LISTED = 300;
+let choice = {};
+let id = null; // of the project
+let project = null;
+let current = null; // name of the picture that is shown
+let labels = null; // its labels
+let names = []; // of all points, in order
+let selected = null;
+let history = [];
+let board = null;
+let dirty = false;
+let unsaved = Promise.resolve();
+
+export async function begin() {
+  const { projects, formats } = await about;
+  for (const folder of projects) {
+    const button = element("button", { className: "primary" }, `Open the folder “${folder.title}”`);
+    button.addEventListener("click", () => open(folder.id));
+    $("#folders").append(button);
+  }
+  for (const [name, title] of Object.entries(formats)) $("#format").append(element("option", { value: name }, title));
+  const drop = $("#label-drop");
+  drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
+  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => { event.preventDefault(); start(event.dataTransfer.files); });
+  $("#label-files").addEventListener("change", (event) => start(taken(event.target)));
+  $("#more").addEventListener("change", async (event) => { await add(taken(event.target)); await refresh(); });
+  $("#label-all").addEventListener("click", () => attempt(labelAll));
+  $("#stop").addEventListener("click", () => attempt(() => request(`/api/projects/${id}/stop`, { method: "POST", json: {} })));
+  $("#confirm").addEventListener("click", () => attempt(confirm));
+  $("#next").addEventListener("click", () => step(1));
+  $("#previous").addEventListener("click", () => step(-1));
+  $("#label-undo").addEventListener("click", undo);
+  $("#export").addEventListener("click", () => attempt(exportLabels));
+  $("#import").addEventListener("change", (event) => attempt(() => importLabels(event.target)));
+  settings($("#label-settings"), (chosen) => { choice = chosen; });
+  const remembered = sessionStorage.getItem("project") || (projects.length === 1 ? projects[0].id : null);
+  if (remembered && !id) open(remembered, true);
+}
+
+// The files that were chosen; the same ones can be chosen again.
+function taken(input) {
+  const files = [...input.files];
+  input.value = "";
+  return files;
+}
+
+export function key(event) {
+  if (!project) return;
+  const pressed = event.key.toLowerCase();
+  if ((event.ctrlKey || event.metaKey) && pressed === "z") undo();
+  else if (event.ctrlKey || event.metaKey || event.altKey) return;
+  else if (event.key === "Enter" && !event.target.closest("button, summary, a")) attempt(confirm);
+  else if (pressed === "n") step(1);
+  else if (pressed === "p") step(-1);
+  else return;
+  event.preventDefault();
+}
+
+async function start(files) {
+  if (!files.length) return;
+  const made = await attempt(() => request("/api/projects", { method: "POST", json: {} }));
+  if (!made) return;
+  id = made.id;
+  if (await add(files)) await open(id);
+}
+
+async function add(files) {
+  let count = 0;
+  for (const file of files) {
+    if (await attempt(() => upload(`/api/projects/${id}/pictures`, file))) count += 1;
+  }
+  say(`${count} pictures added`);
+  return count;
+}
+
+async function open(which, quietly = false) {
+  id = which;
+  try {
+    project = await request(`/api/projects/${id}`);
+  } catch (error) {
+    sessionStorage.removeItem("project");
+    if (!quietly) toast(error.message);
+    return;
+  }
+  sessionStorage.setItem("project", id);
+  $("#choose-project").hidden = true;
+  $("#project").hidden = false;
+  $("#project-title").textContent = project.title;
+  $("#more-box").hidden = !project.uploaded;
+  board = new Board($("#canvas .slot"), "Picture to label", { add: place, move, select, remove, hide });
+  current = null;
+  await refresh();
+  if (project.work.running) follow();
+  if (project.interrupted) toast("Labelling was interrupted: press “Label all” to go on.", true);
+}
+
+async function refresh() {
+  project = await request(`/api/projects/${id}`);
+  for (const name of project.names) if (!names.includes(name)) names.push(name);
+  if (!current && project.pictures.length) await go(project.pictures[0].name);
+  list();
+  progress();
+}
+
+async function go(name) {
+  await save();
+  const found = await attempt(() => request(`/api/projects/${id}/labels?picture=${encodeURIComponent(name)}`));
+  if (!found) return;
+  current = name;
+  labels = found;
+  history = [];
+  dirty = false;
+  selected = null;
+  const url = `/api/projects/${id}/picture?name=${encodeURIComponent(name)}`;
+  const size = await sizeOf(url);
+  if (current !== name) return;
+  board.setPoints([], null);
+  if (size) board.show(url, size[0], size[1], name);
+  $("#picture-title").textContent = name;
+  show();
+  list();
+  say(`${name}. ${stateOf(project.pictures.find((one) => one.name === name))}`);
+}
+
+// The picture that is shown may be smaller than its file; points are in pixels of the file.
+async function sizeOf(url) {
+  const answer = await attempt(() => request(url.replace("/picture?", "/size?")));
+  return answer && [answer.width, answer.height];
+}
+
+function placed(name) {
+  const point = labels?.points[name];
+  return point && point.v > 0 ? point : null;
+}
+
+function place(x, y, byKey) {
+  let name = selected && !placed(selected) ? selected : names.find((one) => !placed(one));
+  if (!name) {
+    let number = names.length + 1;
+    while (names.includes(`point ${number}`)) number += 1;
+    name = `point ${number}`;
+    names.push(name);
+  }
+  remember();
+  put(name, { x, y, v: 2, confidence: 1, visibility: 1 });
+  selected = name;
+  show();
+  if (byKey) board.focus(name);
+}
+
+let dragging = false;
+function move(name, x, y, done) {
+  if (!dragging) remember();
+  dragging = !done;
+  put(name, { x, y, v: labels.points[name].v === 1 && labels.points[name].confidence === 1 ? 1 : 2, confidence: 1, visibility: 1 });
+  show();
+}
+
+function remove(name) {
+  remember();
+  put(name, { x: 0, y: 0, v: 0, confidence: 1, visibility: 1 });
+  show();
+}
+
+function hide(name) {
+  remember();
+  const point = labels.points[name];
+  put(name, { ...point, v: point.v === 1 && point.confidence === 1 ? 2 : 1, confidence: 1, visibility: 1 });
+  show();
+  say(labels.points[name].v === 1 ? `${name} is hidden` : `${name} is visible`);
+}
+
+function put(name, point) {
+  labels.points = { ...labels.points, [name]: point };
+  dirty = true;
+  later();
+}
+
+function remember() {
+  history.push(JSON.stringify(labels.points));
+}
+
+function undo() {
+  if (!history.length) return;
+  labels.points = JSON.parse(history.pop());
+  dragging = false;
+  dirty = true;
+  later();
+  show();
+  say("Undone");
+}
+
+function select(name) {
+  selected = name;
+  show();
+}
+
+let waiting;
+function later() {
+  clearTimeout(waiting);
+  waiting = setTimeout(save, 400);
+}
+
+async function save(confirmed = labels?.confirmed) {
+  clearTimeout(waiting);
+  await unsaved;
+  if (!dirty) return;
+  dirty = false;
+  unsaved = send(confirmed);
+  await unsaved;
+}
+
+async function send(confirmed) {
+  const url = `/api/projects/${id}/labels?picture=${encodeURIComponent(current)}`;
+  const inOrder = Object.fromEntries(names.filter((name) => labels.points[name]).map((name) => [name, labels.points[name]]));
+  await attempt(() => request(url, { method: "PUT", json: { points: inOrder, confirmed } }));
+}
+
+async function confirm() {
+  if (!names.some(placed)) throw new Error("Mark at least one point before you confirm.");
+  dirty = true;
+  await save(true);
+  const name = current;
+  await refresh();
+  say(`${name} is confirmed`);
+  const next = project.pictures.find((one) => one.state === "labelled") || project.pictures.find((one) => one.state === "unlabelled");
+  if (next && project.pictures.some((one) => one.state === "labelled")) await go(next.name);
+  else {
+    await go(name);
+    if (!next) toast("Every picture is confirmed. Export the labels, or go through them again with N and P.", true);
+    else toast("Confirmed. Press “Label all”: the others get the same points.", true);
+  }
+}
+
+async function step(by) {
+  const order = project.pictures.map((one) => one.name);
+  const index = order.indexOf(current);
+  await attempt(async () => {
+    await save();
+    await go(order[(index + by + order.length) % order.length]);
+  });
+}
+
+async function labelAll() {
+  if (!project.pictures.some((one) => one.state === "confirmed")) {
+    if (!names.some(placed)) throw new Error("Mark the points of one picture first.");
+    dirty = true;
+    await save(true);
+  } else {
+    await save();
+  }
+  await request(`/api/projects/${id}/start`, { method: "POST", json: choice });
+  say("Labelling all pictures");
+  follow();
+}
+
+let following = null;
+async function follow() {
+  if (following) return;
+  following = id;
+  let open = true;
+  while (open && following === id) {
+    await new Promise((resolve) => { setTimeout(resolve, 500); });
+    open = await attempt(async () => { await refresh(); return project.work.running; });
+  }
+  following = null;
+  if (project.work.error) toast(project.work.error);
+  else if (project.interrupted) toast("Stopped. Press “Label all” to go on.", true);
+  else toast("Done. The least certain picture comes first: correct it, then press Enter.", true);
+  const first = project.pictures.find((one) => one.state === "labelled");
+  if (first) await go(first.name);
+}
+
+function progress() {
+  const { running, done, total, seconds_left: left } = project.work;
+  $("#stop").hidden = !running;
+  $("#label-all").hidden = running;
+  $("#label-all").textContent = project.interrupted ? "Go on labelling" : project.pictures.some((one) => one.state === "labelled") ? "Label all again" : "Label all";
+  $("#progress-box").hidden = !running;
+  $("#progress").value = total ? done / total : 0;
+  $("#progress-text").textContent = total ? `${done} of ${total}${left === null ? "" : ` · about ${duration(left)} left`}` : "getting ready";
+}
+
+function duration(seconds) {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+function stateOf(picture) {
+  if (picture.state === "confirmed") return "confirmed";
+  if (picture.state === "broken") return "cannot be read";
+  if (picture.state === "unlabelled") return "not labelled";
+  return `${Math.min(99, Math.round(100 * picture.score))} % sure`;
+}
+
+function list() {
+  const count = project.pictures.filter((one) => one.state === "confirmed").length;
+  $("#counts").textContent = `${count} of ${project.pictures.length} confirmed`;
+  const rows = project.pictures.slice(0, LISTED).map((picture) => {
+    const button = element("button", { title: picture.error || picture.name }, element("span", { className: "name" }, picture.name),
+      element("span", { className: `state ${picture.state}` }, picture.state === "confirmed" ? "✓ confirmed" : stateOf(picture)));
+    if (picture.name === current) button.setAttribute("aria-current", "true");
+    button.addEventListener("click", () => go(picture.name));
+    return element("li", {}, button);
+  });
+  if (project.pictures.length > LISTED) rows.push(element("li", { className: "empty" }, `and ${project.pictures.length - LISTED} more`));
+  const focused = $("#pictures").contains(document.activeElement);
+  $("#pictures").replaceChildren(...rows);
+  if (focused) $("#pictures [aria-current]")?.focus();
+  const shown = project.pictures.find((one) => one.name === current);
+  if (shown) $("#picture-state").textContent = shown.error || stateOf(shown);
+}
+
+function show() {
+  const marks = names.filter(placed).map((name) => {
+    const point = labels.points[name];
+    const index = names.indexOf(name);
+    return { id: name, x: point.x, y: point.y, number: index + 1, colour: colour(index), hollow: point.v === 1, text: `${name}, ${words(point)}` };
+  });
+  board.setPoints(marks, selected);
+  $("#no-names").hidden = names.length > 0;
+  $("#label-undo").disabled = !history.length;
+  const box = $("#names");
+  const rows = new Map([...box.children].map((row) => [row.dataset.name, row]));
+  for (const [name, row] of rows) if (!names.includes(name)) row.remove();
+  names.forEach((name, index) => {
+    const row = rows.get(name) || makeRow(name);
+    row.classList.toggle("selected", name === selected);
+    row.classList.toggle("missing", !placed(name));
+    row.querySelector(".chip").textContent = index + 1;
+    row.querySelector(".chip").style.background = colour(index);
+    row.querySelector(".words").textContent = placed(name) ? words(labels.points[name]) : "not marked";
+    row.querySelector("button").hidden = !placed(name);
+    if (box.children[index] !== row) box.insertBefore(row, box.children[index] || null);
+  });
+}
+
+function words(point) {
+  if (point.confidence === 1) return point.v === 1 ? "hidden" : "by hand";
+  return `${Math.min(99, Math.round(100 * point.confidence))} % sure${point.visibility < 0.5 ? ", probably hidden" : ""}`;
+}
+
+function makeRow(name) {
+  const input = element("input", { type: "text", value: name, maxLength: 100, "aria-label": `Name of ${name}` });
+  input.addEventListener("focus", () => select(name));
+  input.addEventListener("change", () => attempt(() => rename(name, input)));
+  const button = element("button", { className: "quiet", "aria-label": `Delete ${name} from this picture` }, "✕");
+  button.addEventListener("click", () => remove(name));
+  const chip = element("span", { className: "chip", "aria-hidden": "true" });
+  chip.addEventListener("click", () => select(name));
+  return element("li", { "data-name": name }, chip, input, element("span", { className: "words" }), button);
+}
+
+async function rename(old, input) {
+  const name = input.value.trim();
+  if (!name || name === old) { input.value = old; return; }
+  if (names.includes(name)) { input.value = old; throw new Error(`There is a point called ${name} already.`); }
+  await save();
+  await request(`/api/projects/${id}/rename`, { method: "POST", json: { old, new: name } });
+  names = names.map((one) => (one === old ? name : one));
+  labels.points = Object.fromEntries(Object.entries(labels.points).map(([one, point]) => [one === old ? name : one, point]));
+  history = [];
+  selected = name;
+  show();
+}
+
+async function exportLabels() {
+  await save();
+  say(`Saved ${await download(`/api/projects/${id}/export?format=${$("#format").value}`, {})}`);
+}
+
+async function importLabels(input) {
+  const file = input.files[0];
+  if (!file) return;
+  await save();
+  const { taken, kept } = await upload(`/api/projects/${id}/import`, file).finally(() => { input.value = ""; });
+  names = [];
+  const name = current;
+  current = null;
+  await refresh();
+  await go(name);
+  toast(`Labels of ${taken} pictures imported${kept ? `; ${kept} confirmed ones stay as they are` : ""}.`, true);
+}
