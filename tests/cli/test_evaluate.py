@@ -16,12 +16,12 @@ from pathlib import Path
 
 import layouts
 import pytest
-import torch
 from PIL import Image
 
 import semcorr
 from semcorr.evaluation.run import FILE
 from semcorr.profiling.machine import processor
+from semcorr.threads import thread_count
 from semcorr.weights import BACKBONES, FOLDER, MODELS, Embedded
 
 NEAREST = ("--model", "nearest", "--grid", 6, "--no-cost")
@@ -142,10 +142,10 @@ def test_a_report_says_where_its_figures_come_from(run, folder):
     origin = json.loads(Path("out/report.json").read_text())["origin"]
     assert origin["command"] == command
     assert origin["semcorr"] == semcorr.__version__
-    assert origin["threads"] == str(torch.get_num_threads())
+    assert origin["threads"] == str(thread_count())
     for text in (out, page):
         text = text.replace("\\", "")
-        for part in (command, f"semcorr {semcorr.__version__}, torch", processor(), MODELS["pmnc"].sha256[:12]):
+        for part in (command, f"semcorr {semcorr.__version__}, ONNX Runtime", processor(), MODELS["pmnc"].sha256[:12]):
             assert part in text, part
     # and the command gives the very same report
     assert run(*command.split()[1:], "--out", "again")[1] == out

@@ -2,6 +2,7 @@ import json
 import math
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,7 +10,7 @@ from semcorr.cli.app import main
 from semcorr.errors import SemcorrError
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
 from semcorr.matchers.pmnc.gpu.search import exhaustive_search
-from semcorr.profiling.case import Case, Settings, load_case, measure, synthetic_pair, with_radius
+from semcorr.profiling.case import Case, Settings, load_case, measure, synthetic_pair, with_radius, with_radius_on_torch
 from semcorr.profiling.plan import plan
 from semcorr.profiling.table import growth, plot, series, to_markdown
 
@@ -21,16 +22,24 @@ def maps(radius):
 
 def test_a_window_grown_by_zeros_scores_as_before():
     scoring = ScoringFunction(1).requires_grad_(False)
-    grown = with_radius(scoring, 3)
+    grown = with_radius_on_torch(scoring, 3)
     assert grown.window.shape == (16, 2, 49, 49)
     torch.testing.assert_close(exhaustive_search(maps(0), grown), exhaustive_search(maps(0), scoring))
 
 
 def test_a_cut_window_keeps_its_centre():
     scoring = ScoringFunction(2).requires_grad_(False)
-    cut = with_radius(scoring, 0)
+    cut = with_radius_on_torch(scoring, 0)
     torch.testing.assert_close(cut.window[:, :, 0, 0], scoring.window[:, :, 12, 12])
-    torch.testing.assert_close(with_radius(with_radius(scoring, 4), 2).window, scoring.window)
+    torch.testing.assert_close(with_radius_on_torch(with_radius_on_torch(scoring, 4), 2).window, scoring.window)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 4])
+def test_windows_change_alike_without_torch(radius):
+    scoring = ScoringFunction(2).requires_grad_(False)
+    own, other = with_radius(scoring.arrays(), radius), with_radius_on_torch(scoring, radius).arrays()
+    assert own.radius == other.radius == radius
+    assert np.array_equal(own.window, other.window)
 
 
 def test_cases_rise_with_the_grid_and_only_pmnc_has_windows():
