@@ -281,11 +281,6 @@ def test_a_result_is_computed_once_and_an_error_is_not_kept():
     assert not cache.has("a")
 
 
-def label_all(page, project):
-    page.json("POST", f"/api/projects/{project}/start", {})
-    return wait_for(lambda: (found := page.json("GET", f"/api/projects/{project}"))["work"]["running"] or found)
-
-
 def finished(page, project):
     wait_for(lambda: not page.json("GET", f"/api/projects/{project}")["work"]["running"])
     return page.json("GET", f"/api/projects/{project}")
@@ -391,6 +386,28 @@ def test_hostile_imports(page, labelled, name, content, line):
     assert status == 400, error
     assert line in error
     assert "semcorr-import-" not in error
+
+
+def test_a_server_that_ends_keeps_what_is_done(ten_copied):
+    page = Page([ten_copied])
+    page.json("PUT", "/api/projects/folder-1/labels?picture=0.png", labels(POINTS))
+    page.json("POST", "/api/projects/folder-1/start", {})
+    wait_for(lambda: page.json("GET", "/api/projects/folder-1")["work"]["done"] >= 1)
+    page.close()
+    known = {one.picture for one in read_labels(ten_copied / "semcorr-labels.json")}
+    assert {"0.png"} < known
+    page = Page([ten_copied])
+    try:
+        before = page.json("GET", "/api/projects/folder-1")
+        assert {one["name"] for one in before["pictures"] if one["state"] != "unlabelled"} == known
+        page.json("POST", "/api/projects/folder-1/start", {})
+        after = finished(page, "folder-1")
+    finally:
+        page.close()
+    assert [one["state"] for one in after["pictures"]] == ["labelled"] * 9 + ["confirmed"]
+    assert not after["interrupted"]
+    scores = [one["score"] for one in after["pictures"][:9]]
+    assert scores == sorted(scores)
 
 
 def test_the_state_serves_the_command_too(ten_copied, run):
