@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -232,6 +233,28 @@ def test_headers_of_every_answer(page, path):
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
     assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_command_says_what_is_wrong(page, run, tmp_path):
+    code, _, err = run("app", "--no-browser", "--port", page.port)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "choose another --port" in err
+    code, _, err = run("app", "--no-browser", "--folder", tmp_path / "none")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is not a folder" in err
+    (tmp_path / "empty").mkdir()
+    assert "no picture in it" in run("app", "--no-browser", "--folder", tmp_path / "empty")[2]
+
+
+def test_other_machines_are_let_in_with_a_warning_only():
+    arguments = ["-m", "semcorr", "app", "--no-browser", "--host", "0.0.0.0", "--port", "0"]
+    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr.readline().startswith("warning: listening on 0.0.0.0: whoever reaches this machine")
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
 
 
 def test_no_inline_script_or_style_and_nothing_from_elsewhere(page):
