@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -234,6 +235,28 @@ def test_headers_of_every_answer(page, path):
     assert headers["x-content-type-options"] == "nosniff"
 
 
+def test_the_command_says_what_is_wrong(page, run, tmp_path):
+    code, _, err = run("app", "--no-browser", "--port", page.port)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "choose another --port" in err
+    code, _, err = run("app", "--no-browser", "--folder", tmp_path / "none")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is not a folder" in err
+    (tmp_path / "empty").mkdir()
+    assert "no picture in it" in run("app", "--no-browser", "--folder", tmp_path / "empty")[2]
+
+
+def test_other_machines_are_let_in_with_a_warning_only():
+    arguments = ["-m", "semcorr", "app", "--no-browser", "--host", "0.0.0.0", "--port", "0"]
+    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr.readline().startswith("warning: listening on 0.0.0.0: whoever reaches this machine")
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
 def test_no_inline_script_or_style_and_nothing_from_elsewhere(page):
     text = page.ask("GET", "/")[2].decode()
     assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son\w+=", text)
@@ -279,11 +302,6 @@ def test_a_result_is_computed_once_and_an_error_is_not_kept():
     assert cache.get("b", lambda: 5) == 5
     cache.get("c", lambda: 6)
     assert not cache.has("a")
-
-
-def label_all(page, project):
-    page.json("POST", f"/api/projects/{project}/start", {})
-    return wait_for(lambda: (found := page.json("GET", f"/api/projects/{project}"))["work"]["running"] or found)
 
 
 def finished(page, project):
@@ -391,6 +409,28 @@ def test_hostile_imports(page, labelled, name, content, line):
     assert status == 400, error
     assert line in error
     assert "semcorr-import-" not in error
+
+
+def test_a_server_that_ends_keeps_what_is_done(ten_copied):
+    page = Page([ten_copied])
+    page.json("PUT", "/api/projects/folder-1/labels?picture=0.png", labels(POINTS))
+    page.json("POST", "/api/projects/folder-1/start", {})
+    wait_for(lambda: page.json("GET", "/api/projects/folder-1")["work"]["done"] >= 1)
+    page.close()
+    known = {one.picture for one in read_labels(ten_copied / "semcorr-labels.json")}
+    assert {"0.png"} < known
+    page = Page([ten_copied])
+    try:
+        before = page.json("GET", "/api/projects/folder-1")
+        assert {one["name"] for one in before["pictures"] if one["state"] != "unlabelled"} == known
+        page.json("POST", "/api/projects/folder-1/start", {})
+        after = finished(page, "folder-1")
+    finally:
+        page.close()
+    assert [one["state"] for one in after["pictures"]] == ["labelled"] * 9 + ["confirmed"]
+    assert not after["interrupted"]
+    scores = [one["score"] for one in after["pictures"][:9]]
+    assert scores == sorted(scores)
 
 
 def test_the_state_serves_the_command_too(ten_copied, run):

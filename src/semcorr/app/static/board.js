@@ -69,7 +69,7 @@ export class Board {
       mark.querySelector(".dot").setAttribute("fill", point.colour);
       mark.querySelector(".dot").classList.toggle("hollow", Boolean(point.hollow));
       mark.querySelector("text").textContent = point.number;
-      mark.setAttribute("aria-label", `${point.text}, at ${Math.round(point.x)}, ${Math.round(point.y)}`);
+      mark.setAttribute("aria-label", `${point.number}: ${point.text}, at ${Math.round(point.x)}, ${Math.round(point.y)}`);
       if (this.on.add) mark.setAttribute("aria-pressed", point.id === selected);
     }
   }

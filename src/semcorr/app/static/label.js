@@ -15,7 +15,7 @@ let selected = null;
 let history = [];
 let board = null;
 let dirty = false;
-let unsaved = Promise.resolve();
+let unsaved = Promise.resolve(true);
 
 export async function begin() {
   const { projects, formats } = await about;
@@ -33,7 +33,7 @@ export async function begin() {
   $("#more").addEventListener("change", async (event) => { await add(taken(event.target)); await refresh(); });
   $("#label-all").addEventListener("click", () => attempt(labelAll));
   $("#stop").addEventListener("click", () => attempt(() => request(`/api/projects/${id}/stop`, { method: "POST", json: {} })));
-  $("#confirm").addEventListener("click", () => attempt(confirm));
+  $("#confirm").addEventListener("click", () => alone(confirm));
   $("#next").addEventListener("click", () => step(1));
   $("#previous").addEventListener("click", () => step(-1));
   $("#label-undo").addEventListener("click", undo);
@@ -56,7 +56,7 @@ export function key(event) {
   const pressed = event.key.toLowerCase();
   if ((event.ctrlKey || event.metaKey) && pressed === "z") undo();
   else if (event.ctrlKey || event.metaKey || event.altKey) return;
-  else if (event.key === "Enter" && !event.target.closest("button, summary, a")) attempt(confirm);
+  else if (event.key === "Enter" && !event.target.closest("button, summary, a")) alone(confirm);
   else if (pressed === "n") step(1);
   else if (pressed === "p") step(-1);
   else return;
@@ -105,23 +105,26 @@ async function refresh() {
   project = await request(`/api/projects/${id}`);
   for (const name of project.names) if (!names.includes(name)) names.push(name);
   if (!current && project.pictures.length) await go(project.pictures[0].name);
+  else if (current && stamp(current) !== seen && !dirty && !history.length && !busy) await go(current);
   list();
   progress();
 }
 
-let arrived = Promise.resolve(); // when the labels of the picture that is gone to are here
-
-function go(name) {
-  arrived = load(name);
-  return arrived;
+// What the server says of a picture: another stamp means that it was labelled meanwhile.
+let seen = "";
+function stamp(name) {
+  const { state, score } = project.pictures.find((one) => one.name === name) || {};
+  return `${state} ${score}`;
 }
 
-async function load(name) {
-  await save();
+async function go(name) {
+  if (!(await save())) return;
   const found = await attempt(() => request(`/api/projects/${id}/labels?picture=${encodeURIComponent(name)}`));
   if (!found) return;
+  save(); // what was changed while the answer was on its way
   current = name;
   labels = found;
+  seen = stamp(name);
   history = [];
   dirty = false;
   selected = null;
@@ -215,27 +218,36 @@ function later() {
   waiting = setTimeout(save, 400);
 }
 
+// What is saved is what is shown now, however long the requests before it take.
 async function save(confirmed = labels?.confirmed) {
   clearTimeout(waiting);
-  await unsaved;
-  if (!dirty) return;
-  dirty = false;
-  unsaved = send(confirmed);
-  await unsaved;
+  if (dirty) {
+    dirty = false;
+    const url = `/api/projects/${id}/labels?picture=${encodeURIComponent(current)}`;
+    const points = Object.fromEntries(names.filter((name) => labels.points[name]).map((name) => [name, labels.points[name]]));
+    unsaved = unsaved.then(async () => {
+      const answer = await attempt(() => request(url, { method: "PUT", json: { points, confirmed } }));
+      if (!answer) dirty = true; // to be sent again
+      return answer;
+    });
+  }
+  return unsaved;
 }
 
-async function send(confirmed) {
-  const url = `/api/projects/${id}/labels?picture=${encodeURIComponent(current)}`;
-  const inOrder = Object.fromEntries(names.filter((name) => labels.points[name]).map((name) => [name, labels.points[name]]));
-  await attempt(() => request(url, { method: "PUT", json: { points: inOrder, confirmed } }));
+// One step from picture to picture at a time: a key pressed meanwhile cannot confirm what was not seen.
+let busy = false;
+async function alone(task) {
+  if (busy) return;
+  busy = true;
+  await attempt(task);
+  busy = false;
 }
 
 async function confirm() {
-  await arrived;
   if (!names.some(placed)) throw new Error("Mark at least one point before you confirm.");
-  dirty = true;
-  await save(true);
   const name = current;
+  dirty = true;
+  if (!(await save(true))) return;
   await refresh();
   say(`${name} is confirmed`);
   const next = project.pictures.find((one) => one.state === "labelled") || project.pictures.find((one) => one.state === "unlabelled");
@@ -250,10 +262,7 @@ async function confirm() {
 async function step(by) {
   const order = project.pictures.map((one) => one.name);
   const index = order.indexOf(current);
-  await attempt(async () => {
-    await save();
-    await go(order[(index + by + order.length) % order.length]);
-  });
+  await alone(() => go(order[(index + by + order.length) % order.length]));
 }
 
 async function labelAll() {
@@ -279,11 +288,11 @@ async function follow() {
     open = await attempt(async () => { await refresh(); return project.work.running; });
   }
   following = null;
+  const first = project.pictures.find((one) => one.state === "labelled");
+  if (first) await alone(() => go(first.name));
   if (project.work.error) toast(project.work.error);
   else if (project.interrupted) toast("Stopped. Press “Label all” to go on.", true);
   else toast("Done. The least certain picture comes first: correct it, then press Enter.", true);
-  const first = project.pictures.find((one) => one.state === "labelled");
-  if (first) await go(first.name);
 }
 
 function progress() {
@@ -315,7 +324,7 @@ function list() {
     const button = element("button", { title: picture.error || picture.name }, element("span", { className: "name" }, picture.name),
       element("span", { className: `state ${picture.state}` }, picture.state === "confirmed" ? "✓ confirmed" : stateOf(picture)));
     if (picture.name === current) button.setAttribute("aria-current", "true");
-    button.addEventListener("click", () => go(picture.name));
+    button.addEventListener("click", () => alone(() => go(picture.name)));
     return element("li", {}, button);
   });
   if (project.pictures.length > LISTED) rows.push(element("li", { className: "empty" }, `and ${project.pictures.length - LISTED} more`));
