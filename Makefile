@@ -20,8 +20,8 @@ $(VENV)/.dev: $(VENV)/.demo
 demo: $(VENV)/.demo           ## match two real photographs, write a picture, say where
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.dev            ## all tests and doctests
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev            ## all tests and doctests, two files at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.dev            ## formatting, lint, types, layers, spelling
 	$(BIN)/ruff format --check
