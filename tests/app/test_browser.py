@@ -386,3 +386,11 @@ def test_accessibility_and_width(visitor, page, ten, axe, width, theme):
     visitor.click("#canvas .stage", POINTS["nose"], (400, 300))
     wait_for(lambda: len(visitor.marks("#canvas")) == 1)
     check()
+    for menu in visitor.all("#project details"):  # the menus are whole on a phone, too
+        visitor.run("arguments[0].open = true", menu)
+        box = visitor.run(
+            "const b = arguments[0].querySelector('.pop').getBoundingClientRect(); return b.toJSON()", menu
+        )
+        assert box["left"] >= 0
+        assert box["right"] <= width
+        visitor.run("arguments[0].open = false", menu)

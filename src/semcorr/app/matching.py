@@ -178,7 +178,7 @@ def same_kind(similarity: float | None) -> str:
     """Answer in one sentence whether two pictures show the same kind of thing."""
     if similarity is None:
         return "This model does not estimate whether both pictures show the same kind of thing."
-    percent = f"({round(100 * similarity)} %)"
+    percent = f"({min(99, max(1, round(100 * similarity)))} %)"
     if similarity >= 0.5:
         sure = "very probably" if similarity >= 0.9 else "probably"
         return f"Yes, these {sure} show the same kind of thing {percent}."
