@@ -19,17 +19,20 @@ if TYPE_CHECKING:
     from semcorr.match.result import Match
     from semcorr.models.loading import list_models, load
     from semcorr.models.matcher import Matcher
+    from semcorr.models.pretrained import from_pretrained, save_pretrained
 
 __version__ = "0.1.0"
-__all__ = ["Match", "Matcher", "SemcorrError", "annotate", "list_models", "load"]
+__all__ = ["Match", "Matcher", "SemcorrError", "annotate", "from_pretrained", "list_models", "load", "save_pretrained"]
 
 _HOMES = {
     "annotate": "annotation.run",
     "Match": "match",
     "Matcher": "models.matcher",
     "SemcorrError": "errors",
+    "from_pretrained": "models.pretrained",
     "list_models": "models.loading",
     "load": "models.loading",
+    "save_pretrained": "models.pretrained",
 }
 
 # How idle threads of OpenMP wait (GNU's, LLVM's). Their default is to spin for a while, which makes a match many times
