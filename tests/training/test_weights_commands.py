@@ -24,7 +24,7 @@ def test_average_and_fine_descriptors_of_another_file(tmp_path, run):
     assert not [key for key in average.tensors if key.startswith("fine.")]
     assert average.metadata["model"]["rescaling"] is None
     assert run("weights", "average", out, *files, *fine)[0] == 0
-    assert semcorr.load("pmnc", weights=out).features.fine is not None
+    assert semcorr.load("pmnc", weights=out).features.comparison() is not None
     assert any(key.startswith("untouched.") for key in read_weights(out).tensors)
     code, _, err = run("weights", "average", files[0], *files)
     assert (code, str(files[0]) in err) == (2, True)
