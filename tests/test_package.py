@@ -6,8 +6,9 @@ import sys
 import semcorr
 
 
-def test_the_face_is_six_names():
-    assert semcorr.__all__ == ["Match", "Matcher", "SemcorrError", "annotate", "list_models", "load"]
+def test_the_face_is_eight_names():
+    models = ["from_pretrained", "list_models", "load", "save_pretrained"]
+    assert semcorr.__all__ == ["Match", "Matcher", "SemcorrError", "annotate", *models]
     assert all(hasattr(semcorr, name) for name in semcorr.__all__)
 
 

@@ -268,7 +268,9 @@ def resizing(size: int, new: int, antialias: bool) -> Floats:
     scale = size / new
     reach = max(scale, 1.0) if antialias else 1.0
     centres = (np.arange(new) + 0.5) * scale - 0.5
-    distances = np.abs(np.arange(size) - np.clip(centres, *((None, None) if antialias else (0, size - 1)))[:, None])
+    if not antialias:
+        centres = centres.clip(0, size - 1)
+    distances = np.abs(np.arange(size) - centres[:, None])
     weights = np.maximum(1 - distances / reach, 0)
     matrix: Floats = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     matrix.flags.writeable = False
