@@ -21,7 +21,7 @@ from semcorr.match.result import Match
 from semcorr.match.types import Field, Floats
 
 MOST = 72  # turns: one for each five degrees
-UPRIGHT = 0.04
+UPRIGHT = 0.01
 """What the evidence of a turn must gain over that of the image as it is; chosen on validation pairs and bees."""
 
 
@@ -129,23 +129,22 @@ def turn_back(match: Match, source: NDArray[np.uint8], picture: TurnedPicture, t
 def evidence_of(match: Match, points: Floats | None = None) -> float:
     """Return how much speaks for a match of a turned image, 0…2.
 
-    That is the mean confidence of the points that matter, and the mean over all cells of the probability that a cell is
-    visible and its match right.
+    That is the mean confidence of the points that matter, and the probability that both images show the same kind of
+    thing, which is highest where both stand alike.
 
     Args:
         match: The match.
         points: ``(N, 2)`` in pixels of the turned image; None takes all cells.
     """
-    confidence, visibility = match.forward.confidence, match.forward.visibility
-    worth = confidence if visibility is None else confidence * visibility
+    confidence = match.forward.confidence
     sure = confidence if points is None or len(points) == 0 else move(match.direction, points).confidence
-    return float(sure.mean() + worth.mean())
+    return float(sure.mean() + (confidence.mean() if match.similarity is None else match.similarity))
 
 
 def best_turn(evidence: Sequence[float]) -> int:
     """Choose among turns, of which the first is the image as it is: another must be better by `UPRIGHT`.
 
-    >>> best_turn([0.5, 0.52, 0.4]), best_turn([0.5, 0.7, 0.6])
+    >>> best_turn([0.5, 0.505, 0.4]), best_turn([0.5, 0.7, 0.6])
     (0, 1)
     """
     best = int(np.argmax(evidence))
