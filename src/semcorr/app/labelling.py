@@ -225,7 +225,7 @@ class Project:
             self._thread.start()
 
     def stop(self, wait: float | None = None) -> None:
-        """Stop labelling after the present picture; `start` goes on from there.
+        """Stop labelling after the current picture; `start` resumes from there.
 
         Args:
             wait: How many seconds to wait for the end; None does not wait.

@@ -18,7 +18,7 @@ class FeatureMap:
     Attributes:
         tensor: A torch tensor or NumPy array ``(B, C, rows, columns)``, floating point, L2-normalised over C.
         image_sizes: Height and width in pixels of each of the B images, before any resizing.
-        fine: Likewise, fine descriptors ``(B, D, h, w)``, float32, L2-normalised over D; None if the model has none.
+        fine: Fine descriptors ``(B, D, h, w)``, float32, L2-normalised over D; None if the model has none.
 
     Raises:
         ValueError: If the tensor has another shape, or the number of sizes differs from B.

@@ -232,7 +232,7 @@ class Judge:
         Args:
             evidence: ``(..., K)``.
             of_cell: ``(..., units)`` from `views` of the point's own picture.
-            of_match: Likewise of the other picture, at the match.
+            of_match: The same of the other picture, at the match.
         """
         entered = (evidence - self.mean) * self.scale @ self.seen_evidence + of_cell + of_match + self.seen_bias
         return _sigmoid(np.maximum(entered, 0) @ self.seen_leave + self.seen_leave_bias)

@@ -36,7 +36,7 @@ def default_settings(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Do as `default_settings` while a model is built; torch's random numbers go on afterwards as if it had not been.
+    """Apply `default_settings` while a model is built; torch's random numbers go on afterwards as if it had not been.
 
     The default dtype is the process's: while something is built it is float32 for all threads.
     """

@@ -40,7 +40,7 @@ def address(array: NDArray[Any], dtype: type, *shape: int | None) -> int:
 
 
 def writable(array: NDArray[Any], dtype: type, *shape: int | None) -> int:
-    """Do as `address`, for an array that is written to."""
+    """Return the address of an array that is written to; see `address`."""
     if not array.flags.writeable:
         raise ValueError("expected an array that may be written to")
     return address(array, dtype, *shape)

@@ -148,7 +148,7 @@ class Embedded:
         return read_weights(FOLDER / self.file, self.sha256)
 
     def arrays(self) -> Weights:
-        """Do as `load`, without torch."""
+        """Read the file as NumPy arrays, without torch; see `load`."""
         return read_arrays(FOLDER / self.file, self.sha256)
 
 

@@ -79,7 +79,7 @@ class Graph:
 
         Args:
             inputs: Number of dimensions of each input; their sizes are free.
-            outputs: Likewise, of each output.
+            outputs: The same for each output.
         """
         graph = [_bytes(1, node) for node in self._nodes] + [_text(2, "semcorr")]
         graph += [_bytes(5, tensor) for tensor in self._tensors]
