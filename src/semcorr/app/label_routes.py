@@ -83,90 +83,98 @@ class Projects:
             project.stop(wait=10)
 
 
-def label_routes(projects: Projects, matching: Matching) -> list[Route]:
-    """Return the routes."""
+class _LabelHandlers:
+    """Handlers of requests that label pictures."""
 
-    async def create(request: Request) -> Response:
-        return JSONResponse({"id": projects.create()}, 201)
+    def __init__(self, projects: Projects, matching: Matching) -> None:
+        self._projects = projects
+        self._matching = matching
 
-    async def show(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(projects.get(request).to_json))
+    async def create(self, _: Request) -> Response:
+        return JSONResponse({"id": self._projects.create()}, 201)
 
-    async def add_picture(request: Request) -> Response:
-        project = projects.get(request)
+    async def show(self, request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(self._projects.get(request).to_json))
+
+    async def add_picture(self, request: Request) -> Response:
+        project = self._projects.get(request)
         content = await read_body(request, LIMIT)
         name = await run_in_threadpool(project.add_picture, request.query_params.get("name", ""), content)
         return JSONResponse({"name": name}, 201)
 
-    async def show_picture(request: Request) -> Response:
-        path = projects.get(request).file(request.query_params.get("name", ""))
+    async def show_picture(self, request: Request) -> Response:
+        path = self._projects.get(request).file(request.query_params.get("name", ""))
         content = await run_in_threadpool(lambda: as_jpeg(load_image(path)))
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
-    async def size(request: Request) -> Response:
-        project, name = projects.get(request), request.query_params.get("name", "")
+    async def size(self, request: Request) -> Response:
+        project, name = self._projects.get(request), request.query_params.get("name", "")
         height, width = await run_in_threadpool(project.size, name)
         return JSONResponse({"width": width, "height": height})
 
-    async def rename(request: Request) -> Response:
-        project, record = projects.get(request), await read_json(request)
+    async def rename(self, request: Request) -> Response:
+        project, record = self._projects.get(request), await read_json(request)
         old, new = record.text("old"), _name(record, record.text("new"))
         await run_in_threadpool(project.rename, old, new)
         return JSONResponse({"name": new})
 
-    async def get_labels(request: Request) -> Response:
-        project, name = projects.get(request), request.query_params.get("picture", "")
+    async def get_labels(self, request: Request) -> Response:
+        project, name = self._projects.get(request), request.query_params.get("picture", "")
         project.file(name)
         return JSONResponse(_as_json(project.labels.get(name)))
 
-    async def put_labels(request: Request) -> Response:
-        project, name = projects.get(request), request.query_params.get("picture", "")
+    async def put_labels(self, request: Request) -> Response:
+        project, name = self._projects.get(request), request.query_params.get("picture", "")
         project.file(name)
         record = await read_json(request)
         points, confirmed = _points(record), record.values.get("confirmed") is True
         return JSONResponse(_as_json(await run_in_threadpool(project.set_points, name, points, confirmed)))
 
-    async def start(request: Request) -> Response:
-        project, record = projects.get(request), await read_json(request)
+    async def start(self, request: Request) -> Response:
+        project, record = self._projects.get(request), await read_json(request)
         choice = read_choice(record)
         settings = Settings(rotations=choice.rotations, mirror=choice.mirror)
-        project.start(lambda: matching.model(choice.model, choice.grid), settings)
+        project.start(lambda: self._matching.model(choice.model, choice.grid), settings)
         return JSONResponse(vars(project.work), 202)
 
-    async def stop(request: Request) -> Response:
-        project = projects.get(request)
+    async def stop(self, request: Request) -> Response:
+        project = self._projects.get(request)
         project.stop()
         return JSONResponse(vars(project.work), 202)
 
-    async def export(request: Request) -> Response:
-        project = projects.get(request)
+    async def export(self, request: Request) -> Response:
+        project = self._projects.get(request)
         kind = request.query_params.get("format", "coco")
         name, content = await run_in_threadpool(exported, project.labelled(), kind, project.root)
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return Response(content, media_type="application/octet-stream", headers=headers)
 
-    async def take(request: Request) -> Response:
-        project = projects.get(request)
+    async def take(self, request: Request) -> Response:
+        project = self._projects.get(request)
         content = await read_body(request, LIMIT)
         name = request.query_params.get("name", "")
         labels = await run_in_threadpool(imported, content, name, project.root)
         taken, kept = await run_in_threadpool(project.take, labels)
         return JSONResponse({"taken": taken, "kept": kept})
 
+
+def label_routes(projects: Projects, matching: Matching) -> list[Route]:
+    """Return the routes."""
+    serve = _LabelHandlers(projects, matching)
     base = "/api/projects/{project}"
     return [
-        Route("/api/projects", create, methods=["POST"]),
-        Route(base, show),
-        Route(f"{base}/pictures", add_picture, methods=["POST"]),
-        Route(f"{base}/picture", show_picture),
-        Route(f"{base}/size", size),
-        Route(f"{base}/rename", rename, methods=["POST"]),
-        Route(f"{base}/labels", get_labels),
-        Route(f"{base}/labels", put_labels, methods=["PUT"]),
-        Route(f"{base}/start", start, methods=["POST"]),
-        Route(f"{base}/stop", stop, methods=["POST"]),
-        Route(f"{base}/export", export),
-        Route(f"{base}/import", take, methods=["POST"]),
+        Route("/api/projects", serve.create, methods=["POST"]),
+        Route(base, serve.show),
+        Route(f"{base}/pictures", serve.add_picture, methods=["POST"]),
+        Route(f"{base}/picture", serve.show_picture),
+        Route(f"{base}/size", serve.size),
+        Route(f"{base}/rename", serve.rename, methods=["POST"]),
+        Route(f"{base}/labels", serve.get_labels),
+        Route(f"{base}/labels", serve.put_labels, methods=["PUT"]),
+        Route(f"{base}/start", serve.start, methods=["POST"]),
+        Route(f"{base}/stop", serve.stop, methods=["POST"]),
+        Route(f"{base}/export", serve.export),
+        Route(f"{base}/import", serve.take, methods=["POST"]),
     ]
 
 

@@ -45,60 +45,64 @@ VIEWS: dict[str, Callable[[Match], bytes]] = {"flow": flow_colours, "warp": warp
 """Pictures of a whole match, by the name of their file."""
 
 
-def match_routes(matching: Matching, queue: Queue) -> list[Route]:
-    """Return the routes."""
+class _MatchHandlers:
+    """Handlers of requests that match two pictures."""
 
-    async def answer(request: Request) -> tuple[Question, Answer]:
-        question = matching.question(request.path_params["key"])
-        if matching.knows(question):
-            return question, matching.ask(question)
-        return question, await queue.run(lambda: matching.ask(question))
+    def __init__(self, matching: Matching, queue: Queue) -> None:
+        self._matching = matching
+        self._queue = queue
 
-    async def match(request: Request) -> Response:
+    async def answer(self, request: Request) -> tuple[Question, Answer]:
+        question = self._matching.question(request.path_params["key"])
+        if self._matching.knows(question):
+            return question, self._matching.ask(question)
+        return question, await self._queue.run(lambda: self._matching.ask(question))
+
+    async def match(self, request: Request) -> Response:
         question = _question(await read_json(request))
-        found = await queue.run(lambda: matching.ask(question))
-        return JSONResponse(_summary(matching, question, found))
+        found = await self._queue.run(lambda: self._matching.ask(question))
+        return JSONResponse(_summary(self._matching, question, found))
 
-    async def points(request: Request) -> Response:
-        _, found = await answer(request)
+    async def points(self, request: Request) -> Response:
+        _, found = await self.answer(request)
         asked = _points(await read_json(request))
         return JSONResponse(transfer(found.match, [xy for _, xy in asked]))
 
-    async def mutual(request: Request) -> Response:
-        _, found = await answer(request)
+    async def mutual(self, request: Request) -> Response:
+        _, found = await self.answer(request)
         count = _number(request, "count", 12, 1, 100)
         best = await run_in_threadpool(found.match.keypoints, int(count))
         return JSONResponse([[round(float(x), 2), round(float(y), 2)] for x, y in best.source])
 
-    async def heat(request: Request) -> Response:
-        _, found = await answer(request)
+    async def heat(self, request: Request) -> Response:
+        _, found = await self.answer(request)
         point = _number(request, "x"), _number(request, "y")
         content = await run_in_threadpool(heat_map, found, point)
         return Response(content, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
-    async def view(request: Request) -> Response:
-        _, found = await answer(request)
+    async def view(self, request: Request) -> Response:
+        _, found = await self.answer(request)
         name = request.path_params["view"]
         if name not in VIEWS:
             raise Refused(404, f"no view is called {name[:40]!r}: choose from {', '.join(VIEWS)}")
-        content = await queue.run(lambda: VIEWS[name](found.match))
+        content = await self._queue.run(lambda: VIEWS[name](found.match))
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
-    async def download(request: Request) -> Response:
-        question, found = await answer(request)
+    async def download(self, request: Request) -> Response:
+        question, found = await self.answer(request)
         asked = _points(await read_json(request))
         kind = request.path_params["kind"]
         if kind not in _WRITERS:
             raise Refused(404, f"no download ends in {kind[:20]!r}: choose from {', '.join(_WRITERS)}")
-        names = [picture.name for picture in matching.pictures(question)]
-        content = await queue.run(lambda: _WRITERS[kind](found, asked, names))
+        names = [picture.name for picture in self._matching.pictures(question)]
+        content = await self._queue.run(lambda: _WRITERS[kind](found, asked, names))
         headers = {"Content-Disposition": f'attachment; filename="match.{kind}"'}
         return Response(content, media_type=_TYPES[kind], headers=headers)
 
-    async def recipe(request: Request) -> Response:
-        question, _ = await answer(request)
+    async def recipe(self, request: Request) -> Response:
+        question, _ = await self.answer(request)
         asked = _points(await read_json(request))
-        source, target = (picture.name for picture in matching.pictures(question))
+        source, target = (picture.name for picture in self._matching.pictures(question))
         return JSONResponse(
             {
                 "python": as_python(question.choice, source, target, asked),
@@ -106,14 +110,18 @@ def match_routes(matching: Matching, queue: Queue) -> list[Route]:
             }
         )
 
+
+def match_routes(matching: Matching, queue: Queue) -> list[Route]:
+    """Return the routes."""
+    serve = _MatchHandlers(matching, queue)
     return [
-        Route("/api/match", match, methods=["POST"]),
-        Route("/api/match/{key}/points", points, methods=["POST"]),
-        Route("/api/match/{key}/recipe", recipe, methods=["POST"]),
-        Route("/api/match/{key}/mutual", mutual),
-        Route("/api/match/{key}/heat.png", heat),
-        Route("/api/match/{key}/{view}.jpg", view),
-        Route("/api/match/{key}/download.{kind}", download, methods=["POST"]),
+        Route("/api/match", serve.match, methods=["POST"]),
+        Route("/api/match/{key}/points", serve.points, methods=["POST"]),
+        Route("/api/match/{key}/recipe", serve.recipe, methods=["POST"]),
+        Route("/api/match/{key}/mutual", serve.mutual),
+        Route("/api/match/{key}/heat.png", serve.heat),
+        Route("/api/match/{key}/{view}.jpg", serve.view),
+        Route("/api/match/{key}/download.{kind}", serve.download, methods=["POST"]),
     ]
 
 
