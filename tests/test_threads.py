@@ -6,7 +6,7 @@ import time
 import pytest
 
 from semcorr import threads
-from semcorr.threads import VARIABLE, in_parallel, processors, thread_count
+from semcorr.threads import VARIABLE, each_alone, in_parallel, processors, thread_count
 
 
 @pytest.fixture
@@ -111,3 +111,18 @@ def test_busy_helpers_are_not_waited_for(many):
     finally:
         free.set()
     assert all(each.result() for each in blocking)
+
+
+def test_each_part_computes_in_one_thread(many):
+    meeting = threading.Barrier(3, timeout=10)  # broken unless three parts run at once
+
+    def work(part):
+        meeting.wait()
+        return part, thread_count()
+
+    assert each_alone(work, range(3)) == [(0, 1), (1, 1), (2, 1)]
+    assert thread_count() > 1
+    assert each_alone(lambda _: thread_count(), [0]) == [thread_count()]  # alone, a part has all threads
+    with pytest.raises(KeyError):
+        each_alone({}.__getitem__, range(3))
+    assert thread_count() > 1

@@ -71,6 +71,22 @@ def compute_alone() -> None:
     _own.alone = True
 
 
+def each_alone(function: Callable[[Part], Result], parts: Iterable[Part]) -> list[Result]:
+    """Call a function for every part, one thread per part, with `thread_count` 1 inside; see `in_parallel`."""
+
+    def alone(part: Part) -> Result:
+        before = getattr(_own, "alone", False)
+        _own.alone = True
+        try:
+            return function(part)
+        finally:
+            _own.alone = before
+
+    parts = list(parts)
+    threads = min(thread_count(), len(parts))
+    return in_parallel(alone, parts, threads) if threads > 1 else [function(part) for part in parts]
+
+
 def in_parallel(function: Callable[[Part], Result], parts: Iterable[Part], threads: int) -> list[Result]:
     """Call a function for every part, in up to ``threads`` threads including the calling one.
 

@@ -87,6 +87,17 @@ def refused(error: type[Exception], function: Callable[..., Any], *arguments: An
     raise AssertionError(f"{function.__name__} took {[getattr(a, 'shape', a) for a in arguments]}")
 
 
+def fuzz_products(rng: np.random.Generator) -> None:
+    """Multiply matrices of odd sizes, also empty ones; compare with NumPy where the numbers are ordinary."""
+    count, inner, width = (int(size) for size in rng.integers(0, 40, 3))
+    rows, columns = numbers(rng, count, inner), numbers(rng, inner, width)
+    product = functions.multiply(rows, columns)
+    assert product.shape == (count, width)
+    if np.abs(rows).max(initial=0) < 100 and np.abs(columns).max(initial=0) < 100:
+        assert np.abs(product - rows.astype(np.float64) @ columns).max(initial=0) < 1e-3
+    refused(ValueError, functions.multiply, rows, np.zeros((inner + 1, width), np.float32))
+
+
 def fuzz_refusals(rng: np.random.Generator) -> None:
     """Give arguments that do not fit each other, and indices outside."""
     grid = grids(rng)
@@ -161,7 +172,7 @@ def main(rounds: int = 20, seed: int = 0) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of sums of infinities
         for _ in range(rounds):
-            for fuzz in (fuzz_matching, fuzz_points, fuzz_refusals, fuzz_layouts):
+            for fuzz in (fuzz_matching, fuzz_points, fuzz_products, fuzz_refusals, fuzz_layouts):
                 fuzz(rng)
 
 

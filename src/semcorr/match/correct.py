@@ -16,6 +16,7 @@ from semcorr.match.result import Match
 from semcorr.match.types import Field, Floats
 from semcorr.native import core
 from semcorr.native import points as native
+from semcorr.threads import in_parallel, thread_count
 
 RADIUS = 3
 """Radius, in fine cells, of the window within which a match is corrected."""
@@ -52,11 +53,9 @@ def correct_match(match: Match, source: Floats, target: Floats, correction: Corr
         The match on the grid of the descriptors, or on its own grid if that is finer. The confidence is that of the
         coarse matches from which each point was blended.
     """
-    return replace(
-        match,
-        forward=_correct_direction(match, source, target, correction),
-        backward=_correct_direction(match.inverse(), target, source, correction),
-    )
+    ways = [(match, source, target, correction), (match.inverse(), target, source, correction)]
+    forward, backward = in_parallel(lambda way: _correct_direction(*way), ways, thread_count())
+    return replace(match, forward=forward, backward=backward)
 
 
 def _correct_direction(match: Match, source: Floats, target: Floats, correction: Correction) -> Field:

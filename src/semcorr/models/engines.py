@@ -14,7 +14,7 @@ from semcorr.features.feature_map import array_of
 from semcorr.features.light.extractor import LightExtractor
 from semcorr.matchers.decode import CellMatches, decode
 from semcorr.matchers.scored import Floats, Scored
-from semcorr.threads import compute_alone, thread_count
+from semcorr.threads import compute_alone, each_alone, thread_count
 
 ScoreArrays = Callable[[Floats, Floats], Scored | Floats]
 """A matcher without torch: any callable from features ``(C, h, w)`` of two images to scored pairs or a table."""
@@ -57,7 +57,7 @@ class ArrayEngine:
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[FeatureMap]:
         """See `Engine`."""
-        return [self.features.encode(image) for image in images]
+        return each_alone(self.features.encode, images)
 
     def match(
         self, score: ScoreArrays, sources: Sequence[FeatureMap], targets: Sequence[FeatureMap], radius: int

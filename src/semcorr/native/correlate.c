@@ -17,6 +17,14 @@ PUBLIC void LEVEL(pack)(const float *features, int64_t channels, int64_t cells, 
     }
 }
 
+/* into (count, width) = rows (count, inner) @ columns (inner, width): count of whole ROWS, width of whole LANES. */
+PUBLIC int LEVEL(multiply)(const float *rows, int64_t count, int64_t inner, const float *columns, int64_t width,
+                           float *into) {
+    memset(into, 0, sizeof(float) * (size_t)(count * width));
+    product(into, width, rows, inner, columns, inner, count);
+    return DONE;
+}
+
 INLINE void multiply_panel(float block[PANEL][STRIPE], const float *panel, const float *stripe, int64_t channels) {
     memset(block, 0, sizeof(float) * PANEL * STRIPE);
 #if WIDTH == 16

@@ -85,6 +85,26 @@ def correlate(
     )
 
 
+def multiply(rows: Floats, columns: Floats) -> Floats:
+    """Return the product of ``(N, K)`` and ``(K, M)`` in the calling thread.
+
+    A BLAS library may spread such a product over threads of its own, which spin for a while afterwards.
+
+    Raises:
+        ValueError: If the shapes do not fit each other.
+    """
+    if rows.ndim != 2 or columns.ndim != 2 or rows.shape[1] != columns.shape[0]:
+        raise ValueError(f"matrices of shape {rows.shape} and {columns.shape} cannot be multiplied")
+    (count, inner), width = rows.shape, columns.shape[1]
+    whole = -(-count // _ROWS) * _ROWS, -(-width // LANES) * LANES
+    padded = np.zeros((whole[0], inner), np.float32), np.zeros((inner, whole[1]), np.float32)
+    padded[0][:count], padded[1][:, :width] = rows, columns
+    product = np.empty(whole, np.float32)
+    pointers = [address(array, np.float32, *array.shape) for array in padded]
+    native_core()("multiply", pointers[0], whole[0], inner, pointers[1], whole[1], product.ctypes.data)
+    return product[:count, :width]
+
+
 class TilePairs(NamedTuple):
     """The pairs of tiles that are near each other.
 

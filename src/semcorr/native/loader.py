@@ -23,6 +23,7 @@ _FOLDER = Path(__file__).parent
 _TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float, "d": ctypes.c_double}
 _FUNCTIONS = {  # a letter for each argument: pointer, int64, float, double
     "pack": "piip",
+    "multiply": "piipip",
     "correlate": "piipiiipippp",
     "correlate_tiles": "iippiiippipp",
     "first_candidates": "pipp",
