@@ -1,5 +1,7 @@
 import pickle
 import struct
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -71,3 +73,21 @@ def test_eight_bits_keep_a_tensor_to_a_127th_of_its_rows_largest_value():
     assert back.keys() == {"x", "y"}
     largest = tensor.flatten(1).abs().amax(1)[:, None, None, None]
     assert ((back["x"] - tensor).abs() <= 0.6 * largest / 127).all()
+
+
+def test_a_full_disk_is_one_line_and_the_old_file_stays(tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_weights(path, Weights({"a": torch.zeros(3)}, {"step": 1}))
+    before = path.read_bytes()
+    code = (
+        "import resource, sys, torch; from pathlib import Path; from semcorr.weights import Weights, write_weights\n"
+        "from semcorr.errors import SemcorrError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # stands for a full disk\n"
+        "try: write_weights(Path(sys.argv[1]), Weights({'a': torch.zeros(3000)}, {}))\n"
+        "except SemcorrError as error: print(error)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert ended.stdout.startswith(f"{path} cannot be written: "), ended.stderr
+    assert ended.stdout.count("\n") == 1
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semcorr.errors import ModelError
+from semcorr.errors import ModelError, SemcorrError
 from semcorr.files import one_line, replacing, sha256_of
 
 if TYPE_CHECKING:
@@ -119,12 +119,20 @@ def expanded_arrays(tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.fl
 
 
 def write_weights(path: Path, weights: Weights) -> None:
-    """Write a safetensors file atomically: if writing fails, the old file is kept."""
+    """Write a safetensors file atomically: if writing fails, the old file is kept.
+
+    Raises:
+        SemcorrError: If it cannot be written, for example because the disk is full.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.tensors.items()}
     with replacing(path) as part:
-        save_file(tensors, part, metadata={"recipe": json.dumps(weights.metadata, sort_keys=True)})
+        try:
+            save_file(tensors, part, metadata={"recipe": json.dumps(weights.metadata, sort_keys=True)})
+        except SafetensorError as error:
+            raise SemcorrError(f"{path} cannot be written: {one_line(error)}") from error
 
 
 @dataclass(frozen=True)
