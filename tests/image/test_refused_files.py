@@ -129,7 +129,7 @@ def test_large_picture_below_the_limit_does_not_warn(tmp_path: Path, monkeypatch
         assert (load_image(path) == [255, 0, 0]).all()
     assert not heard
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)  # the user's own, stricter limit
-    refused(path, "too large")
+    refused(path, "too large", "400 pixels at most", "Image.MAX_IMAGE_PIXELS")
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
