@@ -36,12 +36,20 @@ def test_a_huge_grid_is_refused_up_front(cat):
 
 
 def test_a_batch_that_is_too_large_is_refused(cat):
-    model = semcorr.load("nearest")
+    model = semcorr.load("ncnet")
     encoded = model.encode(cat)
-    cells = np.prod(encoded.features.grid)
-    count = int(memory_of(CPU) // DENSE // cells**2) + 1
+    grid = encoded.features.grid
+    count = int(memory_of(CPU) // bytes_per_pair(model.score, grid, grid, CPU) // np.prod(grid) ** 2) + 1
     with pytest.raises(SemcorrError, match="or match fewer pairs at once"):
         model.match_many([(encoded, encoded)] * count)
+
+
+def test_pairs_that_are_matched_one_after_the_other_need_no_memory_together(cat, monkeypatch):
+    model = semcorr.load("nearest")
+    encoded = model.encode(cat)
+    enough_for_one = int(DENSE * np.prod(encoded.features.grid) ** 2)
+    monkeypatch.setattr(semcorr.models.memory, "memory_of", lambda device: enough_for_one)
+    assert len(model.match_many([(encoded, encoded)] * 3)) == 3
 
 
 def test_each_matcher_estimates_its_memory():

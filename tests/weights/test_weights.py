@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from semcorr.errors import ModelError
-from semcorr.weights import BACKBONES, MODELS, Weights, expanded, read_weights, reduced, write_weights
+from semcorr.weights import BACKBONES, MODELS, Weights, expanded, read_arrays, read_weights, reduced, write_weights
 
 
 @pytest.mark.parametrize("embedded", [*BACKBONES.values(), *MODELS.values()], ids=lambda e: e.file)
@@ -91,3 +91,17 @@ def test_a_full_disk_is_one_line_and_the_old_file_stays(tmp_path):
     assert ended.stdout.count("\n") == 1
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_bfloat16_is_read_without_torch(tmp_path):
+    values = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    write_weights(tmp_path / "half.safetensors", Weights({"a": values.bfloat16(), "b": values}, {}))
+    arrays = read_arrays(tmp_path / "half.safetensors").tensors
+    assert (arrays["a"] == values.bfloat16().float().numpy()).all()
+    assert (arrays["b"] == values.numpy()).all()
+
+
+def test_numbers_that_numpy_does_not_have_are_refused(tmp_path):
+    write_weights(tmp_path / "eighth.safetensors", Weights({"a": torch.zeros(3).to(torch.float8_e5m2)}, {}))
+    with pytest.raises(ModelError, match=r"of a type that cannot be read: .*float8_e5m2"):
+        read_arrays(tmp_path / "eighth.safetensors")

@@ -28,6 +28,7 @@ class Engine(Protocol):
 
     features: Any
     device: str
+    batches: bool  # whether all pairs given to `match` are held in memory at once
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[FeatureMap]:
         """Compute the features of images of one input size and grid, as batches of one."""
@@ -50,7 +51,7 @@ class Engine(Protocol):
 class ArrayEngine:
     """Computes on the CPU without torch."""
 
-    device = "cpu"
+    device, batches = "cpu", False
 
     def __init__(self, features: LightExtractor) -> None:
         self.features = features

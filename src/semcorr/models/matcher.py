@@ -307,7 +307,8 @@ class Matcher:
             source, target = grids[indices[0]]
             per_pair = bytes_per_pair(self.score, source, target, self.device)
             cells = math.prod(source) * math.prod(target)
-            with self._engine.settings(), within_memory(len(indices) * cells, self.device, per_pair):
+            together = len(indices) if self._engine.batches else 1
+            with self._engine.settings(), within_memory(together * cells, self.device, per_pair):
                 batch = self._match_batch([sources[index] for index in indices], [targets[index] for index in indices])
             matches |= zip(indices, batch, strict=True)
         files = [tuple(one.file for one in both if one.file is not None) for both in zip(sources, targets, strict=True)]

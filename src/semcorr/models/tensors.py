@@ -29,6 +29,8 @@ class TensorEngine:
         device: A torch device.
     """
 
+    batches = True
+
     def __init__(self, features: FeatureExtractor, score: ScoreCells, device: str) -> None:
         self.device, self.features = device, features.to(device)
         if isinstance(score, nn.Module):
