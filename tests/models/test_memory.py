@@ -39,7 +39,7 @@ def test_a_batch_that_is_too_large_is_refused(cat):
     model = semcorr.load("ncnet")
     encoded = model.encode(cat)
     grid = encoded.features.grid
-    count = int(memory_of(CPU) // bytes_per_pair(model.score, grid, grid, CPU) // np.prod(grid) ** 2) + 1
+    count = int(memory_of(CPU) // bytes_per_pair(model.method, grid, grid, CPU) // np.prod(grid) ** 2) + 1
     with pytest.raises(SemcorrError, match="or match fewer pairs at once"):
         model.match_many([(encoded, encoded)] * count)
 
@@ -54,7 +54,7 @@ def test_pairs_that_are_matched_one_after_the_other_need_no_memory_together(cat,
 
 def test_each_matcher_estimates_its_memory():
     small, large = (25, 25), (100, 100)
-    nearest, pmnc, ncnet = (semcorr.load(name).score for name in ("nearest", "pmnc", "ncnet"))
+    nearest, pmnc, ncnet = (semcorr.load(name).method for name in ("nearest", "pmnc", "ncnet"))
     assert bytes_per_pair(nearest, small, small, CPU) == DENSE
     assert bytes_per_pair(ncnet, small, small, CPU) > 10 * bytes_per_pair(pmnc, small, small, CPU)
     assert bytes_per_pair(pmnc, large, large, CPU) < bytes_per_pair(pmnc, small, small, CPU)

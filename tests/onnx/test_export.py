@@ -49,9 +49,9 @@ def crops(cat, cheetah):
 @pytest.mark.parametrize("name", ["whole", "portrait", "narrow", "odd"])
 def test_same_as_torch_scoring_all_pairs(matcher, exported, cat, cheetah_path, name):
     pair = [np.ascontiguousarray(image) for image in crops(cat, load_image(cheetah_path))[name]]
-    matcher.score.exhaustive = True
+    matcher.method.exhaustive = True
     expected = matcher.match(*pair)
-    matcher.score.exhaustive = False
+    matcher.method.exhaustive = False
     answer = exported.match(*pair)
     for own, other in ((answer, expected), (answer.inverse(), expected.inverse())):
         assert own.forward.points.shape == other.forward.points.shape

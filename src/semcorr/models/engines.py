@@ -34,7 +34,7 @@ class Engine(Protocol):
         """Compute the features of images of one input size and grid, as batches of one."""
 
     def match(
-        self, score: Any, sources: Sequence[FeatureMap], targets: Sequence[FeatureMap], radius: int
+        self, method: Any, sources: Sequence[FeatureMap], targets: Sequence[FeatureMap], radius: int
     ) -> list[Decoded]:
         """Match pairs of feature maps of the same two grids; ``radius`` as for `semcorr.matchers.decode.decode`."""
 
@@ -61,11 +61,11 @@ class ArrayEngine:
         return each_alone(self.features.encode, images)
 
     def match(
-        self, score: ScoreArrays, sources: Sequence[FeatureMap], targets: Sequence[FeatureMap], radius: int
+        self, method: ScoreArrays, sources: Sequence[FeatureMap], targets: Sequence[FeatureMap], radius: int
     ) -> list[Decoded]:
         """See `Engine`."""
         return [
-            decode(score(array_of(source.tensor)[0], array_of(target.tensor)[0]), radius)
+            decode(method(array_of(source.tensor)[0], array_of(target.tensor)[0]), radius)
             for source, target in zip(sources, targets, strict=True)
         ]
 

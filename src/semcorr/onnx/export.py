@@ -65,7 +65,7 @@ class MatchGraph(nn.Module):
 
     def __init__(self, matcher: Matcher) -> None:
         super().__init__()
-        self.score, self.grid = matcher.score, (matcher.features.options.grid,) * 2
+        self.method, self.grid = matcher.method, (matcher.features.options.grid,) * 2
         self.radius, self.rescaling = matcher.decode_radius, matcher.rescaling
 
     def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -83,9 +83,9 @@ class MatchGraph(nn.Module):
         return *self._finish(forward, target), *self._finish(backward, source)
 
     def _scores(self, source: Tensor, target: Tensor) -> Tensor:
-        if not isinstance(self.score, PMNC):
-            return cast(Tensor, self.score(FeatureMap(source, ((1, 1),)), FeatureMap(target, ((1, 1),))))
-        return self.score.score_all(source, target, self.score.dilation(self.grid, self.grid), at_once=None)
+        if not isinstance(self.method, PMNC):
+            return cast(Tensor, self.method(FeatureMap(source, ((1, 1),)), FeatureMap(target, ((1, 1),))))
+        return self.method.score_all(source, target, self.method.dilation(self.grid, self.grid), at_once=None)
 
     def _finish(self, matches: CellMatches, other: Tensor) -> tuple[Tensor, Tensor]:
         points = cells_to_unit(matches.cells, (other.shape[2], other.shape[3])).clamp(0, 1)
@@ -111,7 +111,7 @@ def export(matcher: Matcher, path: Path) -> None:
         SemcorrError: If ``onnx`` or ``onnxscript`` is not installed.
     """
     need_extra("torch", "onnx", "onnxscript")
-    if isinstance(matcher.score, NCNet | ANCNet):
+    if isinstance(matcher.method, NCNet | ANCNet):
         raise ModelError(
             f"{matcher.name!r} cannot be exported: PyTorch's exporter does not finish with 4-D convolutions; export "
             "'pmnc', 'pmnc-universal' or 'nearest'"
@@ -127,9 +127,9 @@ def export(matcher: Matcher, path: Path) -> None:
             f"{cells} set the image size to {stride * cells}; got {matcher.features.options.image_size}"
         )
     if (
-        isinstance(matcher.score, PMNC)
-        and matcher.score.votes
-        and matcher.score.dilation((cells,) * 2, (cells,) * 2) > 1
+        isinstance(matcher.method, PMNC)
+        and matcher.method.votes
+        and matcher.method.dilation((cells,) * 2, (cells,) * 2) > 1
     ):
         raise ModelError(
             f"an exported {matcher.name!r} can vote only on grids of the size it was trained on: set the grid to 25"
