@@ -32,9 +32,9 @@ NAMES = (
 )
 """The columns of the evidence."""
 
-_FAR = 6.0  # cells: beyond it, distances count alike
-_BETTER = 0.8  # the quantile that stands for a pair's better matches
-_SUREST = 1e-4  # how near to 0 and 1 a peak's probability can come
+FAR = 6.0  # cells: beyond it, distances count alike
+BETTER = 0.8  # the quantile that stands for a pair's better matches
+SUREST = 1e-4  # how near to 0 and 1 a peak's probability can come
 
 
 class Decoded(NamedTuple):
@@ -72,7 +72,7 @@ def gather_evidence(
         (forward, backward, nearest[0], *cosines),
         (backward, forward, nearest[1], *cosines[::-1]),
     ):
-        peak = np.clip(way.peak, _SUREST, 1 - _SUREST)
+        peak = np.clip(way.peak, SUREST, 1 - SUREST)
         rest = np.log(peak / (1 - peak)), _round_trips(way.cells, other.cells, x, y), _roughness(way.cells)
         columns.append(np.stack([*own, *rest, others[0][y, x] - own[0]], axis=2).astype(np.float32))
     return columns[0], columns[1]
@@ -98,10 +98,10 @@ def _cosines(source: Floats, target: Floats, tuned: int, x: Integers, y: Integer
 
 
 def _round_trips(forward: Floats, backward: Floats, x: Integers, y: Integers) -> Floats:
-    """Return how far from its start each cell's round trip ends, in cells ``(h, w)``, at most `_FAR`."""
+    """Return how far from its start each cell's round trip ends, in cells ``(h, w)``, at most `FAR`."""
     returned = backward[y, x] + forward - np.stack([x, y], axis=2)
     start = np.moveaxis(np.indices(x.shape)[::-1], 0, 2)
-    far: Floats = np.minimum(np.linalg.norm(returned - start, axis=2), _FAR)
+    far: Floats = np.minimum(np.linalg.norm(returned - start, axis=2), FAR)
     return far
 
 
@@ -111,7 +111,7 @@ def _roughness(cells: Floats) -> Floats:
     for axis in (0, 1):
         steps = np.diff(cells, axis=axis)
         steps[..., 1 - axis] -= 1
-        far = np.minimum(np.linalg.norm(steps, axis=2), _FAR)
+        far = np.minimum(np.linalg.norm(steps, axis=2), FAR)
         for part in (slice(1, None), slice(None, -1)):
             index = (part, slice(None)) if axis == 0 else (slice(None), part)
             total[index] += far
@@ -262,7 +262,7 @@ class Judge:
 def summarise(evidence: Floats) -> Floats:
     """Return mean and upper quantile of each column of ``(..., K)``: ``(2·K,)``."""
     rows = evidence.reshape(-1, evidence.shape[-1])
-    return np.concatenate([rows.mean(axis=0), np.quantile(rows, _BETTER, axis=0)]).astype(np.float32)
+    return np.concatenate([rows.mean(axis=0), np.quantile(rows, BETTER, axis=0)]).astype(np.float32)
 
 
 def _sigmoid(values: Floats) -> Floats:
