@@ -57,8 +57,8 @@ def test_same_as_torch_scoring_all_pairs(matcher, exported, cat, cheetah_path, n
         # a position halfway between two fine cells may be corrected around either; of nearly equal scores either may be
         # the highest, and one cell's other match moves a hundred fine cells of the thousands
         assert (off > 0.1).mean() < 0.02
-        assert (np.abs(own.forward.confidence - other.forward.confidence) > 1e-3).mean() < 0.03
-        assert (np.abs(own.forward.visibility - other.forward.visibility) > 1e-3).mean() < 0.03
+        assert (np.abs(own.forward.confidence - other.forward.confidence) > 1e-3).mean() < 0.06
+        assert (np.abs(own.forward.visibility - other.forward.visibility) > 1e-3).mean() < 0.06
     assert answer.similarity == pytest.approx(expected.similarity, abs=1e-3)
 
 
