@@ -3,17 +3,14 @@
 import csv
 import io
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from conftest_app import POINTS, wait_for
+from conftest_app import POINTS, Command, wait_for
 
 import semcorr
 from semcorr.annotation.formats import read_labels
@@ -207,31 +204,6 @@ def test_match_by_keyboard_alone(visitor, page, cat_path, cheetah_path, expected
     assert visitor.see("#panel-label")
 
 
-class Command:
-    """``semcorr app`` as a process of its own."""
-
-    def __init__(self, folder, port=0):
-        arguments = ["--folder", str(folder), "--no-browser", "--port", str(port)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "semcorr", "app", *arguments],
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"SEMCORR_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},  # one picture after another
-        )
-        self.address = re.search(r"http://\S+", self.process.stderr.readline())[0]
-        self.port = int(self.address.split(":")[2].split("/")[0])
-
-    def work(self):
-        """Return what the server says of the labelling."""
-        with urlopen(f"http://127.0.0.1:{self.port}/api/projects/folder-1") as answer:
-            return json.load(answer)["work"]
-
-    def end(self, how):
-        self.process.send_signal(how)
-        self.process.wait(30)
-        self.process.stderr.close()
-
-
 def test_label_ten_pictures_by_keyboard_with_a_kill_in_the_middle(visitor, ten_copied):
     state = ten_copied / "semcorr-labels.json"
     server = Command(ten_copied)
@@ -262,7 +234,7 @@ def test_label_ten_pictures_by_keyboard_with_a_kill_in_the_middle(visitor, ten_c
         assert work["done"] < 9
         assert work["seconds_left"] > 0
         confirmed = read_labels(state)[0]
-        server = Command(ten_copied, server.port)
+        server = Command(ten_copied, port=server.port)
         visitor.open(server.address)
         wait_for(lambda: visitor.text("#label-all") == "Go on labelling")
         visitor.run("document.querySelector('#label-all').focus()")

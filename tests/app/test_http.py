@@ -4,6 +4,8 @@ import asyncio
 import io
 import json
 import re
+import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -13,10 +15,11 @@ import time
 import zipfile
 import zlib
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
-from conftest_app import POINTS, Page, host_of, wait_for
+from conftest_app import POINTS, Command, Page, host_of, wait_for
 from PIL import Image
 
 import semcorr
@@ -453,6 +456,38 @@ def test_a_broken_state_is_not_written_over(ten_copied):
     with pytest.raises(semcorr.SemcorrError, match=r"semcorr-labels\.json"):
         Page([ten_copied])
     assert state.read_text() == "{broken"
+
+
+def test_one_server_at_a_time_has_a_folder(ten_copied, ten, tmp_path, run):
+    """Real processes; the kernel unlocks the folder of one that was killed."""
+    other = shutil.copytree(ten, tmp_path / "other")
+    first = Command(ten_copied)
+    try:
+        put = f"http://127.0.0.1:{first.port}/api/projects/folder-1/labels?picture=0.png"
+        body = json.dumps(labels(POINTS)).encode()
+        urlopen(Request(put, body, {"Content-Type": "application/json"}, method="PUT")).close()
+        state = (ten_copied / "semcorr-labels.json").read_bytes()
+        refused = Command.refused(other, ten_copied)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert f"{ten_copied} is open in another semcorr app" in refused.stderr
+        assert (ten_copied / "semcorr-labels.json").read_bytes() == state
+        Command(other).end(signal.SIGTERM)  # the refused server has let go of it
+    finally:
+        first.end(signal.SIGKILL)
+    second = Command(ten_copied)
+    try:
+        found = json.load(urlopen(f"http://127.0.0.1:{second.port}/api/projects/folder-1"))
+        assert [one["name"] for one in found["pictures"] if one["state"] == "confirmed"] == ["0.png"]
+    finally:
+        second.end(signal.SIGTERM)
+    Command(ten_copied).end(signal.SIGTERM)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(ten_copied, run):
+    (ten_copied / ".semcorr-labels.lock").mkdir()  # as root, a folder without permissions can be written
+    code, _, err = run("app", "--no-browser", "--folder", ten_copied)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "labels are saved in it" in err
 
 
 @pytest.mark.parametrize("language", ["bash", "python"])

@@ -44,7 +44,7 @@ def create_app(folders: Sequence[Path] = (), device: str = "cpu", queue: Queue |
         queue: What runs matches; by default two at once, and eight that wait.
 
     Raises:
-        DataError: If a folder is missing or has no pictures, or the labels in it are broken.
+        DataError: If a folder is missing or has no pictures, the labels in it are broken, or another server has it.
     """
     scratch = tempfile.TemporaryDirectory(prefix="semcorr-app-")
     store = Store(_folder(scratch, "match"))
