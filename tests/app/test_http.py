@@ -61,7 +61,7 @@ def test_heat_is_highest_near_the_answer(page, cat_path, cheetah_path):
     answer = page.json("POST", f"/api/match/{found['id']}/points", {"points": [{"x": x, "y": y}]})[0]
     status, _, content = page.ask("GET", f"/api/match/{found['id']}/heat.png?x={x}&y={y}")
     assert status == 200
-    alpha = np.asarray(Image.open(io.BytesIO(content)))[..., 3]
+    alpha = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))[..., 3]
     row, column = np.unravel_index(alpha.argmax(), alpha.shape)
     scale = found["target"]["width"] / alpha.shape[1]
     assert np.hypot(column * scale - answer["x"], row * scale - answer["y"]) < 0.1 * found["target"]["width"]

@@ -21,6 +21,7 @@ from semcorr import __version__
 from semcorr.annotation.formats import FORMATS
 from semcorr.app.guard import Guard, Refused, read_body
 from semcorr.app.label_routes import Projects, label_routes
+from semcorr.app.labelling import MOST
 from semcorr.app.match_routes import match_routes
 from semcorr.app.matching import Matching
 from semcorr.app.pictures import LIMIT, PIXELS, Store, as_jpeg
@@ -102,7 +103,7 @@ def _about(projects: Projects) -> Endpoint:
             "models": dict(MODEL_NAMES),
             "formats": {name: kind.title for name, kind in FORMATS.items()},
             "projects": projects.folders(),
-            "limits": {"bytes": LIMIT, "pixels": PIXELS},
+            "limits": {"bytes": LIMIT, "pixels": PIXELS, "pictures": MOST},
         }
         return JSONResponse(content)
 
