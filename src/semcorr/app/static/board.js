@@ -29,6 +29,9 @@ export class Board {
     if (on.add) {
       this.stage.tabIndex = 0;
       this.stage.addEventListener("pointerdown", (event) => this.#press(event));
+      this.stage.addEventListener("touchstart", (event) => { // a finger drags a point, not the page; CSS cannot say so of SVG
+        if (event.target.closest(".point")) event.preventDefault();
+      }, { passive: false });
       this.stage.addEventListener("keydown", (event) => this.#key(event));
     }
   }

@@ -83,7 +83,6 @@ export async function photograph() {
     shot.getContext("2d").drawImage(video, 0, 0);
   };
   const ready = () => { shoot.disabled = false; shoot.focus(); };
-  shoot.disabled = true;
   shoot.addEventListener("click", take);
   video.addEventListener("loadeddata", ready, { once: true });
   video.srcObject = stream;
@@ -93,6 +92,7 @@ export async function photograph() {
   video.removeEventListener("loadeddata", ready);
   for (const track of stream.getTracks()) track.stop();
   video.srcObject = null;
+  shoot.disabled = true; // until the camera is on again
   if (!shot) return null;
   const content = await new Promise((resolve) => { shot.toBlob(resolve, "image/jpeg", 0.95); });
   shots += 1;
