@@ -135,6 +135,7 @@ def shoot(browser: Any, out: Path, name: str, widths: list[int] | None = None) -
                 f"document.documentElement.dataset.theme = '{theme}'; document.activeElement.blur(); scrollTo(0, 0);"
                 "document.querySelector('#toast').hidden = true"
             )
+            browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": 1, "y": 1})
             time.sleep(0.4)
             taken = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
             (out / f"{name}-{width}-{theme}.png").write_bytes(base64.b64decode(taken["data"]))

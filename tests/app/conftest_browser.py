@@ -62,9 +62,10 @@ class Visitor:
         ActionChains(self.browser).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
 
     def marks(self, selector):
-        """Return the places of the points on a board, in pixels of the photograph."""
+        """Return the places of the points on a board, in pixels of the photograph, by their numbers."""
         script = (
-            "return [...document.querySelectorAll(arguments[0] + ' .point')].map(p => [+p.dataset.x, +p.dataset.y])"
+            "return [...document.querySelectorAll(arguments[0] + ' .point')]"
+            ".sort((a, b) => a.textContent - b.textContent).map(p => [+p.dataset.x, +p.dataset.y])"
         )
         return self.run(script, selector)
 

@@ -80,6 +80,20 @@ def test_views_examples_and_mutual_matches(visitor, page):
     wait_for(lambda: visitor.text("#sentence").startswith("This model does not estimate"))
 
 
+def test_a_point_under_another_is_dragged_after_a_click_in_the_list(visitor, page, cat_path, cheetah_path):
+    begin(visitor, page, cat_path, cheetah_path)
+    visitor.one("#source .stage").send_keys("a", Keys.ARROW_RIGHT)  # the same place, but for a pixel
+    visitor.one("#source .stage").send_keys("a")
+    wait_for(lambda: len(visitor.marks("#target")) == 2)
+    before = visitor.marks("#source")
+    visitor.all("#points input")[0].click()
+    place = visitor.all("#source .point")[-1]
+    ActionChains(visitor.browser).move_to_element(place).click_and_hold().move_by_offset(60, 0).release().perform()
+    after = visitor.marks("#source")
+    assert after[0][0] > before[0][0] + 20
+    assert after[1] == before[1]
+
+
 def test_match_by_keyboard_alone(visitor, page, cat_path, cheetah_path, expected):
     begin(visitor, page, cat_path, cheetah_path)
     visitor.run("document.activeElement.blur()")
@@ -140,7 +154,7 @@ def test_label_ten_pictures_by_keyboard_with_a_kill_in_the_middle(visitor, ten_c
         confirmed = read_labels(state)[0]
         server = Command(ten_copied, port=server.port)
         visitor.open(server.address)
-        wait_for(lambda: visitor.text("#label-all") == "Go on labelling")
+        wait_for(lambda: visitor.text("#label-all") == "Resume")
         visitor.run("document.querySelector('#label-all').focus()")
         visitor.press(Keys.SPACE)
         assert server.work()["done"] >= 2 or wait_for(lambda: server.work()["done"] >= 2)
@@ -200,7 +214,7 @@ def test_label_uploads_with_the_mouse_import_and_export(visitor, page, ten, tmp_
     changed = tmp_path / "changed.csv"
     changed.write_text(f"picture,point,x,y,v\n{other},nose,77,88,2\n{name},nose,1,1,2\n")
     visitor.one("#import").send_keys(str(changed))
-    wait_for(lambda: "1 pictures imported; 1 confirmed" in visitor.text("#toast"))
+    wait_for(lambda: "1 picture imported; 1 confirmed" in visitor.text("#toast"))
     state = page.projects._uploaded[visitor.run("return sessionStorage.getItem('project')")].labels
     assert (state[other].points["nose"].x, state[name].points["nose"].x) == (77, pytest.approx(here[0], abs=0.01))
 
@@ -236,7 +250,7 @@ def axe(tmp_path_factory):
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_accessibility_and_width(visitor, page, ten, axe, width, theme):
+def test_accessibility_and_width(visitor, page, ten, axe, width, theme, tmp_path):
     visitor.resize(width, 900)
     visitor.open(f"{page.address}/#match")
     visitor.run(f"document.documentElement.dataset.theme = '{theme}'")
@@ -250,6 +264,10 @@ def test_accessibility_and_width(visitor, page, ten, axe, width, theme):
 
     visitor.see("#examples button")
     check()
+    for box in ("help-box", "camera-box"):
+        visitor.run(f"document.querySelector('#{box}').showModal()")
+        check()
+        visitor.run(f"document.querySelector('#{box}').close()")
     visitor.one("#examples button").click()
     visitor.see("#sentence")
     visitor.run("document.querySelector('#mutual').click()")
@@ -257,8 +275,12 @@ def test_accessibility_and_width(visitor, page, ten, axe, width, theme):
     check()
     visitor.run("document.querySelector('#tab-label').click()")
     check()
-    visitor.one("#label-files").send_keys("\n".join(str(ten / f"{i}.png") for i in range(2)))
+    long = shutil.copy(ten / "0.png", tmp_path / f"{'station 4, camera 2, individual 31, ' * 2}.png")
+    visitor.one("#label-files").send_keys("\n".join(map(str, (ten / "1.png", long))))
     visitor.see("#canvas .stage")
+    wait_for(lambda: visitor.text("#picture-title") == "1.png")
+    visitor.press("n")
+    wait_for(lambda: visitor.text("#picture-title").startswith("station"))
     visitor.click("#canvas .stage", POINTS["nose"], (400, 300))
     wait_for(lambda: len(visitor.marks("#canvas")) == 1)
     check()

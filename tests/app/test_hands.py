@@ -207,7 +207,7 @@ def test_two_windows_on_two_folders(visitor, ten, ten_copied, tmp_path):
         wait_for(lambda: " left" in visitor.text("#progress-text"))
         visitor.one("#stop").click()
         wait_for(lambda: "Stopped" in visitor.text("#toast"))
-        assert visitor.text("#label-all") == "Go on labelling"
+        assert visitor.text("#label-all") == "Resume"
         for folder, x in (("folder-1", POINTS["nose"][0]), ("folder-2", POINTS["left eye"][0])):
             first = page.json("GET", f"/api/projects/{folder}")["pictures"][-1]  # confirmed ones come last
             found = [

@@ -76,6 +76,15 @@ export class Board {
       mark.setAttribute("aria-label", `${point.number}: ${point.text}, at ${Math.round(point.x)}, ${Math.round(point.y)}`);
       if (this.on.add) mark.setAttribute("aria-pressed", point.id === selected);
     }
+    this.#raise(points, selected);
+  }
+
+  // A point that is chosen elsewhere, as in a list, comes to the top, where it can be dragged; the others stay in order.
+  #raise(points, selected) {
+    if (!this.on.add || selected === this.raised || this.svg.contains(document.activeElement)) return;
+    this.raised = selected;
+    const last = points.filter((point) => point.id === selected);
+    for (const point of [...points, ...last]) this.svg.append(this.points.get(point.id));
   }
 
   focus(id) {

@@ -1,6 +1,6 @@
 // The tab Label.
 
-import { about, attempt, colour, download, element, request, say, settings, toast, upload } from "./api.js";
+import { about, attempt, colour, count, download, element, request, say, settings, toast, upload } from "./api.js";
 import { Board } from "./board.js";
 import { checkCount, onDrop, picturesOf, taken } from "./intake.js";
 import { listPictures, showProgress, stateOf, words } from "./label_view.js";
@@ -81,8 +81,8 @@ async function add(to, files) {
     await upload(`/api/projects/${to}/pictures`, file).catch((error) => refused.push(error.message));
   }
   $("#adding").hidden = true;
-  say(`${files.length - refused.length} pictures added`);
-  if (refused.length) toast(refused[0] + (refused.length > 1 ? ` (and ${refused.length - 1} more files were not added)` : ""));
+  say(`${count(files.length - refused.length, "picture")} added`);
+  if (refused.length) toast(refused[0] + (refused.length > 1 ? ` (${count(refused.length - 1, "other file")} not added either)` : ""));
   return files.length - refused.length;
 }
 
@@ -115,7 +115,7 @@ async function open(which, quietly = false) {
   current = null;
   await refresh();
   if (project.work.running) follow();
-  if (project.interrupted) toast("Labelling was interrupted: press “Label all” to go on.", true);
+  if (project.interrupted) toast("Labelling was interrupted. Press “Resume” to continue.", true);
 }
 
 async function refresh() {
@@ -154,7 +154,7 @@ async function go(name) {
   if (current !== name || mine !== id) return;
   board.setPoints([], null);
   if (size) board.show(url, size[0], size[1], name);
-  $("#picture-title").textContent = name;
+  $("#picture-title").textContent = $("#picture-title").title = name;
   show();
   list();
   say(`${name}. ${stateOf(project.pictures.find((one) => one.name === name))}`);
@@ -283,6 +283,7 @@ async function confirm() {
 async function step(by) {
   const order = project.pictures.map((one) => one.name);
   const index = order.indexOf(current);
+  if (index < 0) return; // the first one is on its way
   await alone(() => go(order[(index + by + order.length) % order.length]));
 }
 
@@ -313,12 +314,12 @@ async function follow() {
   const first = project.pictures.find((one) => one.state === "labelled");
   if (first) await alone(() => go(first.name));
   if (project.work.error) toast(project.work.error);
-  else if (project.interrupted) toast("Stopped. Press “Label all” to go on.", true);
+  else if (project.interrupted) toast("Stopped. Press “Resume” to continue.", true);
   else toast("Done. The least certain picture comes first: correct it, then press Enter.", true);
 }
 
 function progress() {
-  const label = project.interrupted ? "Go on labelling" : project.pictures.some((one) => one.state === "labelled") ? "Label all again" : "Label all";
+  const label = project.interrupted ? "Resume" : project.pictures.some((one) => one.state === "labelled") ? "Label all again" : "Label all";
   showProgress(project.work, label);
 }
 
@@ -389,5 +390,5 @@ async function importLabels(input) {
   current = null;
   await refresh();
   await go(name);
-  toast(`Labels of ${taken} pictures imported${kept ? `; ${kept} confirmed ones stay as they are` : ""}.`, true);
+  toast(`Labels of ${count(taken, "picture")} imported${kept ? `; ${kept} confirmed before stay as they are` : ""}.`, true);
 }

@@ -11,7 +11,7 @@ export function showProgress({ running, done, total, seconds_left: left }, label
   $("#label-all").textContent = label;
   $("#progress-box").hidden = !running;
   $("#progress").value = total ? done / total : 0;
-  $("#progress-text").textContent = total ? `${done} of ${total}${left === null ? "" : ` · about ${duration(left)} left`}` : "Getting ready";
+  $("#progress-text").textContent = total ? `${done} of ${total}${left === null ? "" : ` · about ${duration(left)} left`}` : "Loading the model";
 }
 
 function duration(seconds) {

@@ -113,7 +113,7 @@ function put(side, picture) {
   const on = side === "source" ? { add, move, select, remove } : {};
   boards[side] = new Board($(`#${side} .slot`), side === "source" ? "First photograph" : "Second photograph", on);
   boards[side].show(`/api/pictures/${picture.id}`, picture.width, picture.height, picture.name);
-  $(`#${side} .picture-name`).textContent = picture.name;
+  $(`#${side} .picture-name`).textContent = $(`#${side} .picture-name`).title = picture.name;
   $(`#${side} .replace`).hidden = false;
   arrange();
   if (side === "source") {
