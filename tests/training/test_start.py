@@ -118,7 +118,9 @@ def test_fine_descriptors_of_another_backbone_are_refused(tmp_path, folder, reci
     text = path.read_text().replace("tf_efficientnet_lite0", "resnet18, weights: random")
     text = text.replace("  hidden: 4", "  hidden: 4\n  adapter: 8\n  fine: 8") + "\ntrain_from: 3\nstart: pmnc\n"
     path.write_text(text)
-    with pytest.raises(DataError, match="need an EfficientNet-Lite, whose early stage they read; 'resnet18' is another"):
+    with pytest.raises(
+        DataError, match="need an EfficientNet-Lite, whose early stage they read; 'resnet18' is another"
+    ):
         train(read_recipe(path))
     assert not (tmp_path / "run").exists()
 
