@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from exported import Exported
+from golden_answers import check
 
 from semcorr.errors import ModelError, SemcorrError
 from semcorr.image import load_image
@@ -41,6 +42,11 @@ def crops(cat, cheetah):
         "narrow": (cat, cheetah[:, : cheetah.shape[0] // 6]),
         "odd": (cat[:, :313][:211], cheetah[:171, :471]),
     }
+
+
+@pytest.mark.slow
+def test_answers_are_as_recorded(exported):
+    check("pmnc onnx", exported.match)
 
 
 @pytest.mark.slow
