@@ -1,5 +1,7 @@
-"""The cases whose answers are kept in golden/answers.json. ``python tests/golden_answers.py [CASE …]`` records them anew,
-or only those of some cases."""
+"""The cases whose answers are kept in golden/answers.json.
+
+``python tests/golden_answers.py [CASE …]`` records them anew, or only those of some cases.
+"""
 
 from __future__ import annotations
 
