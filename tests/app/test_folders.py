@@ -68,6 +68,17 @@ def test_what_is_confirmed_is_never_changed(page, ten):
     assert page.ask("PUT", f"{base}/labels?picture=0.png", json_body=labels({"nose": (9999, 1)}))[0] == 400
 
 
+def test_points_that_are_probably_hidden_are_confirmed_as_hidden(page, ten):
+    project = page.json("POST", "/api/projects", {})["id"]
+    body = (ten / "0.png").read_bytes()
+    page.json("POST", f"/api/projects/{project}/pictures?name=0.png", body=body)
+    ear = {"x": 355, "y": 70, "v": 1, "confidence": 0.6, "visibility": 0.3}
+    eye = {"x": 319, "y": 137, "v": 1, "confidence": 0.3, "visibility": 0.9}
+    sent = {"points": {"ear": ear, "eye": eye}, "confirmed": True}
+    got = page.json("PUT", f"/api/projects/{project}/labels?picture=0.png", sent)["points"]
+    assert {name: (point["v"], point["confidence"]) for name, point in got.items()} == {"ear": (1, 1), "eye": (2, 1)}
+
+
 @pytest.fixture(scope="module")
 def labelled(page, ten):
     project = page.json("POST", "/api/projects", {})["id"]

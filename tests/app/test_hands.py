@@ -224,6 +224,30 @@ def test_two_windows_on_two_folders(visitor, ten, ten_copied, tmp_path):
         page.close()
 
 
+def test_points_wait_for_their_picture(visitor, ten):
+    """On a slow line, no picture is shown, nor confirmed, in the place of another."""
+    page = Page([ten])
+    script = "const i = document.querySelector('#canvas img'); return [i.style.visibility, i.src]"
+    try:
+        visitor.open(f"{page.address}/#label")
+        wait_for(lambda: visitor.text("#picture-title") == "0.png")
+        wait_for(lambda: visitor.run(script)[0] == "")
+        visitor.devtools("Network.enable")
+        slow = {"offline": False, "latency": 1500, "downloadThroughput": -1, "uploadThroughput": -1}
+        visitor.devtools("Network.emulateNetworkConditions", **slow)
+        visitor.press("n")
+        wait_for(lambda: "1.png" in visitor.run(script)[1])
+        assert visitor.run(script)[0] == "hidden"
+        visitor.press(Keys.ENTER)  # nothing that was not seen is confirmed
+        wait_for(lambda: visitor.text("#picture-title") == "1.png")
+        assert visitor.run(script)[0] == ""
+        assert visitor.text("#counts") == "0 of 10 confirmed"
+    finally:
+        visitor.devtools("Network.emulateNetworkConditions", **slow | {"latency": 0})
+        visitor.devtools("Network.disable")
+        page.close()
+
+
 def label_all(visitor, folder, place):
     wait_for(lambda: visitor.all("#folders button"))
     next(one for one in visitor.all("#folders button") if f"“{folder}”" in one.text).click()

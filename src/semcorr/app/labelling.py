@@ -19,7 +19,7 @@ from semcorr.annotation.journal import Journal, fingerprint_of
 from semcorr.annotation.labeller import Labeller
 from semcorr.annotation.outputs import Output, write_outputs
 from semcorr.annotation.pictures import Pictures, find_pictures
-from semcorr.annotation.records import SURE, Annotation, Point, check_unique, names_of
+from semcorr.annotation.records import SURE, UNSURE, Annotation, Point, check_unique, names_of
 from semcorr.annotation.run import Job, named_alike, plan
 from semcorr.annotation.settings import Settings
 from semcorr.app.guard import Refused
@@ -39,6 +39,9 @@ LOCK = ".semcorr-labels.lock"
 
 MOST = 500
 """Pictures that may be uploaded to one project."""
+
+HIDDEN = 0.5
+"""Visibility below which the page calls a point probably hidden."""
 
 TOGETHER = threading.BoundedSemaphore(4)
 """Folders that are labelled at the same time; each has a thread of its own."""
@@ -181,7 +184,8 @@ class Project:
     def set_points(self, picture: str, points: dict[str, Point], confirmed: bool) -> Annotation:
         """Replace a picture's labels by a person's.
 
-        Points that were predicted (confidence below 1) become a person's when they are confirmed.
+        Points that were predicted (confidence below 1) become a person's when they are confirmed: hidden ones if the
+        page called them probably hidden, and visible ones otherwise.
 
         Raises:
             DataError: If a point lies outside the picture.
@@ -345,7 +349,8 @@ def _lock(root: Path) -> IO[bytes]:
 def _by_hand(point: Point) -> Point:
     if not point.v or point.confidence == 1:
         return point
-    return replace(point, v=SURE, confidence=1.0, visibility=1.0)
+    v = UNSURE if point.visibility < HIDDEN else SURE
+    return replace(point, v=v, confidence=1.0, visibility=1.0)
 
 
 def _numbered(name: str) -> list[str]:

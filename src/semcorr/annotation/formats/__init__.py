@@ -51,7 +51,7 @@ class Format(NamedTuple):
 
 FORMATS = {
     "coco": Format("COCO keypoints", "coco", ".json"),
-    "csv": Format("table, one row per point", "table", ".csv"),
+    "csv": Format("CSV table, one row per point", "table", ".csv"),
     "parquet": Format("the same table as Parquet", "parquet", ".parquet", ("pyarrow",)),
     "deeplabcut": Format("DeepLabCut, CSV and HDF5", "deeplabcut", ".csv", ("pandas", "tables")),
     "lightning-pose": Format("Lightning Pose CSV", "lightning_pose", ".csv"),

@@ -36,13 +36,19 @@ export class Board {
     }
   }
 
+  // Show a photograph; the promise is kept when it is visible.
   show(url, width, height, name) {
     this.size = [width, height];
     this.stage.style.setProperty("--ratio", width / height);
     this.stage.setAttribute("aria-label", this.on.add ? `${this.label}: ${name}. Press A to add a point.` : `${this.label}: ${name}`);
-    this.image.src = url;
-    this.image.alt = name;
     this.lay(null);
+    this.image.alt = name;
+    this.image.style.visibility = "hidden"; // the one before is not to be seen in its place
+    return new Promise((resolve) => {
+      const done = () => { this.image.style.visibility = ""; resolve(); };
+      this.image.onload = this.image.onerror = done;
+      this.image.src = url;
+    });
   }
 
   // Lay a picture over the photograph; null takes it away.

@@ -153,7 +153,8 @@ async function go(name) {
   const size = await sizeOf(url);
   if (current !== name || mine !== id) return;
   board.setPoints([], null);
-  if (size) board.show(url, size[0], size[1], name);
+  if (size) await board.show(url, size[0], size[1], name);
+  if (current !== name || mine !== id) return;
   $("#picture-title").textContent = $("#picture-title").title = name;
   show();
   list();
