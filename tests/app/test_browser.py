@@ -189,6 +189,11 @@ def test_label_uploads_with_the_mouse_import_and_export(visitor, page, ten, tmp_
     ActionChains(visitor.browser).click(field).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).perform()
     visitor.press("nose", Keys.TAB)
     wait_for(lambda: visitor.run("return document.querySelector('#names li').dataset.name") == "nose")
+    visitor.one("#label-undo").click()  # undo reaches back beyond the name
+    assert visitor.marks("#canvas") == []
+    visitor.click("#canvas .stage", POINTS["nose"], (400, 300))
+    wait_for(lambda: visitor.text("#names .words") == "by hand")
+    assert visitor.run("return document.querySelectorAll('#names li').length") == 1
     visitor.one("#label-all").click()
     wait_for(lambda: visitor.run("return document.querySelectorAll('#pictures .labelled').length") == 2)
     wait_for(lambda: visitor.text("#picture-title") != "0.png")

@@ -16,6 +16,7 @@ import semcorr
 from semcorr.annotation.formats import FORMATS, read_labels
 
 pytest.importorskip("starlette", reason="the extra app is not installed")
+from semcorr.app import labelling
 
 
 def labels(points, confirmed=True, shift=0):
@@ -66,6 +67,14 @@ def test_what_is_confirmed_is_never_changed(page, ten):
     assert page.json("GET", f"{base}/labels?picture=1.png")["points"]["nose"]["x"] == 10
     assert page.json("GET", f"{base}/labels?picture=2.png")["points"]["nose"]["x"] == 50
     assert page.ask("PUT", f"{base}/labels?picture=0.png", json_body=labels({"nose": (9999, 1)}))[0] == 400
+
+
+def test_a_project_takes_so_many_pictures(page, ten, monkeypatch):
+    assert page.json("GET", "/api")["limits"]["pictures"] == labelling.MOST
+    monkeypatch.setattr(labelling, "MOST", 2)
+    project = page.json("POST", "/api/projects", {})["id"]
+    path, body = f"/api/projects/{project}/pictures?name=0.png", (ten / "0.png").read_bytes()
+    assert [page.ask("POST", path, body=body)[0] for _ in range(3)] == [201, 201, 413]
 
 
 def test_points_that_are_probably_hidden_are_confirmed_as_hidden(page, ten):

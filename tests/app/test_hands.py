@@ -140,6 +140,20 @@ def test_a_camera_that_is_not_allowed_gets_one_line(visitor, page):
         visitor.devtools("Browser.resetPermissions")
 
 
+def test_where_the_page_may_not_show_the_camera_a_phone_opens_its_own(visitor, page, cat_path):
+    """As at another machine's address without HTTPS, where browsers have no `navigator.mediaDevices`."""
+    source = "Object.defineProperty(navigator, 'mediaDevices', { value: undefined })"
+    made = visitor.devtools("Page.addScriptToEvaluateOnNewDocument", source=source)["identifier"]
+    try:
+        visitor.open(f"{page.address}/#match")
+        wait_for(lambda: visitor.all("#source-camera"))
+        assert visitor.one("#source-camera").get_attribute("capture") == "environment"
+        visitor.one("#source-camera").send_keys(str(cat_path))
+        wait_for(lambda: shown(visitor, "source") == "cat.png")
+    finally:
+        visitor.devtools("Page.removeScriptToEvaluateOnNewDocument", identifier=made)
+
+
 def touch(visitor, *ways):
     """Let fingers touch, move and leave the screen: of each, the places that it passes."""
     for step in range(max(map(len, ways))):

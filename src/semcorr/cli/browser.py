@@ -18,20 +18,23 @@ from semcorr.errors import SemcorrError, need_extra
 def app(
     folder: Annotated[
         list[Path] | None,
-        typer.Option(help="A folder of pictures to label; may be repeated. No other file is read.", show_default=False),
+        typer.Option(
+            help="A folder of pictures to label; may be repeated. The page reads no other folder.", show_default=False
+        ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="The address to listen on; any but 127.0.0.1 lets other machines use the page.")
+        str,
+        typer.Option(
+            help="The address to listen on. 127.0.0.1 keeps other machines out; 0.0.0.0 lets them use the page."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(help="The port to listen on; 0 takes any that is free.", min=0, max=65535)
-    ] = 7860,
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 chooses a free one.", min=0, max=65535)] = 7860,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page in a browser.")] = False,
     device: Device = "cpu",
 ) -> None:
     """Open a page in the browser: match two photographs, or label a folder of them.
 
-    Pictures stay on this machine. End it with Ctrl+C; labels are saved all the time.
+    Pictures stay on this machine, and labels are saved at every change. Stop it with Ctrl+C.
     """
     need_extra("app", "starlette", "uvicorn")
     import uvicorn
@@ -46,7 +49,7 @@ def app(
         typer.echo(
             f"warning: listening on {host}: whoever reaches this machine can use the page and its folders", err=True
         )
-    typer.echo(f"semcorr is at {address} (Ctrl+C ends it)", err=True)
+    typer.echo(f"semcorr is at {address} (stop it with Ctrl+C)", err=True)
     if not no_browser:
         threading.Timer(1.0, webbrowser.open, [address]).start()
     server = uvicorn.Server(uvicorn.Config(page, log_level="warning", timeout_graceful_shutdown=5))

@@ -369,9 +369,10 @@ async function rename(old, input) {
   if (names.includes(name)) { input.value = old; throw new Error(`There is a point called ${name} already.`); }
   await save();
   await request(`/api/projects/${id}/rename`, { method: "POST", json: { old, new: name } });
+  const renamed = (points) => Object.fromEntries(Object.entries(points).map(([one, point]) => [one === old ? name : one, point]));
   names = names.map((one) => (one === old ? name : one));
-  labels.points = Object.fromEntries(Object.entries(labels.points).map(([one, point]) => [one === old ? name : one, point]));
-  history = [];
+  labels.points = renamed(labels.points);
+  history = history.map((points) => JSON.stringify(renamed(JSON.parse(points))));
   selected = name;
   show();
 }
