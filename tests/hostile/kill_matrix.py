@@ -1,13 +1,15 @@
 """SIGKILL at random moments: each command, started again, resumes and ends with the files of an undisturbed run.
 
 ``PYTHONPATH=tests python tests/hostile/kill_matrix.py --times 20`` prints a table. Every run is a forked process of its
-own, so that most moments fall into the work and not into the import of libraries.
+own, so that most moments fall into the work and not into the import of libraries. With ``--command annotate --times 3
+--pictures 2000``, thousands of pictures are labelled, one in fifty of them corrupt.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import random
@@ -72,6 +74,23 @@ def build(folder: Path) -> Path:
     return folder
 
 
+def build_pictures(folder: Path, count: int) -> Path:
+    """Write so many small pictures to label, one in fifty of them corrupt in one of four ways, and an exemplar."""
+    (folder / "pictures").mkdir(parents=True)
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 255, (6, 8, 3), np.uint8)
+        data = io.BytesIO()
+        Image.fromarray(pixels).resize((96, 72), Image.Resampling.BICUBIC).save(data, "JPEG")
+        content = data.getvalue()
+        if number % 50 == 7:
+            content = [content[: len(content) // 2], b"", b"no picture", bytes(1000)][number // 50 % 4]
+        (folder / "pictures" / f"{number:05}.jpg").write_bytes(content)
+    shutil.copy(folder / "pictures" / "00000.jpg", folder / "exemplar.jpg")
+    rows = [f"exemplar.jpg,{name},{x},{y}" for name, x, y in [("nose", 40, 30), ("ear", 70, 20), ("tail", 15, 60)]]
+    (folder / "exemplar.csv").write_text("\n".join(["picture,point,x,y", *rows]) + "\n")
+    return folder
+
+
 def serve(server: Server, folder: Path) -> None:
     """Serve a data set in PF-WILLOW's layout, some megabytes in many files."""
     with zipfile.ZipFile(folder / "PF-dataset.zip", "w") as file:
@@ -81,25 +100,28 @@ def serve(server: Server, folder: Path) -> None:
     server.files["/test_pairs_pf.csv"] = (",".join(COLUMNS) + "\n").encode()
 
 
-def cases(folder: Path, server: Server) -> dict[str, Case]:
+def cases(folder: Path, server: Server, pictures: int) -> dict[str, Case]:
     """Return every command that writes more than one file, or takes long."""
-    pairs = str(build(folder / "pairs"))
+    pairs, labels = str(build(folder / "pairs")), build_pictures(folder / "labels", pictures)
     serve(server, folder)
     short = ("--methods", "nearest", "--grids", "6,8", "--runs", "1", "--figures", "cost")
     download = ("data", "download", "pf-willow", "--mirror", server.url, "--to", "out")
+    outputs = ("--out", "out/labels.json", "--out", "out/labels.csv", "--report", "out/check.html", "--overwrite")
+    annotate = ("annotate", str(labels / "exemplar.csv"), str(labels / "pictures"), *outputs)
     export = ("export", "--model", "pmnc-universal", "--out", "out/model.onnx")
     return {
         "evaluate": Case(("evaluate", pairs, "--model", "pmnc", *SMALL, "--out", "out"), files_of),
         "compare": Case(("compare", pairs, "--models", "nearest,pmnc", *SMALL, "--out", "out"), files_of),
         "data download": Case(download, files_of),
         "export": Case(export, files_of),
+        "annotate": Case(annotate, files_of),
         "benchmark": Case(("benchmark", *short, "--out", "out"), measured),
     }
 
 
 def start(arguments: tuple[str, ...], folder: Path, limit: int | None = None) -> int:
     """Start a command in a forked process, in a folder; with a limit, no file there can grow beyond so many bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "out").mkdir(parents=True, exist_ok=True)
     if process := os.fork():
         return process
     os.setpgid(0, 0)  # the processes that it starts die with it
@@ -181,7 +203,10 @@ def check_full_disk(case: Case, folder: Path, limit: int) -> list[str]:
     return problems
 
 
-LIMITS = {"evaluate": 2000, "compare": 2000, "data download": 3_000_000, "export": 50_000, "benchmark": 300}
+LIMITS = {
+    **{"evaluate": 2000, "compare": 2000, "data download": 3_000_000, "export": 50_000, "benchmark": 300},
+    "annotate": 5000,
+}
 """Bytes beyond which no file can grow in the check of a full disk: less than the largest file of each command."""
 
 
@@ -190,12 +215,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--command", help="only this one")
+    parser.add_argument("--pictures", type=int, default=100, help="how many annotate labels")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print("| command | killed at work | same end | full disk | minutes |\n|---|---:|---:|---|---:|")
     failed, server = False, Server()
     with TemporaryDirectory() as root:
-        for name, case in cases(Path(root), server).items():
+        for name, case in cases(Path(root), server, arguments.pictures).items():
             if arguments.command in (None, name):
                 begun = time.perf_counter()
                 killed, same, problems = check(case, Path(root, name.replace(" ", "-")), arguments.times)

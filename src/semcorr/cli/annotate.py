@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 
 from semcorr.annotation.settings import Settings
 from semcorr.cli.options import Device, ModelName, WeightsFile, with_options
-from semcorr.errors import DataError, SemcorrError, need_extra
+from semcorr.errors import DataError, SemcorrError
 
 if TYPE_CHECKING:
     from semcorr.annotation.exemplars import Exemplar
@@ -115,11 +116,8 @@ def annotate(
     """
     from semcorr.annotation.outputs import Output
     from semcorr.annotation.pictures import find_pictures
-    from semcorr.annotation.report import write_report
     from semcorr.annotation.run import plan, read_confirmed, run
 
-    if report is not None:
-        _check_report(report, overwrite)
     formats = output_format or []
     if len(formats) > len(out):
         raise SemcorrError(f"--format is given {len(formats)} times, --out {len(out)} times; give one for each")
@@ -127,30 +125,31 @@ def annotate(
     sources = _exemplars(inputs[:-1], exemplar, point or [], images, category)
     pictures = find_pictures(inputs[-1], pattern or [], None, boxes)
     known = [] if confirmed is None else read_confirmed(confirmed, pictures.root, predicted)
-    job = plan(sources, pictures, options, known)
-    read = [path for path in (*inputs, exemplar, confirmed, predicted, boxes) if path is not None]
+    read = [*_files_of(*inputs[:-1], exemplar, confirmed, predicted), inputs[-1], *([boxes] if boxes else [])]
+    job = replace(plan(sources, pictures, options, known), inputs=read)
     with _progress() as tell:
         annotations = run(
             job,
             outputs,
             f"{model or 'pmnc'} {weights or ''}",
             _engine(engine, model or "pmnc", {"weights": weights, "device": device}, workers, address),
-            inputs=read,
+            report=report,
             overwrite=overwrite,
             fresh=fresh,
             progress=tell,
         )
-    if report is not None:
-        write_report(report, annotations, pictures, len(job.exemplars))
     _summarise(annotations, [output.path for output in outputs], report)
 
 
-def _check_report(report: Path, overwrite: bool) -> None:
-    if report.suffix.lower() not in (".html", ".htm"):
-        raise SemcorrError(f"--report writes a page, and {report.name!r} does not end in .html")
-    need_extra("annotate", "jinja2")
-    if report.exists() and not overwrite:
-        raise SemcorrError(f"{report} exists; choose another --report, or replace it with --overwrite")
+def _files_of(*paths: Path | None) -> list[Path]:
+    """Return files and folders of labels, what is in the folders, and the CSV file that is read in place of HDF5."""
+    found: list[Path] = []
+    for path in paths:
+        if path is not None:
+            found += [path, *path.rglob("*")]  # nothing below a file
+        if path is not None and path.suffix.lower() == ".h5":
+            found.append(path.with_suffix(".csv"))
+    return found
 
 
 def _exemplars(
