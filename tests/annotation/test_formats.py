@@ -11,8 +11,10 @@ import pytest
 from annotation.labels import NAMES, make_annotations, make_pictures, picture_name, write
 from hostile.readers import fuzz
 
+from semcorr.annotation.exemplars import read_exemplars
 from semcorr.annotation.formats import FORMATS, format_for_writing, read_labels, recognise
 from semcorr.annotation.records import ABSENT, SURE, UNSURE, Annotation, Point, swapped_names
+from semcorr.annotation.run import read_confirmed
 from semcorr.errors import DataError, SemcorrError
 
 WITH_V = set(FORMATS) - {"tps", "deeplabcut"}
@@ -123,6 +125,14 @@ def test_tps_counts_y_from_the_bottom(tmp_path: Path) -> None:
     assert one.picture == "a.png"
     assert one.size == (60, 80)
     assert one.points == {"1": Point(10, 10), "2": Point(0, 0, ABSENT)}
+
+
+def test_pictures_that_tpsutil_listed_and_nobody_digitised_are_no_labels(tmp_path: Path) -> None:
+    make_pictures(tmp_path, ("a.png", "b.png"))
+    file = tmp_path / "landmarks.tps"
+    file.write_text("LM=1\n10 50\nIMAGE=a.png\nID=0\nLM=0\nIMAGE=b.png\nID=1\n")
+    assert [one.picture for one, _ in read_exemplars([file])] == ["a.png"]
+    assert [one.picture for one in read_confirmed(file, tmp_path)] == ["a.png"]
 
 
 def test_deeplabcut_of_one_and_of_three_index_columns_and_of_several_animals(tmp_path: Path) -> None:

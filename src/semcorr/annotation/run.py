@@ -200,7 +200,8 @@ def read_confirmed(path: Path, images: Path | None, predicted: Path | None = Non
     if predicted is not None:
         before = {(one.picture, one.digest) for one in read_labels(predicted, images)}
         annotations = [one for one in annotations if (one.picture, one.digest) not in before]
-    return [replace(one, confirmed=True) for one in annotations if one.confirmed]
+    # a picture without any point is one that tpsUtil has listed and nobody has digitised
+    return [replace(one, confirmed=True) for one in annotations if one.confirmed and one.points]
 
 
 def run(
