@@ -26,8 +26,12 @@ SHEETS = 20
 SIDE = 300
 """Longer side of a picture on the page, in pixels."""
 
-UNLIKE = 0.5
-"""A picture less similar than this to every exemplar is listed apart."""
+UNLIKE = 0.4
+"""A picture less similar than this to every exemplar is listed apart.
+
+Of the thresholds that ``benchmarks/resemblance.py`` prints, the one with the highest balanced accuracy on validation
+photographs: pictures of the exemplar's category on one side, of other categories on the other.
+"""
 
 _MARGIN = 0.4  # of a box, around the object
 
