@@ -28,7 +28,7 @@ WAYS |= {"band 3, 2 matches": (3, 2)}
 
 def models(grid: int) -> dict[str, Matcher]:
     found = {name: load("pmnc", grid=grid) for name in WAYS}
-    found["whole"].score.options = replace(found["whole"].score.options, largest=10**9)
+    found["whole"].method.options = replace(found["whole"].method.options, largest=10**9)
     return found
 
 
@@ -54,7 +54,7 @@ def main() -> None:
         longer = max(pair.target.size)
         source, target = (contenders["whole"].encode(photo.path) for photo in (pair.source, pair.target))
         errors["grid 25"].append(errors_of(small.match(source.image, target.image), points, truth) / longer)
-        score = contenders["whole"].score
+        score = contenders["whole"].method
         tile = score.dilation(source.features.grid, target.features.grid) * longer / arguments.grid
         for name, model in contenders.items():
             if WAYS[name] is not None:

@@ -68,7 +68,7 @@ def main() -> None:
         now = lap("decode both JPEGs", now)
         source, target = (picture.features for picture in model.encode_many(images))
         now = lap("backbone, both pictures", now)
-        model._engine.match(model.score, [source], [target], model.decode_radius)
+        model._engine.match(model.method, [source], [target], model.decode_radius)
         now = lap("correlation, search and decoding", now)
         comparison = model.features.comparison()
         if comparison is not None and source.fine is not None and target.fine is not None:

@@ -77,7 +77,7 @@ def features(grid: int, channels: int) -> tuple[FeatureMap, FeatureMap]:
 
 def stages(methods: list[str], grid: int, radius: int, arguments: argparse.Namespace) -> dict[str, Stage]:
     source, target = features(grid, arguments.channels)
-    shipped = load("pmnc").score
+    shipped = load("pmnc").method
     torch.manual_seed(0)
     function = (
         shipped.scoring if radius == shipped.scoring.radius else ScoringFunction(radius, 16).requires_grad_(False)
@@ -96,7 +96,7 @@ def stages(methods: list[str], grid: int, radius: int, arguments: argparse.Names
 def optimum(grid: int, arguments: argparse.Namespace) -> tuple[float, float]:
     """Return the share of cells that reach the best score of all, and the share of pairs that the search scores."""
     source, target = features(grid, arguments.channels)
-    shipped = load("pmnc").score
+    shipped = load("pmnc").method
     table, oracle = (
         PMNC(shipped.scoring, options=options, votes=shipped.votes)(source, target).table()
         for options in (shipped.options, replace(shipped.options, candidates=10**9, iterations=0))

@@ -49,15 +49,15 @@ def main() -> None:
     cells = pairs_of_cells = 0
     for pair in track(pairs, "searching"):
         source, target = (model.encode(photo.path).features for photo in (pair.source, pair.target))
-        model.score.options = ALL
-        oracle = model.score(source, target).table()
+        model.method.options = ALL
+        oracle = model.method(source, target).table()
         assert oracle.isfinite().all()
         best = [oracle.flatten(3).amax(3), oracle.flatten(1, 2).amax(1)]
         cells += sum(scores.numel() for scores in best)
         pairs_of_cells += oracle.numel()
         for key, options in contenders.items():
-            model.score.options = options
-            table = model.score(source, target).table()
+            model.method.options = options
+            table = model.method(source, target).table()
             found = [table.flatten(3).amax(3), table.flatten(1, 2).amax(1)]
             reached[key] += sum((b - f <= TOLERANCE).sum().item() for b, f in zip(best, found, strict=True))
             scored[key] += table.isfinite().sum().item()
@@ -76,7 +76,7 @@ def compare_precision(model: semcorr.Matcher, pairs: list[Pair]) -> None:
     for pair in track(pairs, "matching"):
         source, target = (model.encode(photo.path) for photo in (pair.source, pair.target))
         for exhaustive, values in found.items():
-            model.score.exhaustive = exhaustive
+            model.method.exhaustive = exhaustive
             moved = model.match(source, target).transfer(pair.points_inside()).points
             errors = pck_distances(moved, pair)
             values.append([100 * (errors <= alpha).mean() for alpha in ALPHAS])

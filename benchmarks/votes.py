@@ -39,7 +39,7 @@ def main() -> None:
         source, target = (model.encode(photo.path) for photo in (pair.source, pair.target))
         for name, listed in errors.items():
             if isinstance(name, float):
-                model.score.votes = name
+                model.method.votes = name
                 match = model.match(source, target)
             else:
                 match = nearest.match(pair.source.path, pair.target.path)

@@ -136,7 +136,7 @@ def pseudo(
 @torch.inference_mode()
 def look(model: Matcher, a: Encoded, b: Encoded, first: Photo, second: Photo, rng: np.random.Generator) -> Seen:
     """Match a pair and gather the evidence of its points, both ways."""
-    forward, backward = decode(model.score(a.features, b.features), model.decode_radius)
+    forward, backward = decode(model.method(a.features, b.features), model.decode_radius)
     features = [one.features.tensor[0].numpy() for one in (a, b)]
     ways = [Decoded(matches.cells[0].numpy(), matches.peak[0].numpy()) for matches in (forward, backward)]
     tuned = model.features.channels

@@ -98,7 +98,7 @@ def train(
     model: Matcher, draws: tuple[Callable[[], Drawn], Callable[[], Drawn]], steps: int, rng: np.random.Generator
 ) -> dict[str, Tensor]:
     """Train the scoring function, and return the moving average of its weights."""
-    scoring = copy.deepcopy(model.score.scoring).requires_grad_(True)  # type: ignore[union-attr]
+    scoring = copy.deepcopy(model.method.scoring).requires_grad_(True)  # type: ignore[union-attr]
     average = AveragedModel(scoring, avg_fn=lambda old, new, count: old + (new - old) * (1 - decay(count)))
     optimizer = torch.optim.AdamW(scoring.parameters(), RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -113,7 +113,7 @@ def train(
                 maps = correlation_channels(cosine_correlation(*features))[0]
             cells = [pixels_to_cells(p.float(), (1, 1), f.shape[2:]) for p, f in zip(points, features, strict=True)]
             with torch.autocast("cpu", torch.bfloat16):
-                loss = proxy_loss(scoring, maps, cells[0], cells[1], model.score.votes)  # type: ignore[union-attr]
+                loss = proxy_loss(scoring, maps, cells[0], cells[1], model.method.votes)  # type: ignore[union-attr]
             (loss / PAIRS).backward()
         torch.nn.utils.clip_grad_norm_(scoring.parameters(), MAX_NORM * min(1, (step + 1) / WARMUP))
         optimizer.step()

@@ -28,15 +28,19 @@ class Exported:
 
     def match(self, source: Any, target: Any) -> Match:
         a, b = load_image(source), load_image(target)
-        outputs = self.session.run(None, {"source": self._input(a), "target": self._input(b)})
-        forward, forward_confidence, backward, backward_confidence, *fine = outputs
-        fields = (
-            Field(unit_to_pixels(points[0], other.shape[:2]), confidence[0])
-            for points, confidence, other in ((forward, forward_confidence, b), (backward, backward_confidence, a))
-        )
-        match = Match(a, b, *fields, self.about["model"], self.about["plain_interpolation"])
+        answer = self.session.run(None, {"source": self._input(a), "target": self._input(b)})
+        outputs = dict(zip((output.name for output in self.session.get_outputs()), answer, strict=True))
+        fields = []
+        for way, other in (("forward", b), ("backward", a)):
+            points, seen = unit_to_pixels(outputs[way][0], other.shape[:2]), outputs.get(f"{way}_visibility")
+            fields.append(Field(points, outputs[f"{way}_confidence"][0], None if seen is None else seen[0]))
+        similarity = float(outputs["similarity"][0]) if "similarity" in outputs else None
+        match = Match(a, b, *fields, self.about["model"], self.about["plain_interpolation"], similarity)
         correction = self.about["refinement"]
-        return match if correction is None else correct_match(match, fine[0][0], fine[1][0], Correction(**correction))
+        if correction is None:
+            return match
+        fine = outputs["source_fine"][0], outputs["target_fine"][0]
+        return correct_match(match, *fine, Correction(**correction))
 
     def _input(self, image: np.ndarray) -> np.ndarray:
         rows, columns = grid_for(image.shape[:2], self.about["cells"])

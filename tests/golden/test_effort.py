@@ -14,9 +14,9 @@ TOLERANCE = 1e-3
 def test_few_pairs_are_scored_and_nearly_every_cell_reaches_the_optimum(cat, cheetah_path):
     model = load("pmnc")
     source, target = (model.encode(image).features for image in (cat, cheetah_path))
-    table = model.score(source, target).table()
-    model.score.options = SearchOptions(candidates=10**9, iterations=0)
-    oracle = model.score(source, target).table()
+    table = model.method(source, target).table()
+    model.method.options = SearchOptions(candidates=10**9, iterations=0)
+    oracle = model.method(source, target).table()
     assert oracle.isfinite().all()
     reached = [
         (best - found <= TOLERANCE).float()

@@ -33,11 +33,25 @@ from PIL import Image
 
 import semcorr.data.download.download
 import semcorr.evaluation.comparison
-import semcorr.profiling.plan  # noqa: F401 - imported before the fork
+import semcorr.profiling.plan
+import semcorr.training.loop  # noqa: F401 - imported before the fork
 from semcorr.cli import main as run_command
 from semcorr.data.formats.pf_willow import COLUMNS
+from semcorr.weights import read_weights
 
 SMALL = ("--grid", "6", "--no-cost", "--batch", "2")
+
+RECIPE = """
+model:
+  features: {backbone: tf_efficientnet_lite0, image_size: 96, grid: 6}
+  radius: 1
+  hidden: 4
+steps: 24
+pairs: 2
+validate_every: 2
+validation_pairs: 2
+warmup: 2
+"""
 
 
 @dataclass(frozen=True)
@@ -54,11 +68,27 @@ def files_of(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def files_beside(folder: Path) -> dict[str, str]:
+    """Return the same of a command that makes no folder ``out``."""
+    return {name: digest for name, digest in files_of(folder.parent).items() if name != "log"}
+
+
 def measured(folder: Path) -> dict[str, str]:
     """Return which figures a benchmark has: the figures themselves differ from run to run."""
     cases = json.loads((folder / "benchmark.json").read_text())["cases"]
     rows = {json.dumps(case.pop("case")): ", ".join(sorted(case)) for case in cases}
     return rows | dict.fromkeys(sorted(path.name for path in folder.iterdir()), "")
+
+
+def learned(folder: Path) -> dict[str, str]:
+    """Return the checksums of what training has learned: the files also say how long it took."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sums = {}
+    for path in files:
+        tensors = read_weights(path).tensors if path.suffix == ".safetensors" else {}
+        digest = hashlib.sha256(b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors)))
+        sums[str(path.relative_to(folder))] = digest.hexdigest()
+    return sums
 
 
 def build(folder: Path) -> Path:
@@ -68,11 +98,12 @@ def build(folder: Path) -> Path:
     for name in range(4):
         pixels = np.random.default_rng(name).integers(0, 255, (12, 16, 3), np.uint8)
         Image.fromarray(pixels).resize((320, 240)).save(folder / "images" / f"{name}.png")
-        points = {"nose": [50 + name, 60], "ear": [200, 100 + name]}
+        points = {"nose": [50 + name, 60], "ear": [200, 100 + name], "tail": [120 - name, 180]}
         entries.append({"file": f"{name}.png", "category": "cat", "keypoints": points})
     names = [entry["file"] for entry in entries]
-    (folder / "test.json").write_text(json.dumps(entries))
-    (folder / "test_pairs.json").write_text(json.dumps([[a, b] for a in names for b in names if a != b]))
+    for split in ("train", "val", "test"):
+        (folder / f"{split}.json").write_text(json.dumps(entries))
+        (folder / f"{split}_pairs.json").write_text(json.dumps([[a, b] for a in names for b in names if a != b]))
     return folder
 
 
@@ -108,22 +139,26 @@ def cases(folder: Path, server: Server, pictures: int) -> dict[str, Case]:
     serve(server, folder)
     short = ("--methods", "nearest", "--grids", "6,8", "--runs", "1", "--figures", "cost")
     download = ("data", "download", "pf-willow", "--mirror", server.url, "--to", "out")
-    outputs = ("--out", "out/labels.json", "--out", "out/labels.csv", "--report", "out/check.html")
+    outputs = ("--out", "labels.json", "--out", "labels.csv", "--report", "check.html")
     annotate = ("annotate", str(labels / "exemplar.csv"), str(labels / "pictures"), *outputs)
     export = ("export", "--model", "pmnc-universal", "--out", "out/model.onnx")
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    train = ("train", str(recipe), "--data", pairs, "--out", "out")
     return {
+        "train": Case(train, learned),
         "evaluate": Case(("evaluate", pairs, "--model", "pmnc", *SMALL, "--out", "out"), files_of),
         "compare": Case(("compare", pairs, "--models", "nearest,pmnc", *SMALL, "--out", "out"), files_of),
         "data download": Case(download, files_of),
         "export": Case(export, files_of),
-        "annotate": Case(annotate, files_of),
+        "annotate": Case(annotate, files_beside),
         "benchmark": Case(("benchmark", *short, "--out", "out"), measured),
     }
 
 
 def start(arguments: tuple[str, ...], folder: Path, limit: int | None = None) -> int:
     """Start a command in a forked process, in a folder; with a limit, no file there can grow beyond so many bytes."""
-    (folder / "out").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if process := os.fork():
         return process
     os.setpgid(0, 0)  # the processes that it starts die with it
@@ -211,7 +246,12 @@ def check_full_disk(case: Case, folder: Path, limit: int, expected: dict[str, st
 
 
 LIMITS = {
-    **{"evaluate": 2000, "compare": 2000, "data download": 3_000_000, "export": 50_000, "benchmark": 300},
+    "train": 2000,
+    "evaluate": 2000,
+    "compare": 2000,
+    "data download": 3_000_000,
+    "export": 50_000,
+    "benchmark": 300,
     "annotate": 5000,
 }
 """Bytes beyond which no file can grow in the check of a full disk: less than the largest file of each command."""

@@ -202,7 +202,7 @@ def test_another_backbone_uses_the_same_scoring_function(cat):
 def test_a_finer_grid_dilates_the_window():
     assert dilation_of((25, 25), (25, 25), 25) == dilation_of((20, 31), (31, 20), 25) == 1
     assert dilation_of((50, 50), (50, 50), 25) == 2
-    assert semcorr.load(grid=50).score.trained_grid == 25
+    assert semcorr.load(grid=50).method.trained_grid == 25
 
 
 @pytest.mark.parametrize(

@@ -36,17 +36,25 @@ def test_a_huge_grid_is_refused_up_front(cat):
 
 
 def test_a_batch_that_is_too_large_is_refused(cat):
-    model = semcorr.load("nearest")
+    model = semcorr.load("ncnet")
     encoded = model.encode(cat)
-    cells = np.prod(encoded.features.grid)
-    count = int(memory_of(CPU) // DENSE // cells**2) + 1
+    grid = encoded.features.grid
+    count = int(memory_of(CPU) // bytes_per_pair(model.method, grid, grid, CPU) // np.prod(grid) ** 2) + 1
     with pytest.raises(SemcorrError, match="or match fewer pairs at once"):
         model.match_many([(encoded, encoded)] * count)
 
 
+def test_pairs_that_are_matched_one_after_the_other_need_no_memory_together(cat, monkeypatch):
+    model = semcorr.load("nearest")
+    encoded = model.encode(cat)
+    enough_for_one = int(DENSE * np.prod(encoded.features.grid) ** 2)
+    monkeypatch.setattr(semcorr.models.memory, "memory_of", lambda device: enough_for_one)
+    assert len(model.match_many([(encoded, encoded)] * 3)) == 3
+
+
 def test_each_matcher_estimates_its_memory():
     small, large = (25, 25), (100, 100)
-    nearest, pmnc, ncnet = (semcorr.load(name).score for name in ("nearest", "pmnc", "ncnet"))
+    nearest, pmnc, ncnet = (semcorr.load(name).method for name in ("nearest", "pmnc", "ncnet"))
     assert bytes_per_pair(nearest, small, small, CPU) == DENSE
     assert bytes_per_pair(ncnet, small, small, CPU) > 10 * bytes_per_pair(pmnc, small, small, CPU)
     assert bytes_per_pair(pmnc, large, large, CPU) < bytes_per_pair(pmnc, small, small, CPU)

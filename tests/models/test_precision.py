@@ -15,11 +15,11 @@ def test_search_reaches_the_exhaustive_optimum(name, cat, cheetah_path, lion_pat
     pictures = [model.encode(picture).features for picture in (cat, cheetah_path, lion_path)]
     reached = []
     for source, target in ((0, 1), (1, 2), (2, 0)):
-        model.score.exhaustive = False
-        found = model.score(pictures[source], pictures[target])
+        model.method.exhaustive = False
+        found = model.method(pictures[source], pictures[target])
         table = found.table() if isinstance(found, ScoredPairs) else found
-        model.score.exhaustive = True
-        oracle = model.score(pictures[source], pictures[target])
+        model.method.exhaustive = True
+        oracle = model.method(pictures[source], pictures[target])
         for best, found in (
             (oracle.flatten(3).amax(3), table.flatten(3).amax(3)),
             (oracle.flatten(1, 2).amax(1), table.flatten(1, 2).amax(1)),

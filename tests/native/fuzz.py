@@ -91,7 +91,7 @@ def fuzz_products(rng: np.random.Generator) -> None:
     """Multiply matrices of odd sizes, also empty ones; compare with NumPy where the numbers are ordinary."""
     count, inner, width = (int(size) for size in rng.integers(0, 40, 3))
     rows, columns = numbers(rng, count, inner), numbers(rng, inner, width)
-    product = functions.multiply(rows, columns)
+    product = functions.multiply(rows, columns, int(rng.integers(1, 4)))
     assert product.shape == (count, width)
     if np.abs(rows).max(initial=0) < 100 and np.abs(columns).max(initial=0) < 100:
         assert np.abs(product - rows.astype(np.float64) @ columns).max(initial=0) < 1e-3

@@ -16,9 +16,7 @@ pytest.importorskip("onnxscript", reason="onnxscript, of the extra torch, is not
 
 @pytest.fixture(scope="module")
 def matcher():
-    model = load("pmnc")
-    model.judge = None  # an exported model has none
-    return model
+    return load("pmnc")
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +47,19 @@ def crops(cat, cheetah):
 @pytest.mark.parametrize("name", ["whole", "portrait", "narrow", "odd"])
 def test_same_as_torch_scoring_all_pairs(matcher, exported, cat, cheetah_path, name):
     pair = [np.ascontiguousarray(image) for image in crops(cat, load_image(cheetah_path))[name]]
-    matcher.score.exhaustive = True
+    matcher.method.exhaustive = True
     expected = matcher.match(*pair)
-    matcher.score.exhaustive = False
+    matcher.method.exhaustive = False
     answer = exported.match(*pair)
     for own, other in ((answer, expected), (answer.inverse(), expected.inverse())):
         assert own.forward.points.shape == other.forward.points.shape
         off = np.abs(own.forward.points - other.forward.points).max(axis=2)
-        # a position halfway between two fine cells may be corrected around either; nearly equal scores may take either
-        # cell, which blending spreads over the fine cells around
-        assert (off > 0.1).mean() < 5e-3
+        # a position halfway between two fine cells may be corrected around either; of nearly equal scores either may be
+        # the highest, and one cell's other match moves a hundred fine cells of the thousands
+        assert (off > 0.1).mean() < 0.02
         assert (np.abs(own.forward.confidence - other.forward.confidence) > 1e-3).mean() < 0.03
+        assert (np.abs(own.forward.visibility - other.forward.visibility) > 1e-3).mean() < 0.03
+    assert answer.similarity == pytest.approx(expected.similarity, abs=1e-3)
 
 
 @pytest.mark.slow

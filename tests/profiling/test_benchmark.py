@@ -61,7 +61,7 @@ def test_every_method_loads_at_its_grid(case):
     assert (match.model, match.forward.confidence.shape) == (case.method, fields)
     assert model.encode(synthetic_pair()[0]).features.grid == (case.grid, case.grid)
     if case.radius is not None:
-        assert model.score.scoring.radius == case.radius
+        assert model.method.scoring.radius == case.radius
 
 
 def test_the_part_that_was_enlarged_is_found():

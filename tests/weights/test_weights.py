@@ -1,11 +1,13 @@
 import pickle
 import struct
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from semcorr.errors import ModelError
-from semcorr.weights import BACKBONES, MODELS, Weights, expanded, read_weights, reduced, write_weights
+from semcorr.weights import BACKBONES, MODELS, Weights, expanded, read_arrays, read_weights, reduced, write_weights
 
 
 @pytest.mark.parametrize("embedded", [*BACKBONES.values(), *MODELS.values()], ids=lambda e: e.file)
@@ -71,3 +73,35 @@ def test_eight_bits_keep_a_tensor_to_a_127th_of_its_rows_largest_value():
     assert back.keys() == {"x", "y"}
     largest = tensor.flatten(1).abs().amax(1)[:, None, None, None]
     assert ((back["x"] - tensor).abs() <= 0.6 * largest / 127).all()
+
+
+def test_a_full_disk_is_one_line_and_the_old_file_stays(tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_weights(path, Weights({"a": torch.zeros(3)}, {"step": 1}))
+    before = path.read_bytes()
+    code = (
+        "import resource, sys, torch; from pathlib import Path; from semcorr.weights import Weights, write_weights\n"
+        "from semcorr.errors import SemcorrError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # stands for a full disk\n"
+        "try: write_weights(Path(sys.argv[1]), Weights({'a': torch.zeros(3000)}, {}))\n"
+        "except SemcorrError as error: print(error)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert ended.stdout.startswith(f"{path} cannot be written: "), ended.stderr
+    assert ended.stdout.count("\n") == 1
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_bfloat16_is_read_without_torch(tmp_path):
+    values = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    write_weights(tmp_path / "half.safetensors", Weights({"a": values.bfloat16(), "b": values}, {}))
+    arrays = read_arrays(tmp_path / "half.safetensors").tensors
+    assert (arrays["a"] == values.bfloat16().float().numpy()).all()
+    assert (arrays["b"] == values.numpy()).all()
+
+
+def test_numbers_that_numpy_does_not_have_are_refused(tmp_path):
+    write_weights(tmp_path / "eighth.safetensors", Weights({"a": torch.zeros(3).to(torch.float8_e5m2)}, {}))
+    with pytest.raises(ModelError, match=r"of a type that cannot be read: .*float8_e5m2"):
+        read_arrays(tmp_path / "eighth.safetensors")

@@ -177,7 +177,8 @@ def _identify(stream: IO[bytes], name: str) -> Image.Image:
         kind, advice = _other_kind(beginning), "export it again as PNG or JPEG"
         raise ImageError(f"{name} holds {kind}; {expected}; {advice}") from None
     except Image.DecompressionBombError as error:
-        limit = f"expected {MAX_PIXELS:,} pixels at most"
+        most = min(MAX_PIXELS, 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS))
+        limit = f"expected {most:,} pixels at most, by Pillow's Image.MAX_IMAGE_PIXELS"
         raise ImageError(f"{name} is too large ({error}); {limit}; make it smaller first") from None
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from semcorr.matchers.scored import Floats
+from semcorr.native import core, functions
+from semcorr.threads import thread_count
 
 EPS = 1e-5  # from the authors' code
+_ENOUGH = 1 << 24  # multiplications that are worth a thread
 
 
 def cosine_correlation(source: Floats, target: Floats) -> Floats:
@@ -30,6 +33,16 @@ def cosine_correlation(source: Floats, target: Floats) -> Floats:
     flat = source.reshape(len(source), -1).T @ target.reshape(len(target), -1)
     correlation: Floats = flat.reshape(*source.shape[1:], *target.shape[1:])
     return correlation
+
+
+def multiply(values: Floats, weights: Floats) -> Floats:
+    """Multiply ``(..., K)`` by ``(K, M)``, in native code if there is any, as threads of BLAS spin afterwards."""
+    if core() is None:
+        product: Floats = values @ weights
+        return product
+    rows = values.reshape(-1, values.shape[-1])
+    threads = min(thread_count(), 1 + rows.size * weights.shape[1] // _ENOUGH)
+    return functions.multiply(rows, weights, threads).reshape(*values.shape[:-1], -1)
 
 
 def soft_mutual_filter(correlation: Floats) -> Floats:

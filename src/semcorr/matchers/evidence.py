@@ -16,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semcorr.native import core
-from semcorr.native.functions import multiply
+from semcorr.matchers.correlation import multiply
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -33,9 +32,9 @@ NAMES = (
 )
 """The columns of the evidence."""
 
-_FAR = 6.0  # cells: beyond it, distances count alike
-_BETTER = 0.8  # the quantile that stands for a pair's better matches
-_SUREST = 1e-4  # how near to 0 and 1 a peak's probability can come
+FAR = 6.0  # cells: beyond it, distances count alike
+BETTER = 0.8  # the quantile that stands for a pair's better matches
+SUREST = 1e-4  # how near to 0 and 1 a peak's probability can come
 
 
 class Decoded(NamedTuple):
@@ -73,7 +72,7 @@ def gather_evidence(
         (forward, backward, nearest[0], *cosines),
         (backward, forward, nearest[1], *cosines[::-1]),
     ):
-        peak = np.clip(way.peak, _SUREST, 1 - _SUREST)
+        peak = np.clip(way.peak, SUREST, 1 - SUREST)
         rest = np.log(peak / (1 - peak)), _round_trips(way.cells, other.cells, x, y), _roughness(way.cells)
         columns.append(np.stack([*own, *rest, others[0][y, x] - own[0]], axis=2).astype(np.float32))
     return columns[0], columns[1]
@@ -99,10 +98,10 @@ def _cosines(source: Floats, target: Floats, tuned: int, x: Integers, y: Integer
 
 
 def _round_trips(forward: Floats, backward: Floats, x: Integers, y: Integers) -> Floats:
-    """Return how far from its start each cell's round trip ends, in cells ``(h, w)``, at most `_FAR`."""
+    """Return how far from its start each cell's round trip ends, in cells ``(h, w)``, at most `FAR`."""
     returned = backward[y, x] + forward - np.stack([x, y], axis=2)
     start = np.moveaxis(np.indices(x.shape)[::-1], 0, 2)
-    far: Floats = np.minimum(np.linalg.norm(returned - start, axis=2), _FAR)
+    far: Floats = np.minimum(np.linalg.norm(returned - start, axis=2), FAR)
     return far
 
 
@@ -112,7 +111,7 @@ def _roughness(cells: Floats) -> Floats:
     for axis in (0, 1):
         steps = np.diff(cells, axis=axis)
         steps[..., 1 - axis] -= 1
-        far = np.minimum(np.linalg.norm(steps, axis=2), _FAR)
+        far = np.minimum(np.linalg.norm(steps, axis=2), FAR)
         for part in (slice(1, None), slice(None, -1)):
             index = (part, slice(None)) if axis == 0 else (slice(None), part)
             total[index] += far
@@ -218,13 +217,13 @@ class Judge:
     def views(self, tuned: Floats) -> Views:
         """Project tuned features ``(T, h, w)``, of any norm, to what the network for visibility reads."""
         unit = tuned / np.maximum(np.linalg.norm(tuned, axis=0), 1e-9)
-        both = _product(np.moveaxis(unit, 0, 2), np.concatenate([self.seen_cell, self.seen_match], axis=1))
+        both = multiply(np.moveaxis(unit, 0, 2), np.concatenate([self.seen_cell, self.seen_match], axis=1))
         return Views(*np.split(both, 2, axis=2))
 
     def confidence(self, evidence: Floats) -> Floats:
         """Return the probability that matches with this evidence, ``(..., K)``, are right if the points are shown."""
-        inner = np.maximum(_product((evidence - self.mean) * self.scale, self.enter) + self.enter_bias, 0)
-        return _sigmoid(_product(inner, self.leave[:, None])[..., 0] + self.leave_bias)
+        inner = np.maximum(multiply((evidence - self.mean) * self.scale, self.enter) + self.enter_bias, 0)
+        return _sigmoid(multiply(inner, self.leave[:, None])[..., 0] + self.leave_bias)
 
     def visibility(self, evidence: Floats, of_cell: Floats, of_match: Floats) -> Floats:
         """Return the probability that the other picture shows points.
@@ -234,9 +233,9 @@ class Judge:
             of_cell: ``(..., units)`` from `views` of the point's own picture.
             of_match: The same of the other picture, at the match.
         """
-        entered = _product((evidence - self.mean) * self.scale, self.seen_evidence) + self.seen_bias
+        entered = multiply((evidence - self.mean) * self.scale, self.seen_evidence) + self.seen_bias
         inner = np.maximum(entered + of_cell + of_match, 0)
-        return _sigmoid(_product(inner, self.seen_leave[:, None])[..., 0] + self.seen_leave_bias)
+        return _sigmoid(multiply(inner, self.seen_leave[:, None])[..., 0] + self.seen_leave_bias)
 
     def of_pair(self, forward: Floats, backward: Floats, source: Floats, target: Floats) -> float:
         """Judge a pair: how probable it is that both pictures show the same kind of thing, 0…1.
@@ -263,16 +262,7 @@ class Judge:
 def summarise(evidence: Floats) -> Floats:
     """Return mean and upper quantile of each column of ``(..., K)``: ``(2·K,)``."""
     rows = evidence.reshape(-1, evidence.shape[-1])
-    return np.concatenate([rows.mean(axis=0), np.quantile(rows, _BETTER, axis=0)]).astype(np.float32)
-
-
-def _product(values: Floats, weights: Floats) -> Floats:
-    """Multiply ``(..., K)`` by ``(K, M)``."""
-    if core() is None:
-        product: Floats = values @ weights
-        return product
-    rows = values.reshape(-1, values.shape[-1])
-    return multiply(rows, weights).reshape(*values.shape[:-1], -1)
+    return np.concatenate([rows.mean(axis=0), np.quantile(rows, BETTER, axis=0)]).astype(np.float32)
 
 
 def _sigmoid(values: Floats) -> Floats:

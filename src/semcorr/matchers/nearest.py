@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from semcorr.matchers.correlation import cosine_correlation
+from semcorr.matchers.correlation import multiply
 from semcorr.matchers.scored import Floats
 
 TEMPERATURE = 0.05  # turns cosines into log-probabilities; affects the confidence but not which cell is best
@@ -16,6 +16,6 @@ def nearest(source: Floats, target: Floats) -> Floats:
     Returns:
         ``(hs, ws, ht, wt)`` float32.
     """
-    scores = cosine_correlation(source, target)
+    scores = multiply(source.reshape(len(source), -1).T, target.reshape(len(target), -1))
     scores /= np.float32(TEMPERATURE)
-    return scores
+    return scores.reshape(*source.shape[1:], *target.shape[1:])

@@ -28,12 +28,13 @@ class Engine(Protocol):
 
     features: Any
     device: str
+    batches: bool  # whether all pairs given to `match` are held in memory at once
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[FeatureMap]:
         """Compute the features of images of one input size and grid, as batches of one."""
 
     def match(
-        self, score: Any, sources: Sequence[FeatureMap], targets: Sequence[FeatureMap], radius: int
+        self, method: Any, sources: Sequence[FeatureMap], targets: Sequence[FeatureMap], radius: int
     ) -> list[Decoded]:
         """Match pairs of feature maps of the same two grids; ``radius`` as for `semcorr.matchers.decode.decode`."""
 
@@ -50,7 +51,7 @@ class Engine(Protocol):
 class ArrayEngine:
     """Computes on the CPU without torch."""
 
-    device = "cpu"
+    device, batches = "cpu", False
 
     def __init__(self, features: LightExtractor) -> None:
         self.features = features
@@ -60,11 +61,11 @@ class ArrayEngine:
         return each_alone(self.features.encode, images)
 
     def match(
-        self, score: ScoreArrays, sources: Sequence[FeatureMap], targets: Sequence[FeatureMap], radius: int
+        self, method: ScoreArrays, sources: Sequence[FeatureMap], targets: Sequence[FeatureMap], radius: int
     ) -> list[Decoded]:
         """See `Engine`."""
         return [
-            decode(score(array_of(source.tensor)[0], array_of(target.tensor)[0]), radius)
+            decode(method(array_of(source.tensor)[0], array_of(target.tensor)[0]), radius)
             for source, target in zip(sources, targets, strict=True)
         ]
 

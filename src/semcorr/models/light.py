@@ -91,12 +91,12 @@ def _matcher(
     trained_grid = options.grid if config is None else config.features.grid
     with reading_weights():
         features = LightExtractor(options, architecture, tensors, trained_grid, _comparison(architecture, tensors))
-        score: Any = nearest if config is None else _patch_matcher(config, tensors)
+        method: Any = nearest if config is None else _patch_matcher(config, tensors)
         judge = None if plain or config is None else _judge(config, tensors)
     return Matcher(
         choices.name,
         features,
-        score,
+        method,
         0 if plain or config is None else 2,
         plain_interpolation=plain,
         rescaling=None if config is None else config.rescaling,

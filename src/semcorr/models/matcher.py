@@ -48,7 +48,7 @@ class Matcher:
     Args:
         name: The model's name.
         features: Computes feature maps from images.
-        score: Scores the pairs of cells of two images, in NumPy for a `LightExtractor` and in torch for a
+        method: Scores the pairs of cells of two images, in NumPy for a `LightExtractor` and in torch for a
             `FeatureExtractor`.
         decode_radius: Radius, in cells, of the window of scores that a match is decoded from; 0 gives cell centres.
         device: Torch device to compute on; a `LightExtractor` computes on the CPU.
@@ -62,7 +62,7 @@ class Matcher:
         self,
         name: str,
         features: LightExtractor | FeatureExtractor,
-        score: ScoreArrays | ScoreCells,
+        method: ScoreArrays | ScoreCells,
         decode_radius: int = 2,
         device: str = "cpu",
         plain_interpolation: bool = False,
@@ -71,9 +71,9 @@ class Matcher:
     ) -> None:
         self.judge = judge
         self.name, self.decode_radius = name, decode_radius
-        self.score: Any = score
+        self.method: Any = method
         self.plain_interpolation, self.rescaling = plain_interpolation, rescaling
-        self._engine = _engine(features, score, device)
+        self._engine = _engine(features, method, device)
         self.features: Any = self._engine.features
         self.device = self._engine.device
 
@@ -103,7 +103,7 @@ class Matcher:
         sizes = [array.shape[:2] for array in arrays]
         for size in sizes:  # before any features are computed: fail early if a match of this size cannot fit
             grid = self.features.grid(size)
-            check_memory(math.prod(grid) ** 2, self.device, bytes_per_pair(self.score, grid, grid, self.device))
+            check_memory(math.prod(grid) ** 2, self.device, bytes_per_pair(self.method, grid, grid, self.device))
         for indices in _groups([(self.features.input_size(size), self.features.grid(size)) for size in sizes]):
             with self._engine.settings():
                 maps = self._engine.encode([arrays[index] for index in indices])
@@ -305,9 +305,10 @@ class Matcher:
         grids = [(a.features.grid, b.features.grid) for a, b in zip(sources, targets, strict=True)]
         for indices in _groups(grids):
             source, target = grids[indices[0]]
-            per_pair = bytes_per_pair(self.score, source, target, self.device)
+            per_pair = bytes_per_pair(self.method, source, target, self.device)
             cells = math.prod(source) * math.prod(target)
-            with self._engine.settings(), within_memory(len(indices) * cells, self.device, per_pair):
+            together = len(indices) if self._engine.batches else 1
+            with self._engine.settings(), within_memory(together * cells, self.device, per_pair):
                 batch = self._match_batch([sources[index] for index in indices], [targets[index] for index in indices])
             matches |= zip(indices, batch, strict=True)
         files = [tuple(one.file for one in both if one.file is not None) for both in zip(sources, targets, strict=True)]
@@ -324,7 +325,7 @@ class Matcher:
 
     def _match_batch(self, sources: list[Encoded], targets: list[Encoded]) -> list[Match]:
         maps = [[image.features for image in images] for images in (sources, targets)]
-        decoded = self._engine.match(self.score, maps[0], maps[1], self.decode_radius)
+        decoded = self._engine.match(self.method, maps[0], maps[1], self.decode_radius)
         return [self._match_of(a, b, *ways) for a, b, ways in zip(sources, targets, decoded, strict=True)]
 
     def _match_of(self, source: Encoded, target: Encoded, forward: CellMatches, backward: CellMatches) -> Match:
@@ -369,12 +370,12 @@ def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _engine(features: LightExtractor | FeatureExtractor, score: Any, device: str) -> Engine:
+def _engine(features: LightExtractor | FeatureExtractor, method: Any, device: str) -> Engine:
     if isinstance(features, LightExtractor):
         return ArrayEngine(features)
     from semcorr.models.tensors import TensorEngine
 
-    return TensorEngine(features, score, device)
+    return TensorEngine(features, method, device)
 
 
 def _field(cells: NDArray[np.float32], judged: Judged, other: FeatureMap, blank: bool) -> Field:

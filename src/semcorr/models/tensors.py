@@ -25,14 +25,16 @@ class TensorEngine:
 
     Args:
         features: Computes feature maps; moved to the device.
-        score: Scores pairs of cells; moved to the device if it is a module.
+        method: Scores pairs of cells; moved to the device if it is a module.
         device: A torch device.
     """
 
-    def __init__(self, features: FeatureExtractor, score: ScoreCells, device: str) -> None:
+    batches = True
+
+    def __init__(self, features: FeatureExtractor, method: ScoreCells, device: str) -> None:
         self.device, self.features = device, features.to(device)
-        if isinstance(score, nn.Module):
-            score.to(device)
+        if isinstance(method, nn.Module):
+            method.to(device)
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[FeatureMap]:
         """See `semcorr.models.engines.Engine`."""
@@ -41,10 +43,10 @@ class TensorEngine:
 
     @torch.inference_mode()
     def match(
-        self, score: ScoreCells, sources: Sequence[FeatureMap], targets: Sequence[FeatureMap], radius: int
+        self, method: ScoreCells, sources: Sequence[FeatureMap], targets: Sequence[FeatureMap], radius: int
     ) -> list[Decoded]:
         """See `semcorr.models.engines.Engine`."""
-        forward, backward = decode(score(_stack(sources), _stack(targets)), radius)
+        forward, backward = decode(method(_stack(sources), _stack(targets)), radius)
         ways = [[array_of(part) for part in way] for way in (forward, backward)]
         return [
             (CellMatches(*(part[row] for part in ways[0])), CellMatches(*(part[row] for part in ways[1])))

@@ -18,6 +18,7 @@ from semcorr.native.structures import (
     layers_structure,
     maps_structure,
 )
+from semcorr.threads import in_parallel
 
 _ROWS = 6  # ROWS in product.h
 _PANEL = 12  # PANEL in correlate.c
@@ -85,8 +86,8 @@ def correlate(
     )
 
 
-def multiply(rows: Floats, columns: Floats) -> Floats:
-    """Return the product of ``(N, K)`` and ``(K, M)`` in the calling thread.
+def multiply(rows: Floats, columns: Floats, threads: int = 1) -> Floats:
+    """Return the product of ``(N, K)`` and ``(K, M)``.
 
     A BLAS library may spread such a product over threads of its own, which spin for a while afterwards.
 
@@ -100,8 +101,14 @@ def multiply(rows: Floats, columns: Floats) -> Floats:
     padded = np.zeros((whole[0], inner), np.float32), np.zeros((inner, whole[1]), np.float32)
     padded[0][:count], padded[1][:, :width] = rows, columns
     product = np.empty(whole, np.float32)
-    pointers = [address(array, np.float32, *array.shape) for array in padded]
-    native_core()("multiply", pointers[0], whole[0], inner, pointers[1], whole[1], product.ctypes.data)
+    call, pointer = native_core(), address(padded[1], np.float32, inner, whole[1])
+
+    def multiply_part(part: slice) -> None:
+        some, into = padded[0][part], product[part]
+        call("multiply", some.ctypes.data, len(some), inner, pointer, whole[1], into.ctypes.data)
+
+    step = -(-whole[0] // (threads * _ROWS)) * _ROWS or _ROWS
+    in_parallel(multiply_part, [slice(row, row + step) for row in range(0, whole[0], step)], threads)
     return product[:count, :width]
 
 

@@ -28,12 +28,12 @@ from semcorr.match.correct import Correction
 from semcorr.matchers.dense.ancnet import ANCNet
 from semcorr.matchers.dense.confidence import rescale
 from semcorr.matchers.dense.decode import decode
+from semcorr.matchers.dense.judge import TensorJudge
 from semcorr.matchers.dense.ncnet import NCNet
-from semcorr.matchers.dense.scores import CellMatches
 from semcorr.matchers.pmnc.gpu.matcher import PMNC
 from semcorr.models.matcher import Matcher
 
-FORMAT = 2
+FORMAT = 3
 """Version of the graph's inputs, outputs and metadata."""
 
 METADATA = "semcorr"
@@ -44,6 +44,7 @@ SIDES = ("source", "target")
 FEATURES = ("source_features", "target_features")
 FINE = ("source_fine", "target_fine")
 OUTPUTS = ("forward", "forward_confidence", "backward", "backward_confidence")
+JUDGED = ("forward_visibility", "backward_visibility", "similarity")
 _OPSET = 18
 _SHORTEST, _LONGEST = 2, 1024  # smallest and largest number of cells along a side that the graph accepts
 
@@ -65,10 +66,11 @@ class MatchGraph(nn.Module):
 
     def __init__(self, matcher: Matcher) -> None:
         super().__init__()
-        self.score, self.grid = matcher.score, (matcher.features.options.grid,) * 2
+        self.method, self.grid = matcher.method, (matcher.features.options.grid,) * 2
         self.radius, self.rescaling = matcher.decode_radius, matcher.rescaling
+        self.judge = None if matcher.judge is None else TensorJudge(matcher.judge, matcher.features.channels)
 
-    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         """Match two feature maps.
 
         Args:
@@ -77,20 +79,29 @@ class MatchGraph(nn.Module):
 
         Returns:
             The match of each source cell, ``(1, hs, ws, 2)`` (x, y) in the unit square of the target, and its
-            confidence ``(1, hs, ws)``; then the same for each target cell.
+            confidence ``(1, hs, ws)``; then the same for each target cell. With a judge, then the visibility of source
+            and target cells, like their confidence, and the similarity ``(1,)``.
         """
         forward, backward = decode(self._scores(source, target), self.radius)
-        return *self._finish(forward, target), *self._finish(backward, source)
+        points = _unit(forward.cells, target), _unit(backward.cells, source)
+        if self.judge is not None:
+            confidence, visibility, similarity = self.judge(source[0], target[0], forward, backward)
+            parts = points[0], confidence[0][None], points[1], confidence[1][None]
+            return *parts, visibility[0][None], visibility[1][None], similarity[None]
+        confidence = [
+            each if self.rescaling is None else rescale(each, self.rescaling)
+            for each in (forward.confidence, backward.confidence)
+        ]
+        return points[0], confidence[0], points[1], confidence[1]
 
     def _scores(self, source: Tensor, target: Tensor) -> Tensor:
-        if not isinstance(self.score, PMNC):
-            return cast(Tensor, self.score(FeatureMap(source, ((1, 1),)), FeatureMap(target, ((1, 1),))))
-        return self.score.score_all(source, target, self.score.dilation(self.grid, self.grid), at_once=None)
+        if not isinstance(self.method, PMNC):
+            return cast(Tensor, self.method(FeatureMap(source, ((1, 1),)), FeatureMap(target, ((1, 1),))))
+        return self.method.score_all(source, target, self.method.dilation(self.grid, self.grid), at_once=None)
 
-    def _finish(self, matches: CellMatches, other: Tensor) -> tuple[Tensor, Tensor]:
-        points = cells_to_unit(matches.cells, (other.shape[2], other.shape[3])).clamp(0, 1)
-        confidence = matches.confidence
-        return points, confidence if self.rescaling is None else rescale(confidence, self.rescaling)
+
+def _unit(cells: Tensor, other: Tensor) -> Tensor:
+    return cells_to_unit(cells, (other.shape[2], other.shape[3])).clamp(0, 1)
 
 
 @torch.no_grad()
@@ -98,8 +109,9 @@ def export(matcher: Matcher, path: Path) -> None:
     """Export a matcher, with its weights, as an ONNX file.
 
     The graph takes the images ``source`` and ``target``, ``(1, 3, H, W)`` float32 in 0…1, whose height and width are
-    any multiples of the network's stride. Its `OUTPUTS` are those of `MatchGraph`, followed by the `FINE` descriptors
-    of a model that has them, for `semcorr.match.correct`.
+    any multiples of the network's stride. Its `OUTPUTS` are those of `MatchGraph`, followed by the `JUDGED` ones of a
+    model that tells visibility and similarity, and the `FINE` descriptors of one that has them, for
+    `semcorr.match.correct`.
 
     Args:
         matcher: The model, on torch and the CPU: from `semcorr.models.torch_loading.load`.
@@ -111,7 +123,7 @@ def export(matcher: Matcher, path: Path) -> None:
         SemcorrError: If ``onnx`` or ``onnxscript`` is not installed.
     """
     need_extra("torch", "onnx", "onnxscript")
-    if isinstance(matcher.score, NCNet | ANCNet):
+    if isinstance(matcher.method, NCNet | ANCNet):
         raise ModelError(
             f"{matcher.name!r} cannot be exported: PyTorch's exporter does not finish with 4-D convolutions; export "
             "'pmnc', 'pmnc-universal' or 'nearest'"
@@ -127,9 +139,9 @@ def export(matcher: Matcher, path: Path) -> None:
             f"{cells} set the image size to {stride * cells}; got {matcher.features.options.image_size}"
         )
     if (
-        isinstance(matcher.score, PMNC)
-        and matcher.score.votes
-        and matcher.score.dilation((cells,) * 2, (cells,) * 2) > 1
+        isinstance(matcher.method, PMNC)
+        and matcher.method.votes
+        and matcher.method.dilation((cells,) * 2, (cells,) * 2) > 1
     ):
         raise ModelError(
             f"an exported {matcher.name!r} can vote only on grids of the size it was trained on: set the grid to 25"
@@ -142,7 +154,8 @@ def export(matcher: Matcher, path: Path) -> None:
             features = _graph(
                 FeatureGraph(matcher), {"picture": picture}, ("features", "fine") if fine else ("features",), stride
             )
-            matching = _graph(MatchGraph(matcher), dict(zip(FEATURES, maps, strict=True)), OUTPUTS, 1)
+            outputs = OUTPUTS if matcher.judge is None else OUTPUTS + JUDGED
+            matching = _graph(MatchGraph(matcher), dict(zip(FEATURES, maps, strict=True)), outputs, 1)
     except Exception as error:  # the exporter raises many kinds of exception
         reason = one_line(error)
         raise ModelError(f"{matcher.name!r} cannot be exported: {reason}") from error
@@ -180,7 +193,7 @@ def _join(features: Any, matching: Any) -> Any:
     model = type(matching)()
     model.CopyFrom(matching)
     graph, weights = model.graph, {tensor.name for tensor in features.graph.initializer}
-    kept = {*OUTPUTS, *FEATURES, ""}
+    kept = {*OUTPUTS, *JUDGED, *FEATURES, ""}
     described = {output.name: output for output in features.graph.output}
     _rename(graph.node, lambda name: name if name in kept else f"matching/{name}")
     for tensor in graph.initializer:

@@ -119,9 +119,9 @@ def load_case(case: Case, device: str = "cpu") -> Matcher:
 
     model = semcorr.load(case.method, grid=case.grid, device=device)
     if case.radius is not None and _is_light(model):
-        model.score = replace(model.score, scoring=with_radius(model.score.scoring, case.radius))
+        model.method = replace(model.method, scoring=with_radius(model.method.scoring, case.radius))
     elif case.radius is not None:
-        model.score.scoring = with_radius_on_torch(model.score.scoring, case.radius)
+        model.method.scoring = with_radius_on_torch(model.method.scoring, case.radius)
     return model
 
 
@@ -181,7 +181,7 @@ def _pairs(settings: Settings, count: int) -> list[Pair]:
 def _is_light(model: Matcher) -> bool:
     from semcorr.matchers.pmnc.matcher import PatchMatcher
 
-    return isinstance(model.score, PatchMatcher)
+    return isinstance(model.method, PatchMatcher)
 
 
 def _cost(case: Case, settings: Settings) -> dict[str, float | None]:
@@ -209,17 +209,17 @@ def _table(model: Matcher, source: FeatureMap, target: FeatureMap, exhaustive: b
     from semcorr.features.feature_map import array_of
 
     if _is_light(model):
-        every = replace(model.score.options, candidates=10**9, iterations=0, largest=10**9)
-        score = replace(model.score, options=every) if exhaustive else model.score
+        every = replace(model.method.options, candidates=10**9, iterations=0, largest=10**9)
+        score = replace(model.method, options=every) if exhaustive else model.method
         table: Floats = score(array_of(source.tensor)[0], array_of(target.tensor)[0]).table()
         return table
     import torch
 
     from semcorr.matchers.dense.scores import ScoredPairs
 
-    model.score.exhaustive = exhaustive
+    model.method.exhaustive = exhaustive
     with torch.inference_mode():
-        scores = model.score(source, target)
+        scores = model.method(source, target)
     found: Floats = array_of(scores.table() if isinstance(scores, ScoredPairs) else scores)[0]
     return found
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semcorr.errors import ModelError
+from semcorr.errors import ModelError, SemcorrError
 from semcorr.files import one_line, replacing, sha256_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,22 @@ def read_weights(path: Path, sha256: str | None = None) -> Weights:
 
 def read_arrays(path: Path, sha256: str | None = None) -> Weights:
     """Read a safetensors file as NumPy arrays, without torch; arguments and errors are those of `read_weights`."""
-    return Weights(*_read(path, sha256, "numpy"))
+    weights = Weights(*_read(path, sha256, "numpy"))
+    short = [name for name, values in weights.tensors.items() if values is None]
+    return weights if not short else weights._replace(tensors=weights.tensors | _bfloat16(path, short))
+
+
+def _bfloat16(path: Path, names: list[str]) -> dict[str, NDArray[np.float32]]:
+    """Read tensors in bfloat16, which NumPy lacks: the upper halves of float32 numbers."""
+    from safetensors import deserialize
+
+    stored = dict(deserialize(path.read_bytes()))  # type: ignore[no-untyped-call,unused-ignore]
+    return {
+        name: (np.frombuffer(stored[name]["data"], np.uint16).astype(np.uint32) << 16)
+        .view(np.float32)
+        .reshape(stored[name]["shape"])
+        for name in names
+    }
 
 
 def _read(path: Path, sha256: str | None, framework: Literal["pt", "numpy"]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -76,7 +91,11 @@ def _read(path: Path, sha256: str | None, framework: Literal["pt", "numpy"]) -> 
             metadata = json.loads((file.metadata() or {}).get("recipe", "{}"))
             if not isinstance(metadata, dict):
                 raise ValueError("its metadata are not a JSON object")
-            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 - no mapping
+            kinds = {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118 - no mapping
+            later = {key for key, kind in kinds.items() if kind == "BF16" and framework == "numpy"}
+            return {key: None if key in later else file.get_tensor(key) for key in kinds}, metadata
+    except AttributeError as error:  # safetensors asks NumPy for a type that it lacks, such as float8_e5m2
+        raise ModelError(f"{path} holds numbers of a type that cannot be read: {one_line(error)}") from error
     except (OSError, SafetensorError, ValueError, RecursionError) as error:
         if isinstance(error, ModelError):
             raise
@@ -119,12 +138,20 @@ def expanded_arrays(tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.fl
 
 
 def write_weights(path: Path, weights: Weights) -> None:
-    """Write a safetensors file atomically: if writing fails, the old file is kept."""
+    """Write a safetensors file atomically: if writing fails, the old file is kept.
+
+    Raises:
+        SemcorrError: If it cannot be written, for example because the disk is full.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.tensors.items()}
     with replacing(path) as part:
-        save_file(tensors, part, metadata={"recipe": json.dumps(weights.metadata, sort_keys=True)})
+        try:
+            save_file(tensors, part, metadata={"recipe": json.dumps(weights.metadata, sort_keys=True)})
+        except SafetensorError as error:
+            raise SemcorrError(f"{path} cannot be written: {one_line(error)}") from error
 
 
 @dataclass(frozen=True)

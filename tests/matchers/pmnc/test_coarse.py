@@ -152,12 +152,12 @@ def test_listing_a_table_keeps_its_scores():
 @pytest.mark.slow
 def test_the_model_in_the_package_agrees_with_the_direct_search(cat):
     model = semcorr.load("pmnc", grid=72)
-    model.score = replace(
-        model.score, votes=0.0
+    model.method = replace(
+        model.method, votes=0.0
     )  # tiles have votes and cells have none: with votes the two searches differ by design
     pictures = [model.encode(picture) for picture in (cat, cat[:, ::-1].copy())]
     forward = model.match(*pictures).forward.points
-    model.score = replace(model.score, options=SearchOptions(largest=1000))
+    model.method = replace(model.method, options=SearchOptions(largest=1000))
     whole = model.match(*pictures).forward.points
     tile = cat.shape[1] * 3 / 72
     near = ((forward - whole) ** 2).sum(2) ** 0.5 <= tile

@@ -183,9 +183,9 @@ def test_layers_are_padded_with_zeros():
 def test_the_model_in_the_package_on_photographs(cat, cheetah_path):
     model = load("pmnc")
     source, target = (model.encode(picture).features for picture in (cat, cheetah_path))
-    fast = model.score(source, target).table()
-    model.score.compiled = False
-    plain = model.score(source, target).table()
+    fast = model.method(source, target).table()
+    model.method.compiled = False
+    plain = model.method(source, target).table()
     tried = plain.isfinite()
     assert (fast.isfinite() == tried).float().mean() > 0.9999
     both = fast.isfinite() & tried
