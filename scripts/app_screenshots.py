@@ -8,6 +8,7 @@ It needs Chromium with its driver, selenium, and a folder of pictures whose firs
 from __future__ import annotations
 
 import argparse
+import base64
 import shutil
 import tempfile
 import threading
@@ -78,7 +79,15 @@ def photograph(browser: Any, address: str, out: Path) -> None:
         browser.execute_script(f"document.querySelector('#views input[value={view}]').click()")
         time.sleep(1.5)
         shoot(browser, out, f"match-{view}", [1440])
+    browser.execute_script("document.querySelector('#views input[value=points]').click()")
+    browser.find_element(By.ID, "mutual").click()
+    time.sleep(1.5)
+    shoot(browser, out, "match-mutual")
     browser.find_element(By.ID, "tab-label").click()
+    wait.until(lambda b: b.find_element(By.ID, "project").is_displayed())
+    browser.find_element(By.ID, "leave").click()
+    shoot(browser, out, "label-begin")
+    browser.find_element(By.CSS_SELECTOR, "#folders button").click()
     wait.until(lambda b: b.find_element(By.ID, "project").is_displayed())
     time.sleep(1)
     for place in POINTS.values():
@@ -87,12 +96,11 @@ def photograph(browser: Any, address: str, out: Path) -> None:
         field = browser.find_elements(By.CSS_SELECTOR, "#names input")[number - 1]
         rename(field, name)
         time.sleep(0.6)
-    shoot(browser, out, "label-marked", [1440])
+    shoot(browser, out, "label-marked")
     browser.find_element(By.ID, "label-all").click()
     wait.until(lambda b: "sure" in b.find_element(By.ID, "pictures").text)
     wait.until(lambda b: b.find_element(By.ID, "label-all").is_displayed())
     time.sleep(1)
-    browser.execute_script("document.querySelector('#toast').hidden = true")
     shoot(browser, out, "label")
 
 
@@ -123,12 +131,14 @@ def shoot(browser: Any, out: Path, name: str, widths: list[int] | None = None) -
     for width in widths or list(WIDTHS):
         for theme in ("light", "dark"):
             resize(browser, width, WIDTHS[width])
-            browser.execute_script(f"document.documentElement.dataset.theme = '{theme}'; scrollTo(0, 0)")
-            time.sleep(0.25)
-            height = browser.execute_script("return document.documentElement.scrollHeight")
-            resize(browser, width, max(WIDTHS[width], height))
-            time.sleep(0.15)
-            browser.save_screenshot(str(out / f"{name}-{width}-{theme}.png"))
+            browser.execute_script(
+                f"document.documentElement.dataset.theme = '{theme}'; document.activeElement.blur(); scrollTo(0, 0);"
+                "document.querySelector('#toast').hidden = true"
+            )
+            browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": 1, "y": 1})
+            time.sleep(0.4)
+            taken = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+            (out / f"{name}-{width}-{theme}.png").write_bytes(base64.b64decode(taken["data"]))
     resize(browser, 1440, 1000)
     time.sleep(0.2)
 

@@ -51,6 +51,7 @@ def browser(tmp_path_factory):
     for argument in (
         *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"),
         *("disable-background-networking", "disable-component-update", f"user-data-dir={profile}"),
+        "use-fake-device-for-media-stream",  # a camera
     ):
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

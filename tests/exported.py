@@ -28,8 +28,7 @@ class Exported:
 
     def match(self, source: Any, target: Any) -> Match:
         a, b = load_image(source), load_image(target)
-        answer = self.session.run(None, {"source": self._input(a), "target": self._input(b)})
-        outputs = dict(zip((output.name for output in self.session.get_outputs()), answer, strict=True))
+        outputs = self.run(a, b)
         fields = []
         for way, other in (("forward", b), ("backward", a)):
             points, seen = unit_to_pixels(outputs[way][0], other.shape[:2]), outputs.get(f"{way}_visibility")
@@ -42,6 +41,10 @@ class Exported:
         fine = outputs["source_fine"][0], outputs["target_fine"][0]
         return correct_match(match, *fine, Correction(**correction))
 
-    def _input(self, image: np.ndarray) -> np.ndarray:
+    def run(self, source: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
+        answer = self.session.run(None, {"source": self.input_of(source), "target": self.input_of(target)})
+        return dict(zip((output.name for output in self.session.get_outputs()), answer, strict=True))
+
+    def input_of(self, image: np.ndarray) -> np.ndarray:
         rows, columns = grid_for(image.shape[:2], self.about["cells"])
         return resize(image, (rows * self.about["stride"], columns * self.about["stride"]))[None]

@@ -1,8 +1,12 @@
-"""The cases whose answers are kept in golden/answers.json. ``python tests/golden_answers.py`` records them anew."""
+"""The cases whose answers are kept in golden/answers.json.
+
+``python tests/golden_answers.py [CASE …]`` records them anew, or only those of some cases.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +20,7 @@ from PIL import Image
 import semcorr
 
 FILE = Path(__file__).parent / "golden" / "answers.json"
+PIXELS, SURE = 0.5, 0.01
 COLUMNS, ROWS = 7, 5
 UNSTEADY = 0.25  # points that move further, in pixels, when a picture gets noise of one grey level are not kept
 CASES: dict[str, dict[str, Any]] = {
@@ -77,12 +82,22 @@ def answer(match: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(points), np.asarray(confidence)
 
 
-def record() -> None:
-    """Write the answers of every case, of points that a little noise does not move."""
+def check(case: str, match: Matching) -> None:
+    """Assert that the answers are as recorded."""
+    recorded = json.loads(FILE.read_text())[case]
+    for name, (source, target) in photographs().items():
+        asked, expected, sure = np.split(np.array(recorded[name], np.float32), [2, 4], axis=1)
+        points, confidence = match(source, target).transfer(asked)
+        np.testing.assert_allclose(points, expected, atol=PIXELS, err_msg=name)
+        np.testing.assert_allclose(confidence, sure[:, 0], atol=SURE, err_msg=name)
+
+
+def record(cases: list[str]) -> None:
+    """Write the answers of some cases, of points that a little noise does not move."""
     noise = np.random.default_rng(0)
-    answers: dict[str, dict[str, list[list[float]]]] = {}
+    answers: dict[str, dict[str, list[list[float]]]] = json.loads(FILE.read_text())
     with TemporaryDirectory() as folder:
-        for case in CASES:
+        for case in cases:
             match = matching(case, Path(folder))
             answers[case] = {}
             for name, (source, target) in photographs().items():
@@ -97,4 +112,4 @@ def record() -> None:
 
 
 if __name__ == "__main__":
-    record()
+    record(sys.argv[1:] or list(CASES))

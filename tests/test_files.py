@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from semcorr.files import replacing, write_bytes
+from semcorr.files import lock, replacing, write_bytes
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -24,3 +24,16 @@ def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path):
         os.utime(file, (time.time() - 2 * 24 * 3600,) * 2)
     write_bytes(tmp_path / "a.json", b"whole")
     assert sorted(tmp_path.iterdir()) == sorted([new, *others, tmp_path / "a.json"])
+
+
+def test_a_lock_holds_until_it_is_closed_and_follows_no_link(tmp_path):
+    file = tmp_path / "lock"
+    held = lock(file)
+    with pytest.raises(BlockingIOError):
+        lock(file)
+    held.close()
+    lock(file).close()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="link"):
+        lock(tmp_path / "link")
+    assert not (tmp_path / "elsewhere").exists()

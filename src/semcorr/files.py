@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 from secrets import token_hex
+from typing import IO
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a single letter would be a Windows drive
 
@@ -51,6 +52,30 @@ def _sweep(final: Path) -> None:
         with suppress(OSError):  # another process may remove it at the same time
             if pattern.fullmatch(path.name) and time.time() - path.stat().st_mtime > _ABANDONED:
                 path.unlink()
+
+
+def lock(path: Path) -> IO[bytes]:
+    """Lock a file against other processes, until it is closed; if this process is killed, the system unlocks it.
+
+    Args:
+        path: The file. It is created if there is none, and stays.
+
+    Returns:
+        The open file: close it to unlock it.
+
+    Raises:
+        BlockingIOError: If it is locked already, by another process or by this one.
+        OSError: If it cannot be opened for writing, or its file system knows no locks.
+    """
+    import fcntl  # not on Windows
+
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+b")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 def refuse_input(path: Path, inputs: Iterable[Path]) -> None:

@@ -2,10 +2,15 @@
 
 import http.client
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from urllib.parse import quote, urlsplit
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -54,6 +59,38 @@ class Page:
 
     def upload(self, path):
         return self.json("POST", f"/api/pictures?name={quote(path.name)}", body=path.read_bytes())
+
+
+class Command:
+    """``semcorr app`` as a process of its own."""
+
+    def __init__(self, *folders, port=0):
+        # with one thread, one picture after another is labelled
+        environment = os.environ | {"SEMCORR_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        line = self.line(folders, port)
+        self.process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment)
+        self.address = re.search(r"http://\S+", self.process.stderr.readline())[0]
+        self.port = int(self.address.split(":")[2].split("/")[0])
+
+    @staticmethod
+    def line(folders, port=0):
+        given = [word for folder in folders for word in ("--folder", str(folder))]
+        return [sys.executable, "-m", "semcorr", "app", *given, "--no-browser", "--port", str(port)]
+
+    @classmethod
+    def refused(cls, *folders):
+        """Run a command that is to end by itself."""
+        return subprocess.run(cls.line(folders), capture_output=True, text=True, timeout=60)
+
+    def work(self):
+        """Return what the server says of the labelling."""
+        with urlopen(f"http://127.0.0.1:{self.port}/api/projects/folder-1") as answer:
+            return json.load(answer)["work"]
+
+    def end(self, how):
+        self.process.send_signal(how)
+        self.process.wait(30)
+        self.process.stderr.close()
 
 
 def wait_for(condition, seconds=60):

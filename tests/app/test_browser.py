@@ -3,122 +3,23 @@
 import csv
 import io
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from conftest_app import POINTS, wait_for
+from conftest_app import POINTS, Command, wait_for
 
-import semcorr
 from semcorr.annotation.formats import read_labels
 
 pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from conftest_browser import CAT, answered, begin
 from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.slow
-CAT = (451, 300)
-
-
-class Visitor:
-    """Somebody at a browser."""
-
-    def __init__(self, browser, downloads):
-        self.browser, self.downloads = browser, downloads
-        browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
-        self.resize(1280, 1000)
-
-    def resize(self, width, height):
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-    def open(self, address):
-        self.browser.get(f"{address.split('#')[0].rstrip('/')}/static/icon.svg")  # no script runs there
-        self.run("sessionStorage.clear(); localStorage.clear()")
-        self.browser.get(address)
-        wait_for(lambda: self.run("return document.body.dataset.ready"))
-
-    def run(self, script, *arguments):
-        return self.browser.execute_script(script, *arguments)
-
-    def one(self, selector):
-        return self.browser.find_element(By.CSS_SELECTOR, selector)
-
-    def all(self, selector):
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
-
-    def see(self, selector):
-        return wait_for(lambda: next((one for one in self.all(selector) if one.is_displayed()), None))
-
-    def text(self, selector):
-        return self.run("return document.querySelector(arguments[0]).textContent", selector)
-
-    def click(self, selector, place, size):
-        """Click a stage at a place in pixels of the photograph."""
-        stage = self.one(selector)
-        self.run("arguments[0].scrollIntoView({block: 'center'})", stage)
-        width, height = self.run("const b = arguments[0].getBoundingClientRect(); return [b.width, b.height]", stage)
-        x, y = place[0] * width / size[0] - width / 2, place[1] * height / size[1] - height / 2
-        ActionChains(self.browser).move_to_element_with_offset(stage, round(x), round(y)).click().perform()
-
-    def press(self, *keys):
-        ActionChains(self.browser).send_keys(*keys).perform()
-
-    def undo(self):
-        ActionChains(self.browser).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
-
-    def marks(self, selector):
-        """Return the places of the points on a board, in pixels of the photograph."""
-        script = (
-            "return [...document.querySelectorAll(arguments[0] + ' .point')].map(p => [+p.dataset.x, +p.dataset.y])"
-        )
-        return self.run(script, selector)
-
-    def downloaded(self, ending):
-        return wait_for(lambda: next((p for p in self.downloads.iterdir() if p.suffix == ending), None))
-
-
-@pytest.fixture
-def visitor(browser, tmp_path):
-    folder = tmp_path / "downloads"
-    folder.mkdir()
-    visitor = Visitor(browser, folder)
-    browser.get_log("browser")
-    yield visitor
-    browser.get("about:blank")
-    assert [entry for entry in browser.get_log("browser") if "favicon" not in entry["message"]] == []
-
-
-@pytest.fixture(scope="module")
-def expected(cat_path, cheetah_path):
-    return semcorr.load("pmnc").match(cat_path, cheetah_path)
-
-
-def begin(visitor, page, cat_path, cheetah_path):
-    visitor.open(f"{page.address}/#match")
-    wait_for(lambda: visitor.all("#source-file"))
-    visitor.one("#source-file").send_keys(str(cat_path))
-    visitor.one("#target-file").send_keys(str(cheetah_path))
-    visitor.see("#sentence")
-
-
-def answered(visitor, expected, count):
-    """Wait until the second photograph shows what the library answers to the points on the first."""
-
-    def agree():
-        source, target = visitor.marks("#source"), visitor.marks("#target")
-        if not len(source) == len(target) == count:
-            return False
-        return count == 0 or np.abs(expected.transfer(source).points - target).max() < 1
-
-    wait_for(agree, 20)
 
 
 def test_upload_click_drag_undo_download(visitor, page, cat_path, cheetah_path, expected):
@@ -179,6 +80,20 @@ def test_views_examples_and_mutual_matches(visitor, page):
     wait_for(lambda: visitor.text("#sentence").startswith("This model does not estimate"))
 
 
+def test_a_point_under_another_is_dragged_after_a_click_in_the_list(visitor, page, cat_path, cheetah_path):
+    begin(visitor, page, cat_path, cheetah_path)
+    visitor.one("#source .stage").send_keys("a", Keys.ARROW_RIGHT)  # the same place, but for a pixel
+    visitor.one("#source .stage").send_keys("a")
+    wait_for(lambda: len(visitor.marks("#target")) == 2)
+    before = visitor.marks("#source")
+    visitor.all("#points input")[0].click()
+    place = visitor.all("#source .point")[-1]
+    ActionChains(visitor.browser).move_to_element(place).click_and_hold().move_by_offset(60, 0).release().perform()
+    after = visitor.marks("#source")
+    assert after[0][0] > before[0][0] + 20
+    assert after[1] == before[1]
+
+
 def test_match_by_keyboard_alone(visitor, page, cat_path, cheetah_path, expected):
     begin(visitor, page, cat_path, cheetah_path)
     visitor.run("document.activeElement.blur()")
@@ -205,31 +120,6 @@ def test_match_by_keyboard_alone(visitor, page, cat_path, cheetah_path, expected
     visitor.run("document.querySelector('#tab-match').focus()")
     visitor.press(Keys.ARROW_RIGHT)
     assert visitor.see("#panel-label")
-
-
-class Command:
-    """``semcorr app`` as a process of its own."""
-
-    def __init__(self, folder, port=0):
-        arguments = ["--folder", str(folder), "--no-browser", "--port", str(port)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "semcorr", "app", *arguments],
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"SEMCORR_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},  # one picture after another
-        )
-        self.address = re.search(r"http://\S+", self.process.stderr.readline())[0]
-        self.port = int(self.address.split(":")[2].split("/")[0])
-
-    def work(self):
-        """Return what the server says of the labelling."""
-        with urlopen(f"http://127.0.0.1:{self.port}/api/projects/folder-1") as answer:
-            return json.load(answer)["work"]
-
-    def end(self, how):
-        self.process.send_signal(how)
-        self.process.wait(30)
-        self.process.stderr.close()
 
 
 def test_label_ten_pictures_by_keyboard_with_a_kill_in_the_middle(visitor, ten_copied):
@@ -262,9 +152,9 @@ def test_label_ten_pictures_by_keyboard_with_a_kill_in_the_middle(visitor, ten_c
         assert work["done"] < 9
         assert work["seconds_left"] > 0
         confirmed = read_labels(state)[0]
-        server = Command(ten_copied, server.port)
+        server = Command(ten_copied, port=server.port)
         visitor.open(server.address)
-        wait_for(lambda: visitor.text("#label-all") == "Go on labelling")
+        wait_for(lambda: visitor.text("#label-all") == "Resume")
         visitor.run("document.querySelector('#label-all').focus()")
         visitor.press(Keys.SPACE)
         assert server.work()["done"] >= 2 or wait_for(lambda: server.work()["done"] >= 2)
@@ -324,7 +214,7 @@ def test_label_uploads_with_the_mouse_import_and_export(visitor, page, ten, tmp_
     changed = tmp_path / "changed.csv"
     changed.write_text(f"picture,point,x,y,v\n{other},nose,77,88,2\n{name},nose,1,1,2\n")
     visitor.one("#import").send_keys(str(changed))
-    wait_for(lambda: "1 pictures imported; 1 confirmed" in visitor.text("#toast"))
+    wait_for(lambda: "1 picture imported; 1 confirmed" in visitor.text("#toast"))
     state = page.projects._uploaded[visitor.run("return sessionStorage.getItem('project')")].labels
     assert (state[other].points["nose"].x, state[name].points["nose"].x) == (77, pytest.approx(here[0], abs=0.01))
 
@@ -360,7 +250,7 @@ def axe(tmp_path_factory):
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_accessibility_and_width(visitor, page, ten, axe, width, theme):
+def test_accessibility_and_width(visitor, page, ten, axe, width, theme, tmp_path):
     visitor.resize(width, 900)
     visitor.open(f"{page.address}/#match")
     visitor.run(f"document.documentElement.dataset.theme = '{theme}'")
@@ -374,6 +264,10 @@ def test_accessibility_and_width(visitor, page, ten, axe, width, theme):
 
     visitor.see("#examples button")
     check()
+    for box in ("help-box", "camera-box"):
+        visitor.run(f"document.querySelector('#{box}').showModal()")
+        check()
+        visitor.run(f"document.querySelector('#{box}').close()")
     visitor.one("#examples button").click()
     visitor.see("#sentence")
     visitor.run("document.querySelector('#mutual').click()")
@@ -381,8 +275,12 @@ def test_accessibility_and_width(visitor, page, ten, axe, width, theme):
     check()
     visitor.run("document.querySelector('#tab-label').click()")
     check()
-    visitor.one("#label-files").send_keys("\n".join(str(ten / f"{i}.png") for i in range(2)))
+    long = shutil.copy(ten / "0.png", tmp_path / f"{'station 4, camera 2, individual 31, ' * 2}.png")
+    visitor.one("#label-files").send_keys("\n".join(map(str, (ten / "1.png", long))))
     visitor.see("#canvas .stage")
+    wait_for(lambda: visitor.text("#picture-title") == "1.png")
+    visitor.press("n")
+    wait_for(lambda: visitor.text("#picture-title").startswith("station"))
     visitor.click("#canvas .stage", POINTS["nose"], (400, 300))
     wait_for(lambda: len(visitor.marks("#canvas")) == 1)
     check()

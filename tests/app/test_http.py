@@ -10,26 +10,20 @@ import subprocess
 import sys
 import threading
 import time
-import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest_app import POINTS, Page, host_of, wait_for
+from conftest_app import POINTS, Page, host_of
 from PIL import Image
 
 import semcorr
-from semcorr.annotation.formats import FORMATS, read_labels
 from semcorr.app.work import Cache, Queue
 
 pytest.importorskip("starlette", reason="the extra app is not installed")
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "app.md"
-
-
-def labels(points, confirmed=True, shift=0):
-    return {"points": {name: {"x": x - shift, "y": y} for name, (x, y) in points.items()}, "confirmed": confirmed}
 
 
 def match(page, cat_path, cheetah_path, **choice):
@@ -58,7 +52,7 @@ def test_heat_is_highest_near_the_answer(page, cat_path, cheetah_path):
     answer = page.json("POST", f"/api/match/{found['id']}/points", {"points": [{"x": x, "y": y}]})[0]
     status, _, content = page.ask("GET", f"/api/match/{found['id']}/heat.png?x={x}&y={y}")
     assert status == 200
-    alpha = np.asarray(Image.open(io.BytesIO(content)))[..., 3]
+    alpha = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))[..., 3]
     row, column = np.unravel_index(alpha.argmax(), alpha.shape)
     scale = found["target"]["width"] / alpha.shape[1]
     assert np.hypot(column * scale - answer["x"], row * scale - answer["y"]) < 0.1 * found["target"]["width"]
@@ -302,157 +296,6 @@ def test_a_result_is_computed_once_and_an_error_is_not_kept():
     assert cache.get("b", lambda: 5) == 5
     cache.get("c", lambda: 6)
     assert not cache.has("a")
-
-
-def finished(page, project):
-    wait_for(lambda: not page.json("GET", f"/api/projects/{project}")["work"]["running"])
-    return page.json("GET", f"/api/projects/{project}")
-
-
-def test_two_people_at_once(page, ten):
-    projects = [page.json("POST", "/api/projects", {})["id"] for _ in range(2)]
-    for number, project in enumerate(projects):
-        for index in range(4):
-            name = f"{number}-{index}.png"
-            page.json("POST", f"/api/projects/{project}/pictures?name={name}", body=(ten / f"{index}.png").read_bytes())
-        page.json("PUT", f"/api/projects/{project}/labels?picture={number}-0.png", labels(POINTS))
-    for project in projects:
-        page.json("POST", f"/api/projects/{project}/start", {})
-    both = [page.json("GET", f"/api/projects/{project}")["work"]["running"] for project in projects]
-    assert both == [True, True]  # neither waits for the other to end
-    for number, project in enumerate(projects):
-        found = finished(page, project)
-        assert found["work"]["error"] == ""
-        assert {one["name"] for one in found["pictures"]} == {f"{number}-{i}.png" for i in range(4)}
-        assert [one["state"] for one in found["pictures"]].count("labelled") == 3
-        got = page.json("GET", f"/api/projects/{project}/labels?picture={number}-3.png")["points"]["nose"]
-        assert np.hypot(got["x"] - (265 - 12), got["y"] - 240) < 12
-    assert page.ask("GET", f"/api/projects/{projects[0]}/picture?name=1-0.png")[0] == 404
-    assert not {one["id"] for one in page.json("GET", "/api")["projects"]} & set(projects)
-
-
-def test_what_is_confirmed_is_never_changed(page, ten):
-    project = page.json("POST", "/api/projects", {})["id"]
-    base = f"/api/projects/{project}"
-    for index in range(3):
-        page.json("POST", f"{base}/pictures?name={index}.png", body=(ten / f"{index}.png").read_bytes())
-    assert page.ask("POST", f"{base}/start", json_body={})[0] == 409  # nothing is confirmed yet
-    page.json("PUT", f"{base}/labels?picture=0.png", labels(POINTS))
-    odd = labels({"nose": (10, 10)})
-    page.json("PUT", f"{base}/labels?picture=1.png", odd)
-    page.json("POST", f"{base}/start", {})
-    finished(page, project)
-    assert page.json("GET", f"{base}/labels?picture=1.png")["points"]["nose"]["x"] == 10
-    table = b"picture,point,x,y,v\n1.png,nose,99,99,2\n2.png,nose,50,60,2\n"
-    assert page.json("POST", f"{base}/import?name=labels.csv", body=table) == {"taken": 1, "kept": 1}
-    assert page.json("GET", f"{base}/labels?picture=1.png")["points"]["nose"]["x"] == 10
-    assert page.json("GET", f"{base}/labels?picture=2.png")["points"]["nose"]["x"] == 50
-    assert page.ask("PUT", f"{base}/labels?picture=0.png", json_body=labels({"nose": (9999, 1)}))[0] == 400
-
-
-@pytest.fixture(scope="module")
-def labelled(page, ten):
-    project = page.json("POST", "/api/projects", {})["id"]
-    for index in range(2):
-        body = (ten / f"{index}.png").read_bytes()
-        page.json("POST", f"/api/projects/{project}/pictures?name={index}.png", body=body)
-        path = f"/api/projects/{project}/labels?picture={index}.png"
-        page.json("PUT", path, labels({"1": (300.0, 130.0), "2": (120.5, 60.25)}, shift=4 * index))
-    return project
-
-
-@pytest.mark.parametrize("name", list(FORMATS))
-def test_export_and_import_in_every_format(page, labelled, ten, name):
-    for package in (*FORMATS[name].writes_with, *FORMATS[name].reads_with):
-        pytest.importorskip(package)
-    _, headers, content = page.ask("GET", f"/api/projects/{labelled}/export?format={name}")
-    file = re.search(r'filename="([^"]+)"', headers["content-disposition"])[1]
-    assert file.endswith((FORMATS[name].ending or ".zip", ".zip"))
-    other = page.json("POST", "/api/projects", {})["id"]
-    for index in range(2):
-        body = (ten / f"{index}.png").read_bytes()
-        page.json("POST", f"/api/projects/{other}/pictures?name={index}.png", body=body)
-    assert page.json("POST", f"/api/projects/{other}/import?name={file}", body=content)["taken"] == 2
-    for index in range(2):
-        got = page.json("GET", f"/api/projects/{other}/labels?picture={index}.png")["points"]
-        assert len(got) == 2
-        places = sorted((point["x"], point["y"]) for point in got.values())
-        assert np.allclose(places, [(120.5 - 4 * index, 60.25), (300 - 4 * index, 130)], atol=0.05)
-
-
-def zipped(**files):
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name.replace("_up_", "../"), content)
-    return stream.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "line"),
-    [
-        ("labels.csv", b"\xff\xfe no table", "labels.csv"),
-        ("labels.json", b"[" * 100_000, "labels.json"),
-        ("labels.exe", b"MZ", "no known format"),
-        ("labels.zip", b"PK no archive", "not a zip archive"),
-        ("labels.zip", zipped(_up_evil="x"), "leads out of the archive"),
-        ("labels.h5", b"\x89HDF", "may run programs"),
-        ("labels.tps", b"LM=1\n1 1\nIMAGE=../../../../etc/hostname\n", "is not in"),
-        ("labels.csv", b"picture,point,x,y\nelsewhere.png,nose,1,1\n", "names of the files differ"),
-    ],
-)
-def test_hostile_imports(page, labelled, name, content, line):
-    if name.endswith(".h5"):
-        pytest.importorskip("tables")
-    status, _, answer = page.ask("POST", f"/api/projects/{labelled}/import?name={name}", body=content)
-    error = json.loads(answer)["error"]
-    assert status == 400, error
-    assert line in error
-    assert "semcorr-import-" not in error
-
-
-def test_a_server_that_ends_keeps_what_is_done(ten_copied):
-    page = Page([ten_copied])
-    page.json("PUT", "/api/projects/folder-1/labels?picture=0.png", labels(POINTS))
-    page.json("POST", "/api/projects/folder-1/start", {})
-    wait_for(lambda: page.json("GET", "/api/projects/folder-1")["work"]["done"] >= 1)
-    page.close()
-    known = {one.picture for one in read_labels(ten_copied / "semcorr-labels.json")}
-    assert {"0.png"} < known
-    page = Page([ten_copied])
-    try:
-        before = page.json("GET", "/api/projects/folder-1")
-        assert {one["name"] for one in before["pictures"] if one["state"] != "unlabelled"} == known
-        page.json("POST", "/api/projects/folder-1/start", {})
-        after = finished(page, "folder-1")
-    finally:
-        page.close()
-    assert [one["state"] for one in after["pictures"]] == ["labelled"] * 9 + ["confirmed"]
-    assert not after["interrupted"]
-    scores = [one["score"] for one in after["pictures"][:9]]
-    assert scores == sorted(scores)
-
-
-def test_the_state_serves_the_command_too(ten_copied, run):
-    page = Page([ten_copied])
-    try:
-        page.json("PUT", "/api/projects/folder-1/labels?picture=0.png", labels(POINTS))
-        page.json("POST", "/api/projects/folder-1/rename", {"old": "nose", "new": "tip of the nose"})
-    finally:
-        page.close()
-    state = read_labels(ten_copied / "semcorr-labels.json")
-    assert list(state[0].points) == ["left eye", "right eye", "tip of the nose"]
-    code, _, err = run("annotate", ten_copied / "semcorr-labels.json", ten_copied, "--out", "labels.csv")
-    assert code == 0, err
-    assert "1 of them labelled by hand" in err
-
-
-def test_a_broken_state_is_not_written_over(ten_copied):
-    state = ten_copied / "semcorr-labels.json"
-    state.write_text("{broken")
-    with pytest.raises(semcorr.SemcorrError, match=r"semcorr-labels\.json"):
-        Page([ten_copied])
-    assert state.read_text() == "{broken"
 
 
 @pytest.mark.parametrize("language", ["bash", "python"])

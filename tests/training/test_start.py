@@ -113,6 +113,18 @@ def test_fine_descriptors_learn_on_a_finished_model(tmp_path, folder, cat, recip
         recipe("none", 8)
 
 
+def test_fine_descriptors_of_another_backbone_are_refused(tmp_path, folder, recipe_file):
+    path = recipe_file(tmp_path, folder)
+    text = path.read_text().replace("tf_efficientnet_lite0", "resnet18, weights: random")
+    text = text.replace("  hidden: 4", "  hidden: 4\n  adapter: 8\n  fine: 8") + "\ntrain_from: 3\nstart: pmnc\n"
+    path.write_text(text)
+    with pytest.raises(
+        DataError, match="need an EfficientNet-Lite, whose early stage they read; 'resnet18' is another"
+    ):
+        train(read_recipe(path))
+    assert not (tmp_path / "run").exists()
+
+
 def test_fine_tuning_keeps_all_that_the_start_has(tmp_path, folder, capsys):
     """One command on one's own pairs: the package's model, its fine descriptors, and what was gained."""
     recipe = read_recipe(

@@ -38,7 +38,7 @@ class Projects:
         scratch: Where uploads are kept until the server ends.
 
     Raises:
-        DataError: If a folder is missing or has no pictures, or the labels in it are broken.
+        DataError: If a folder is missing or has no pictures, the labels in it are broken, or another server has it.
     """
 
     def __init__(self, folders: Sequence[Path], scratch: Path) -> None:
@@ -46,10 +46,14 @@ class Projects:
         self._lock = threading.Lock()
         self._folders: dict[str, Project] = {}
         self._uploaded: dict[str, Project] = {}
-        for number, folder in enumerate(folders, 1):
-            if not folder.is_dir():
-                raise DataError(f"{folder} is not a folder; give a folder of pictures")
-            self._folders[f"folder-{number}"] = Project(folder, folder.resolve().name)
+        try:
+            for number, folder in enumerate(folders, 1):
+                if not folder.is_dir():
+                    raise DataError(f"{folder} is not a folder; give a folder of pictures")
+                self._folders[f"folder-{number}"] = Project(folder, folder.resolve().name)
+        except BaseException:
+            self.close()  # other servers may open the folders before it
+            raise
 
     def folders(self) -> list[dict[str, str]]:
         """Return key and title of the folders of the command line; those of uploads are known to their owners."""
@@ -78,9 +82,9 @@ class Projects:
         """Stop all work; what is done stays."""
         projects = [*self._folders.values(), *self._uploaded.values()]
         for project in projects:
-            project.stop()
+            project.stop()  # all at once
         for project in projects:
-            project.stop(wait=10)
+            project.close()
 
 
 class _LabelHandlers:

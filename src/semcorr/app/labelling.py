@@ -2,7 +2,7 @@
 
 The labels lie in the folder, in `STATE`: a COCO file that ``semcorr annotate --confirmed`` and other programs read.
 While pictures are being labelled, a journal lies beside it, as for ``semcorr annotate``, so that nothing is lost if
-the server is killed.
+the server is killed. One server at a time works on a folder: it holds a lock on `LOCK`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from semcorr.annotation.formats import read_labels
 from semcorr.annotation.journal import Journal, fingerprint_of
@@ -25,13 +26,16 @@ from semcorr.app.guard import Refused
 from semcorr.app.pictures import check_picture, clean_name
 from semcorr.data.records import read_record
 from semcorr.errors import DataError, SemcorrError
-from semcorr.files import one_line, write_bytes
+from semcorr.files import lock, one_line, write_bytes
 from semcorr.geometry import Size
 from semcorr.image import picture_size
 from semcorr.models.matcher import Matcher
 
 STATE = "semcorr-labels.json"
 """The file of a folder's labels, in the folder."""
+
+LOCK = ".semcorr-labels.lock"
+"""The file, in the folder, that the server which labels it has locked; it is empty."""
 
 MOST = 500
 """Pictures that may be uploaded to one project."""
@@ -68,7 +72,8 @@ class Project:
         uploaded: Whether its pictures are uploaded to it.
 
     Raises:
-        DataError: If the folder has no pictures, or its `STATE` is broken.
+        DataError: If the folder has no pictures, its `STATE` is broken, another server has opened it, or nothing can be
+            written to it.
     """
 
     def __init__(self, root: Path, title: str, uploaded: bool = False) -> None:
@@ -81,6 +86,7 @@ class Project:
         self._stop = threading.Event()
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
+        self._locked: IO[bytes] | None = None
         if not uploaded:
             self._open()
 
@@ -90,6 +96,14 @@ class Project:
         if found.shards:
             raise DataError(f"{self.root} holds WebDataset shards: label them with `semcorr annotate`")
         self.pictures = {name: file for name, file in found.files if file.resolve().is_relative_to(inside)}
+        self._locked = _lock(self.root)
+        try:
+            self._read_labels()
+        except BaseException:
+            self._locked.close()
+            raise
+
+    def _read_labels(self) -> None:
         if not self.state.exists():
             return
         read = read_labels(self.state, self.root, "coco")
@@ -234,6 +248,12 @@ class Project:
         if wait is not None and self._thread is not None:
             self._thread.join(wait)
 
+    def close(self) -> None:
+        """Stop labelling, and let other servers open the folder."""
+        self.stop(wait=10)
+        if self._locked is not None and not (self._thread is not None and self._thread.is_alive()):
+            self._locked.close()
+
     def _run(self, model: Callable[[], Matcher], settings: Settings) -> None:
         try:
             self._label(model(), settings)
@@ -306,6 +326,20 @@ class Project:
             return {"name": name, "state": "unlabelled", "score": None, "error": ""}
         state = "broken" if label.error else "confirmed" if label.confirmed else "labelled"
         return {"name": name, "state": state, "score": round(label.score, 4), "error": label.error}
+
+
+def _lock(root: Path) -> IO[bytes]:
+    try:
+        return lock(root / LOCK)
+    except BlockingIOError:
+        raise DataError(
+            f"{root} is open in another semcorr app: use that page, or end that program first (Ctrl+C)"
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"{root} cannot be labelled, since labels are saved in it: {LOCK}: {error.strerror}; copy the pictures to "
+            "a folder of your own"
+        ) from None
 
 
 def _by_hand(point: Point) -> Point:

@@ -27,6 +27,13 @@ from semcorr.models.turning import Turn
 VIEW = 640
 """Longer side, in pixels, of the views of a whole match."""
 
+HEAT = 256
+"""Longer side, in pixels, of a heat map; the browser enlarges it."""
+
+_SHARES = np.linspace(0, 1, 256)[:, None]
+_HEAT_COLOURS = np.rint((1 - _SHARES) * [213, 40, 20] + _SHARES * [255, 214, 64]).astype(np.uint8).tobytes()
+_HEAT_ALPHAS = np.rint(215 * _SHARES).astype(np.uint8).tobytes()
+
 _MEMORY = 1 << 30  # bytes of pictures and features that are kept
 
 
@@ -197,11 +204,12 @@ def heat_map(answer: Answer, point: tuple[float, float]) -> bytes:
     low, high = float(np.median(similar)), float(similar.max())
     strength = np.clip((similar - low) / max(high - low, 1e-6), 0, 1) ** 2
     small = Image.fromarray(np.rint(255 * strength).astype(np.uint8))
-    scale = VIEW / max(small.size)
-    alpha = small.resize((round(small.width * scale), round(small.height * scale)), Image.Resampling.BICUBIC)
-    hot = np.asarray(alpha, dtype=np.float32)[..., None] / 255
-    colour = np.array([213, 40, 20]) * (1 - hot) + np.array([255, 214, 64]) * hot
-    return _png(np.concatenate([colour, 215 * hot], axis=2))
+    scale = HEAT / max(small.size)
+    picture = small.resize((round(small.width * scale), round(small.height * scale)), Image.Resampling.BICUBIC)
+    picture.putpalette(_HEAT_COLOURS)
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", compress_level=1, transparency=_HEAT_ALPHAS)
+    return stream.getvalue()
 
 
 def flow_colours(match: Match) -> bytes:
@@ -244,9 +252,3 @@ def _shrunk(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Floats]:
     picture.thumbnail((VIEW, VIEW), Image.Resampling.BILINEAR, reducing_gap=3)
     scale = np.array([picture.width / image.shape[1], picture.height / image.shape[0]], dtype=np.float32)
     return np.array(picture), scale
-
-
-def _png(image: NDArray[np.floating]) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(np.rint(image).astype(np.uint8)).save(stream, "PNG", compress_level=1)
-    return stream.getvalue()

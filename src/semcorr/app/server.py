@@ -21,6 +21,7 @@ from semcorr import __version__
 from semcorr.annotation.formats import FORMATS
 from semcorr.app.guard import Guard, Refused, read_body
 from semcorr.app.label_routes import Projects, label_routes
+from semcorr.app.labelling import MOST
 from semcorr.app.match_routes import match_routes
 from semcorr.app.matching import Matching
 from semcorr.app.pictures import LIMIT, PIXELS, Store, as_jpeg
@@ -44,7 +45,7 @@ def create_app(folders: Sequence[Path] = (), device: str = "cpu", queue: Queue |
         queue: What runs matches; by default two at once, and eight that wait.
 
     Raises:
-        DataError: If a folder is missing or has no pictures, or the labels in it are broken.
+        DataError: If a folder is missing or has no pictures, the labels in it are broken, or another server has it.
     """
     scratch = tempfile.TemporaryDirectory(prefix="semcorr-app-")
     store = Store(_folder(scratch, "match"))
@@ -102,7 +103,7 @@ def _about(projects: Projects) -> Endpoint:
             "models": dict(MODEL_NAMES),
             "formats": {name: kind.title for name, kind in FORMATS.items()},
             "projects": projects.folders(),
-            "limits": {"bytes": LIMIT, "pixels": PIXELS},
+            "limits": {"bytes": LIMIT, "pixels": PIXELS, "pictures": MOST},
         }
         return JSONResponse(content)
 

@@ -30,6 +30,7 @@ from semcorr.matchers.dense.confidence import rescale
 from semcorr.matchers.dense.decode import decode
 from semcorr.matchers.dense.judge import TensorJudge
 from semcorr.matchers.dense.ncnet import NCNet
+from semcorr.matchers.dense.scores import CellMatches
 from semcorr.matchers.pmnc.gpu.matcher import PMNC
 from semcorr.models.matcher import Matcher
 
@@ -46,6 +47,7 @@ FINE = ("source_fine", "target_fine")
 OUTPUTS = ("forward", "forward_confidence", "backward", "backward_confidence")
 JUDGED = ("forward_visibility", "backward_visibility", "similarity")
 _OPSET = 18
+_SCORED = 20  # pairs of each cell; the search scores about as many on a grid of 25
 _SHORTEST, _LONGEST = 2, 1024  # smallest and largest number of cells along a side that the graph accepts
 
 
@@ -82,10 +84,13 @@ class MatchGraph(nn.Module):
             confidence ``(1, hs, ws)``; then the same for each target cell. With a judge, then the visibility of source
             and target cells, like their confidence, and the similarity ``(1,)``.
         """
-        forward, backward = decode(self._scores(source, target), self.radius)
+        scores = self._scores(source, target)
+        forward, backward = decode(scores, self.radius)
         points = _unit(forward.cells, target), _unit(backward.cells, source)
         if self.judge is not None:
-            confidence, visibility, similarity = self.judge(source[0], target[0], forward, backward)
+            of_source = _peaked(forward, scores.flatten(3))
+            of_target = _peaked(backward, scores.permute(0, 3, 4, 1, 2).flatten(3))
+            confidence, visibility, similarity = self.judge(source[0], target[0], of_source, of_target)
             parts = points[0], confidence[0][None], points[1], confidence[1][None]
             return *parts, visibility[0][None], visibility[1][None], similarity[None]
         confidence = [
@@ -98,6 +103,16 @@ class MatchGraph(nn.Module):
         if not isinstance(self.method, PMNC):
             return cast(Tensor, self.method(FeatureMap(source, ((1, 1),)), FeatureMap(target, ((1, 1),))))
         return self.method.score_all(source, target, self.method.dilation(self.grid, self.grid), at_once=None)
+
+
+def _peaked(matches: CellMatches, scores: Tensor) -> CellMatches:
+    """Measure how peaked scores ``(1, h, w, N)`` are over as many pairs of each cell as PatchMatch scores.
+
+    The judge has learned from those.
+    """
+    highest = F.pad(scores, (0, _SCORED), value=-torch.inf).topk(_SCORED, dim=3).values
+    peak = matches.peak * (scores.logsumexp(dim=3) - highest.logsumexp(dim=3)).exp()
+    return matches._replace(peak=peak.clamp(max=1))
 
 
 def _unit(cells: Tensor, other: Tensor) -> Tensor:

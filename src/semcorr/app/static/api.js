@@ -69,6 +69,8 @@ export async function attempt(task) {
   }
 }
 
+export const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [key, value] of Object.entries(properties)) {
@@ -79,7 +81,7 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-const COLOURS = ["#1f5fd0", "#c2410c", "#047857", "#a21caf", "#0e7490", "#b45309", "#6d28d9", "#be123c"];
+const COLOURS = ["#1f5fd0", "#c2410c", "#047857", "#a21caf", "#0e7490", "#4d7c0f", "#6d28d9", "#be123c"];
 export const colour = (index) => COLOURS[index % COLOURS.length];
 
 // The settings of a model, for either tab; calls back with what was chosen.
@@ -94,11 +96,11 @@ export async function settings(box, changed) {
   };
   const grid = choices([[16, "16 × 16 (fast)"], [25, "25 × 25"], [40, "40 × 40"], [64, "64 × 64 (fine, slow)"]]);
   grid.value = "25";
-  const rotations = choices([[1, "upright"], [4, "four directions"], [12, "any direction (slow)"]]);
+  const rotations = choices([[1, "none"], [4, "quarter turns"], [12, "every 30° (slow)"]]);
   const mirror = element("input", { type: "checkbox" });
   const labelled = (text, input) => element("label", {}, text, input);
-  box.append(labelled("Model", model), labelled("Grid", grid), labelled("Directions to try", rotations),
-    element("label", { className: "check" }, mirror, "Mirrored, too"));
+  box.append(labelled("Model", model), labelled("Grid", grid), labelled("Rotations to try", rotations),
+    element("label", { className: "check" }, mirror, "Try mirrored, too"));
   const chosen = () => ({ model: model.value, grid: +grid.value, rotations: +rotations.value, mirror: mirror.checked });
   box.addEventListener("change", () => changed(chosen()));
   changed(chosen());

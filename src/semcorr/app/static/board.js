@@ -14,6 +14,7 @@ export class Board {
     this.label = label;
     this.size = [1, 1];
     this.points = new Map();
+    this.touches = 0; // fingers on the stage
     this.stage = document.createElement("div");
     this.stage.className = on.add ? "stage" : "stage readonly";
     this.stage.setAttribute("role", "group");
@@ -28,6 +29,9 @@ export class Board {
     if (on.add) {
       this.stage.tabIndex = 0;
       this.stage.addEventListener("pointerdown", (event) => this.#press(event));
+      this.stage.addEventListener("touchstart", (event) => { // a finger drags a point, not the page; CSS cannot say so of SVG
+        if (event.target.closest(".point")) event.preventDefault();
+      }, { passive: false });
       this.stage.addEventListener("keydown", (event) => this.#key(event));
     }
   }
@@ -44,7 +48,7 @@ export class Board {
   // Lay a picture over the photograph; null takes it away.
   lay(url, opacity = 1) {
     this.overlay.hidden = !url;
-    if (url) this.overlay.src = url;
+    if (url && this.overlay.getAttribute("src") !== url) this.overlay.src = url; // else it would blink
     this.overlay.style.opacity = opacity;
     this.overlay.style.clipPath = "";
   }
@@ -72,6 +76,15 @@ export class Board {
       mark.setAttribute("aria-label", `${point.number}: ${point.text}, at ${Math.round(point.x)}, ${Math.round(point.y)}`);
       if (this.on.add) mark.setAttribute("aria-pressed", point.id === selected);
     }
+    this.#raise(points, selected);
+  }
+
+  // A point that is chosen elsewhere, as in a list, comes to the top, where it can be dragged; the others stay in order.
+  #raise(points, selected) {
+    if (!this.on.add || selected === this.raised || this.svg.contains(document.activeElement)) return;
+    this.raised = selected;
+    const last = points.filter((point) => point.id === selected);
+    for (const point of [...points, ...last]) this.svg.append(this.points.get(point.id));
   }
 
   focus(id) {
@@ -119,13 +132,22 @@ export class Board {
     else this.on.add(...this.#at(event));
   }
 
-  #tap(event) { // a touch that scrolls the page places no point
+  #tap(event) { // a touch that scrolls the page, or zooms with a second finger, places no point
+    this.touches += 1;
+    let alone = this.touches === 1;
+    const ended = new AbortController();
+    const listen = (type, call) => this.stage.addEventListener(type, call, { signal: ended.signal });
     const end = (up) => {
-      this.stage.removeEventListener("pointerup", end);
-      if (Math.hypot(up.clientX - event.clientX, up.clientY - event.clientY) < 10) this.on.add(...this.#at(up));
+      if (up.pointerId !== event.pointerId) return;
+      ended.abort();
+      this.touches -= 1;
+      const far = Math.hypot(up.clientX - event.clientX, up.clientY - event.clientY);
+      if (up.type === "pointerup" && alone && far < 10) this.on.add(...this.#at(up));
     };
-    this.stage.addEventListener("pointerup", end);
-    this.stage.addEventListener("pointercancel", () => this.stage.removeEventListener("pointerup", end), { once: true });
+    this.stage.setPointerCapture(event.pointerId); // a finger may leave the stage
+    listen("pointerdown", () => { alone = false; });
+    listen("pointerup", end);
+    listen("pointercancel", end);
   }
 
   #drag(event, mark) {
@@ -134,18 +156,18 @@ export class Board {
     mark.setPointerCapture(event.pointerId);
     const start = this.#at(event);
     const from = [+mark.dataset.x, +mark.dataset.y];
-    let moved = false;
-    const to = (now) => this.#inside(from[0] + now[0] - start[0], from[1] + now[1] - start[1]);
+    let last = null; // where it was moved to
     const move = (next) => {
-      moved = true;
-      this.#place(mark, ...to(this.#at(next)));
-      this.on.move(mark.dataset.id, ...to(this.#at(next)), false);
+      const now = this.#at(next);
+      last = this.#inside(from[0] + now[0] - start[0], from[1] + now[1] - start[1]);
+      this.#place(mark, ...last);
+      this.on.move(mark.dataset.id, ...last, false);
     };
-    const end = (last) => {
+    const end = () => { // a cancelled event has no place
       mark.removeEventListener("pointermove", move);
       mark.removeEventListener("pointerup", end);
       mark.removeEventListener("pointercancel", end);
-      if (moved) this.on.move(mark.dataset.id, ...to(this.#at(last)), true);
+      if (last) this.on.move(mark.dataset.id, ...last, true);
     };
     mark.addEventListener("pointermove", move);
     mark.addEventListener("pointerup", end);

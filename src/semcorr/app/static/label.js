@@ -1,10 +1,11 @@
 // The tab Label.
 
-import { about, attempt, colour, download, element, request, say, settings, toast, upload } from "./api.js";
+import { about, attempt, colour, count, download, element, request, say, settings, toast, upload } from "./api.js";
 import { Board } from "./board.js";
+import { checkCount, onDrop, picturesOf, taken } from "./intake.js";
+import { listPictures, showProgress, stateOf, words } from "./label_view.js";
 
 const $ = (selector) => document.querySelector(selector);
-const LISTED = 300;
 let choice = {};
 let id = null; // of the project
 let project = null;
@@ -25,12 +26,12 @@ export async function begin() {
     $("#folders").append(button);
   }
   for (const [name, title] of Object.entries(formats)) $("#format").append(element("option", { value: name }, title));
-  const drop = $("#label-drop");
-  drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
-  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-  drop.addEventListener("drop", (event) => { event.preventDefault(); start(event.dataTransfer.files); });
-  $("#label-files").addEventListener("change", (event) => start(taken(event.target)));
-  $("#more").addEventListener("change", async (event) => { await add(taken(event.target)); await refresh(); });
+  onDrop($("#label-drop"), (files) => attempt(() => start(files)));
+  onDrop($("#project"), (files) => attempt(() => addMore(files)));
+  $("#label-files").addEventListener("change", (event) => attempt(() => start(taken(event.target))));
+  $("#label-folder").addEventListener("change", (event) => attempt(() => start(picturesOf(taken(event.target)))));
+  $("#more").addEventListener("change", (event) => attempt(() => addMore(taken(event.target))));
+  $("#leave").addEventListener("click", () => attempt(leave));
   $("#label-all").addEventListener("click", () => attempt(labelAll));
   $("#stop").addEventListener("click", () => attempt(() => request(`/api/projects/${id}/stop`, { method: "POST", json: {} })));
   $("#confirm").addEventListener("click", () => alone(confirm));
@@ -42,13 +43,6 @@ export async function begin() {
   settings($("#label-settings"), (chosen) => { choice = chosen; });
   const remembered = sessionStorage.getItem("project") || (projects.length === 1 ? projects[0].id : null);
   if (remembered && !id) open(remembered, true);
-}
-
-// The files that were chosen; the same ones can be chosen again.
-function taken(input) {
-  const files = [...input.files];
-  input.value = "";
-  return files;
 }
 
 export function key(event) {
@@ -65,23 +59,46 @@ export function key(event) {
 
 async function start(files) {
   if (!files.length) return;
-  const made = await attempt(() => request("/api/projects", { method: "POST", json: {} }));
-  if (!made) return;
-  id = made.id;
-  if (await add(files)) await open(id);
+  await checkCount(files.length);
+  const made = await request("/api/projects", { method: "POST", json: {} });
+  if (await add(made.id, files)) await open(made.id);
 }
 
-async function add(files) {
-  let count = 0;
-  for (const file of files) {
-    if (await attempt(() => upload(`/api/projects/${id}/pictures`, file))) count += 1;
+async function addMore(files) {
+  if (!project.uploaded) throw new Error("Copy more pictures into the folder itself, and start semcorr app again.");
+  await checkCount(files.length + project.pictures.length);
+  await add(id, files);
+  await refresh();
+}
+
+// Add files to a project, and return how many were taken.
+async function add(to, files) {
+  const refused = [];
+  $("#adding").hidden = false;
+  for (const [index, file] of files.entries()) {
+    $("#adding progress").value = index / files.length;
+    $("#adding span").textContent = `Adding picture ${index + 1} of ${files.length}`;
+    await upload(`/api/projects/${to}/pictures`, file).catch((error) => refused.push(error.message));
   }
-  say(`${count} pictures added`);
-  return count;
+  $("#adding").hidden = true;
+  say(`${count(files.length - refused.length, "picture")} added`);
+  if (refused.length) toast(refused[0] + (refused.length > 1 ? ` (${count(refused.length - 1, "other file")} not added either)` : ""));
+  return files.length - refused.length;
+}
+
+// Go back to the choice of pictures.
+async function leave() {
+  if (!(await save())) return;
+  sessionStorage.removeItem("project");
+  id = project = current = labels = null;
+  $("#project").hidden = true;
+  $("#choose-project").hidden = false;
+  $("#label-files").focus();
 }
 
 async function open(which, quietly = false) {
   id = which;
+  names = [];
   try {
     project = await request(`/api/projects/${id}`);
   } catch (error) {
@@ -98,11 +115,14 @@ async function open(which, quietly = false) {
   current = null;
   await refresh();
   if (project.work.running) follow();
-  if (project.interrupted) toast("Labelling was interrupted: press “Label all” to go on.", true);
+  if (project.interrupted) toast("Labelling was interrupted. Press “Resume” to continue.", true);
 }
 
 async function refresh() {
-  project = await request(`/api/projects/${id}`);
+  const mine = id;
+  const found = await request(`/api/projects/${mine}`);
+  if (mine !== id) return; // another project is open by now
+  project = found;
   for (const name of project.names) if (!names.includes(name)) names.push(name);
   if (!current && project.pictures.length) await go(project.pictures[0].name);
   else if (current && stamp(current) !== seen && !dirty && !history.length && !busy) await go(current);
@@ -119,8 +139,9 @@ function stamp(name) {
 
 async function go(name) {
   if (!(await save())) return;
-  const found = await attempt(() => request(`/api/projects/${id}/labels?picture=${encodeURIComponent(name)}`));
-  if (!found) return;
+  const mine = id;
+  const found = await attempt(() => request(`/api/projects/${mine}/labels?picture=${encodeURIComponent(name)}`));
+  if (!found || mine !== id) return;
   save(); // what was changed while the answer was on its way
   current = name;
   labels = found;
@@ -130,10 +151,10 @@ async function go(name) {
   selected = null;
   const url = `/api/projects/${id}/picture?name=${encodeURIComponent(name)}`;
   const size = await sizeOf(url);
-  if (current !== name) return;
+  if (current !== name || mine !== id) return;
   board.setPoints([], null);
   if (size) board.show(url, size[0], size[1], name);
-  $("#picture-title").textContent = name;
+  $("#picture-title").textContent = $("#picture-title").title = name;
   show();
   list();
   say(`${name}. ${stateOf(project.pictures.find((one) => one.name === name))}`);
@@ -262,6 +283,7 @@ async function confirm() {
 async function step(by) {
   const order = project.pictures.map((one) => one.name);
   const index = order.indexOf(current);
+  if (index < 0) return; // the first one is on its way
   await alone(() => go(order[(index + by + order.length) % order.length]));
 }
 
@@ -280,59 +302,29 @@ async function labelAll() {
 
 let following = null;
 async function follow() {
-  if (following) return;
-  following = id;
-  let open = true;
-  while (open && following === id) {
+  if (following === id) return;
+  const mine = following = id;
+  do { // also while the server does not answer: it may come back
     await new Promise((resolve) => { setTimeout(resolve, 500); });
-    open = await attempt(async () => { await refresh(); return project.work.running; });
-  }
-  following = null;
+    if (id === mine) await attempt(refresh);
+    if (id !== mine) break;
+  } while (project.work.running);
+  if (following === mine) following = null;
+  if (id !== mine) return;
   const first = project.pictures.find((one) => one.state === "labelled");
   if (first) await alone(() => go(first.name));
   if (project.work.error) toast(project.work.error);
-  else if (project.interrupted) toast("Stopped. Press “Label all” to go on.", true);
+  else if (project.interrupted) toast("Stopped. Press “Resume” to continue.", true);
   else toast("Done. The least certain picture comes first: correct it, then press Enter.", true);
 }
 
 function progress() {
-  const { running, done, total, seconds_left: left } = project.work;
-  $("#stop").hidden = !running;
-  $("#label-all").hidden = running;
-  $("#label-all").textContent = project.interrupted ? "Go on labelling" : project.pictures.some((one) => one.state === "labelled") ? "Label all again" : "Label all";
-  $("#progress-box").hidden = !running;
-  $("#progress").value = total ? done / total : 0;
-  $("#progress-text").textContent = total ? `${done} of ${total}${left === null ? "" : ` · about ${duration(left)} left`}` : "getting ready";
-}
-
-function duration(seconds) {
-  if (seconds < 90) return `${Math.ceil(seconds)} s`;
-  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
-}
-
-function stateOf(picture) {
-  if (picture.state === "confirmed") return "confirmed";
-  if (picture.state === "broken") return "cannot be read";
-  if (picture.state === "unlabelled") return "not labelled";
-  return `${Math.min(99, Math.round(100 * picture.score))} % sure`;
+  const label = project.interrupted ? "Resume" : project.pictures.some((one) => one.state === "labelled") ? "Label all again" : "Label all";
+  showProgress(project.work, label);
 }
 
 function list() {
-  const count = project.pictures.filter((one) => one.state === "confirmed").length;
-  $("#counts").textContent = `${count} of ${project.pictures.length} confirmed`;
-  const rows = project.pictures.slice(0, LISTED).map((picture) => {
-    const button = element("button", { title: picture.error || picture.name }, element("span", { className: "name" }, picture.name),
-      element("span", { className: `state ${picture.state}` }, picture.state === "confirmed" ? "✓ confirmed" : stateOf(picture)));
-    if (picture.name === current) button.setAttribute("aria-current", "true");
-    button.addEventListener("click", () => alone(() => go(picture.name)));
-    return element("li", {}, button);
-  });
-  if (project.pictures.length > LISTED) rows.push(element("li", { className: "empty" }, `and ${project.pictures.length - LISTED} more`));
-  const focused = $("#pictures").contains(document.activeElement);
-  $("#pictures").replaceChildren(...rows);
-  if (focused) $("#pictures [aria-current]")?.focus();
-  const shown = project.pictures.find((one) => one.name === current);
-  if (shown) $("#picture-state").textContent = shown.error || stateOf(shown);
+  listPictures(project.pictures, current, (name) => alone(() => go(name)));
 }
 
 function show() {
@@ -357,11 +349,6 @@ function show() {
     row.querySelector("button").hidden = !placed(name);
     if (box.children[index] !== row) box.insertBefore(row, box.children[index] || null);
   });
-}
-
-function words(point) {
-  if (point.confidence === 1) return point.v === 1 ? "hidden" : "by hand";
-  return `${Math.min(99, Math.round(100 * point.confidence))} % sure${point.visibility < 0.5 ? ", probably hidden" : ""}`;
 }
 
 function makeRow(name) {
@@ -403,5 +390,5 @@ async function importLabels(input) {
   current = null;
   await refresh();
   await go(name);
-  toast(`Labels of ${taken} pictures imported${kept ? `; ${kept} confirmed ones stay as they are` : ""}.`, true);
+  toast(`Labels of ${count(taken, "picture")} imported${kept ? `; ${kept} confirmed before stay as they are` : ""}.`, true);
 }

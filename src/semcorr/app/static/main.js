@@ -38,7 +38,7 @@ $("#help").addEventListener("click", () => $("#help-box").showModal());
 $("#toast button").addEventListener("click", () => { $("#toast").hidden = true; });
 
 document.addEventListener("keydown", (event) => {
-  if ($("#help-box").open || event.target.matches("input[type=text], input[type=number], select")) return;
+  if (document.querySelector("dialog[open]") || event.target.matches("input[type=text], input[type=number], select")) return;
   if (event.key === "?") $("#help-box").showModal();
   else tabs[open].key(event);
 });

@@ -2,6 +2,7 @@
 
 import { about, attempt, colour, download, element, request, say, settings, toast, upload } from "./api.js";
 import { Board } from "./board.js";
+import { ACCEPT, hasCamera, onDrop, photograph, taken } from "./intake.js";
 
 const $ = (selector) => document.querySelector(selector);
 const sides = { source: null, target: null }; // pictures of the server's store
@@ -17,14 +18,11 @@ export async function begin() {
   for (const side of ["source", "target"]) {
     empty(side);
     $(`#${side} .replace`).addEventListener("click", () => { sides[side] = null; forget(); empty(side); });
-    const card = $(`#${side}`);
-    card.addEventListener("dragover", (event) => { event.preventDefault(); card.querySelector(".drop")?.classList.add("over"); });
-    card.addEventListener("dragleave", () => card.querySelector(".drop")?.classList.remove("over"));
-    card.addEventListener("drop", (event) => { event.preventDefault(); take(side, event.dataTransfer.files[0]); });
+    onDrop($(`#${side}`), (files) => takeAll(side, files));
   }
   document.addEventListener("paste", (event) => {
-    const file = [...event.clipboardData.files][0];
-    if (file && !$("#panel-match").hidden) take(sides.source ? "target" : "source", file);
+    const files = [...event.clipboardData.files];
+    if (files.length && !$("#panel-match").hidden) takeAll(sides.source ? "target" : "source", files);
   });
   $("#undo").addEventListener("click", undo);
   $("#clear").addEventListener("click", () => change([]));
@@ -46,25 +44,37 @@ export function key(event) {
 }
 
 function empty(side) {
+  const which = side === "source" ? "first" : "second";
   const input = (properties) => {
-    const made = element("input", { type: "file", accept: "image/*,.heic,.heif,.tif,.tiff", ...properties });
-    made.addEventListener("change", () => take(side, made.files[0]));
+    const made = element("input", { type: "file", accept: ACCEPT, ...properties });
+    made.addEventListener("change", () => takeAll(side, taken(made)));
     return made;
   };
-  const file = input({ id: `${side}-file` });
-  const camera = input({ id: `${side}-camera` });
-  camera.setAttribute("capture", "environment");
-  const which = side === "source" ? "first" : "second";
-  file.setAttribute("aria-label", `Choose a file as the ${which} photograph`);
-  camera.setAttribute("aria-label", `Take the ${which} photograph with the camera`);
+  const file = input({ id: `${side}-file`, "aria-label": `Choose a file as the ${which} photograph` });
   $(`#${side} .slot`).replaceChildren(element("div", { className: "drop" }, element("strong", {}, "Drop a photograph"),
     element("span", {}, "or paste it"),
     element("div", { className: "row" }, element("label", { className: "file" }, "Choose file", file),
-      element("label", { className: "file" }, "Camera", camera))));
+      cameraButton(side, `Take the ${which} photograph with the camera`, input))));
   $(`#${side} .picture-name`).textContent = "";
   $(`#${side} .replace`).hidden = true;
   delete boards[side];
   arrange();
+}
+
+// Where the browser does not show the camera in the page, phones still open it for a file.
+function cameraButton(side, label, input) {
+  const properties = { id: `${side}-camera`, "aria-label": label };
+  if (!hasCamera) {
+    const camera = input(properties);
+    camera.setAttribute("capture", "environment");
+    return element("label", { className: "file" }, "Camera", camera);
+  }
+  const button = element("button", properties, "Camera");
+  button.addEventListener("click", async () => {
+    const shot = await attempt(photograph);
+    if (shot) takeAll(side, [shot]);
+  });
+  return button;
 }
 
 function arrange() {
@@ -86,6 +96,12 @@ async function examples() {
   }
 }
 
+// Two files are the first photograph and the second.
+function takeAll(side, files) {
+  const places = files.length > 1 ? ["source", "target"] : [side];
+  return Promise.all(places.map((place, index) => take(place, files[index])));
+}
+
 async function take(side, file) {
   if (!file) return;
   const picture = await attempt(() => upload("/api/pictures", file));
@@ -97,7 +113,7 @@ function put(side, picture) {
   const on = side === "source" ? { add, move, select, remove } : {};
   boards[side] = new Board($(`#${side} .slot`), side === "source" ? "First photograph" : "Second photograph", on);
   boards[side].show(`/api/pictures/${picture.id}`, picture.width, picture.height, picture.name);
-  $(`#${side} .picture-name`).textContent = picture.name;
+  $(`#${side} .picture-name`).textContent = $(`#${side} .picture-name`).title = picture.name;
   $(`#${side} .replace`).hidden = false;
   arrange();
   if (side === "source") {
@@ -209,6 +225,7 @@ function add(x, y, byKey) {
   while (taken.has(`point ${number}`)) number += 1;
   selected = id;
   change([...points, { id, name: `point ${number}`, x, y, answer: null }]);
+  layHeat(); // it does not wait for the answer
   if (byKey) boards.source.focus(id);
 }
 

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import torch
 
+from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
 from semcorr.features.fine import FineDescriptors
 from semcorr.matchers.pmnc.gpu.scoring import ScoringFunction
@@ -29,12 +30,16 @@ def build_objective(recipe: TrainingRecipe, extractor: FeatureExtractor) -> Obje
         extractor: The backbone; an objective that trains it takes over its network.
 
     Raises:
-        DataError: If ``train_from`` leaves nothing to train.
+        DataError: If ``train_from`` leaves nothing to train, or the backbone has no stage for fine descriptors.
     """
-    backbone = None
+    backbone, model = None, recipe.model
+    if isinstance(model, PMNCConfig) and model.fine and not extractor.early_channels:
+        raise DataError(
+            f"fine descriptors need an EfficientNet-Lite, whose early stage they read; {model.features.backbone!r} is "
+            "another backbone: set fine to 0"
+        )
     if recipe.train_from is not None:
         backbone = train_from(extractor, recipe.train_from, recipe.checkpointing)
-    model = recipe.model
     if not isinstance(model, PMNCConfig):
         return ConsensusModel(build_matcher(model), recipe.loss, backbone)
     scoring, adapter = build_matcher(model).scoring, build_adapter(model, extractor.channels)
