@@ -3,7 +3,8 @@
 Takes a folder of photographs with named keypoints (see ``semcorr.data.formats.keypoints``). Of each category, some
 photographs serve as exemplars and all others are labelled. Exemplars are drawn from those with most points, as a person
 would choose them. A label is right within a tenth of the photograph's longer side; one for a point that the photograph
-lacks is wrong.
+lacks is wrong. The work that is left: points to move, which are more than 0.05 of that side away; to add, which the
+photograph has and which got no label; and to remove, which it lacks.
 
     python benchmarks/annotation.py FOLDER --photos test --exemplars 1,3,5 --draws 3
     python benchmarks/annotation.py FOLDER --photos test --exemplars 1 --correct 10
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +58,8 @@ def label(
 
 def measure(photos: Sequence[Photo], labels: Sequence[Annotation]) -> dict[str, float]:
     """Compare labels with the truth; all values in per cent but the counts."""
-    per_image, errors, confidence, given, work = [], [], [], [], []
+    per_image, errors, confidence, given = [], [], [], []
+    work = {"move": 0, "add": 0, "remove": 0, "from nothing": 0}
     for photo, annotation in zip(photos, labels, strict=True):
         side = max(photo.size)
         own = []
@@ -68,12 +71,14 @@ def measure(photos: Sequence[Photo], labels: Sequence[Annotation]) -> dict[str, 
                 confidence.append(point.confidence)
             if point.v:
                 given.append((point.v, error))
-            work.append((bool(truth), error > 0.05 if truth else bool(point.v)))
+            work["move"] += bool(truth and point.v and error > 0.05)
+            work["add"] += bool(truth and not point.v)
+            work["remove"] += bool(point.v and not truth)
+            work["from nothing"] += bool(truth)
         errors += own
         per_image.append([np.mean(np.array(own) <= alpha) for alpha in ALPHAS] if own else [np.nan] * 2)
     error, sure = np.array(errors), np.array([e for v, e in given if v == 2])
     half = np.array(confidence) >= np.median(confidence)
-    there, moved = np.array(work).T
     return {
         "photographs": len(photos),
         **{f"PCK@{alpha:g}": 100 * value for alpha, value in zip(ALPHAS, np.nanmean(per_image, axis=0), strict=True)},
@@ -81,8 +86,7 @@ def measure(photos: Sequence[Photo], labels: Sequence[Annotation]) -> dict[str, 
         "labels": len(given),
         "v=2": len(sure),
         "v=2 right": 100 * np.mean(sure <= 0.1) if len(sure) else np.nan,
-        "to move": int(moved.sum()),
-        "from nothing": int(there.sum()),
+        **work,
     }
 
 
@@ -94,6 +98,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=3, help="how many sets of exemplars to average over")
     parser.add_argument("--leave-out", default="person,people", help="categories, with commas in between")
     parser.add_argument("--rotations", type=int, default=1)
+    parser.add_argument("--min-visibility", type=float, help="as in semcorr annotate; by default its own")
     parser.add_argument("--model", default="pmnc")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--calibrate", action="store_true", help="print thresholds to choose `SURE` by")
@@ -105,8 +110,11 @@ def main() -> None:
             categories.setdefault(photo.category, []).append(photo)
     model = semcorr.load(arguments.model, weights=arguments.weights)
     counts = [int(count) for count in arguments.exemplars.split(",")]
-    free = Settings(min_confidence=0) if arguments.calibrate else Settings()
-    free = Settings(**{**free.__dict__, "rotations": arguments.rotations})
+    free = Settings(rotations=arguments.rotations)
+    if arguments.min_visibility is not None:
+        free = replace(free, min_visibility=arguments.min_visibility)
+    if arguments.calibrate:
+        free = replace(free, min_confidence=0, min_visibility=0)
     if arguments.correct:
         correct(model, categories, counts[0], arguments.correct, free)
         return

@@ -72,7 +72,17 @@ def compute_alone() -> None:
 
 
 def each_alone(function: Callable[[Part], Result], parts: Iterable[Part]) -> list[Result]:
-    """Call a function for every part, one thread per part, with `thread_count` 1 inside; see `in_parallel`."""
+    """Call a function for every part, one thread per part, with `thread_count` 1 inside; see `in_parallel`.
+
+    A single part is given all threads.
+    """
+    parts = list(parts)
+    threads = min(thread_count(), len(parts))
+    return always_alone(function, parts) if threads > 1 else [function(part) for part in parts]
+
+
+def always_alone(function: Callable[[Part], Result], parts: Iterable[Part]) -> list[Result]:
+    """Do as `each_alone`, a single part included: results are the same to the last digit for any number of threads."""
 
     def alone(part: Part) -> Result:
         before = getattr(_own, "alone", False)
@@ -82,9 +92,7 @@ def each_alone(function: Callable[[Part], Result], parts: Iterable[Part]) -> lis
         finally:
             _own.alone = before
 
-    parts = list(parts)
-    threads = min(thread_count(), len(parts))
-    return in_parallel(alone, parts, threads) if threads > 1 else [function(part) for part in parts]
+    return in_parallel(alone, parts, thread_count())
 
 
 def in_parallel(function: Callable[[Part], Result], parts: Iterable[Part], threads: int) -> list[Result]:

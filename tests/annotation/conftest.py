@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from annotation.labels import make_annotations, make_pictures
 from PIL import Image
+
+from semcorr.annotation.records import Annotation
 
 POINTS = {"left_eye": (316.0, 134.0), "right_eye": (173.0, 116.0), "nose": (265.0, 238.0), "left_ear": (355.0, 70.0)}
 """Landmarks of scikit-image's cat, in pixels."""
@@ -69,3 +72,8 @@ def make_cats(cat: np.ndarray):
 def cats(tmp_path: Path, make_cats) -> Cats:
     """Six photographs."""
     return make_cats(tmp_path, 6)
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> list[Annotation]:
+    return make_annotations(make_pictures(tmp_path / "pictures"))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from semcorr.annotation.formats import FORMATS
 from semcorr.annotation.records import ABSENT, SURE, UNSURE, Annotation, Point
 
+NEEDED = {"parquet": "pyarrow", "deeplabcut": "tables", "yolo": "yaml"}
 NAMES = ("nose", "left_ear", "right_ear", "tail, tip")
 
 
@@ -41,3 +44,20 @@ def make_annotations(pictures: list[str]) -> list[Annotation]:
         )
         for i, picture in enumerate(pictures)
     ]
+
+
+def write(name: str, folder: Path, annotations: list[Annotation]) -> Path:
+    """Write annotations beside their pictures, as the run does."""
+    if name in NEEDED:
+        pytest.importorskip(NEEDED[name])
+    path = folder / {"deeplabcut": "CollectedData_me.csv"}.get(name, f"labels{FORMATS[name].ending}")
+    path = path if FORMATS[name].ending else folder / "labels"
+    for file, content in FORMATS[name].render(annotations, path, folder / "pictures").items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    return path
+
+
+def picture_name(name: str, picture: str) -> str:
+    """DeepLabCut writes the picture's folder below labeled-data."""
+    return f"labeled-data/{picture if '/' in picture else f'pictures/{picture}'}" if name == "deeplabcut" else picture

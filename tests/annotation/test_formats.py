@@ -1,4 +1,4 @@
-"""Every format: what is written is read back, by this package and by the program's own reader where that installs."""
+"""Every format: what is written is read back as it was, and broken files are refused in one line."""
 
 from __future__ import annotations
 
@@ -8,39 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from annotation.labels import NAMES, make_annotations, make_pictures
+from annotation.labels import NAMES, make_annotations, make_pictures, picture_name, write
 from hostile.readers import fuzz
 
+from semcorr.annotation.exemplars import read_exemplars
 from semcorr.annotation.formats import FORMATS, format_for_writing, read_labels, recognise
 from semcorr.annotation.records import ABSENT, SURE, UNSURE, Annotation, Point, swapped_names
+from semcorr.annotation.run import read_confirmed
 from semcorr.errors import DataError, SemcorrError
 
-NEEDED = {"parquet": "pyarrow", "deeplabcut": "tables", "yolo": "yaml"}
 WITH_V = set(FORMATS) - {"tps", "deeplabcut"}
 WITH_CONFIDENCE = {"coco", "csv", "parquet", "labelme", "label-studio", "json"}
 SEVERAL_OBJECTS = {"coco", "csv", "parquet", "labelme", "yolo", "json"}
-
-
-def write(name: str, folder: Path, annotations: list[Annotation]) -> Path:
-    """Write annotations beside their pictures, as the run does."""
-    if name in NEEDED:
-        pytest.importorskip(NEEDED[name])
-    path = folder / {"deeplabcut": "CollectedData_me.csv"}.get(name, f"labels{FORMATS[name].ending}")
-    path = path if FORMATS[name].ending else folder / "labels"
-    for file, content in FORMATS[name].render(annotations, path, folder / "pictures").items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-    return path
-
-
-@pytest.fixture
-def annotations(tmp_path: Path) -> list[Annotation]:
-    return make_annotations(make_pictures(tmp_path / "pictures"))
-
-
-def picture_name(name: str, picture: str) -> str:
-    """DeepLabCut writes the picture's folder below labeled-data."""
-    return f"labeled-data/{picture if '/' in picture else f'pictures/{picture}'}" if name == "deeplabcut" else picture
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -148,8 +127,15 @@ def test_tps_counts_y_from_the_bottom(tmp_path: Path) -> None:
     assert one.points == {"1": Point(10, 10), "2": Point(0, 0, ABSENT)}
 
 
+def test_pictures_that_tpsutil_listed_and_nobody_digitised_are_no_labels(tmp_path: Path) -> None:
+    make_pictures(tmp_path, ("a.png", "b.png"))
+    file = tmp_path / "landmarks.tps"
+    file.write_text("LM=1\n10 50\nIMAGE=a.png\nID=0\nLM=0\nIMAGE=b.png\nID=1\n")
+    assert [one.picture for one, _ in read_exemplars([file])] == ["a.png"]
+    assert [one.picture for one in read_confirmed(file, tmp_path)] == ["a.png"]
+
+
 def test_deeplabcut_of_one_and_of_three_index_columns_and_of_several_animals(tmp_path: Path) -> None:
-    pytest.importorskip("tables", reason="the extra annotate is not installed")
     head = "scorer{0},me,me,me,me\n{1}bodyparts{0},nose,nose,tail,tail\ncoords{0},x,y,x,y\n"
     one, three, many = tmp_path / "one.csv", tmp_path / "three.csv", tmp_path / "many.csv"
     one.write_text(head.format("", "") + "labeled-data/v/a.png,1,2,,\n")
@@ -181,7 +167,6 @@ def test_half_a_character_in_a_name_is_refused(tmp_path: Path, annotations: list
 
 
 def test_hdf5_is_never_opened(tmp_path: Path) -> None:
-    pytest.importorskip("tables", reason="the extra annotate is not installed")
     (tmp_path / "CollectedData_me.h5").write_bytes(b"a pickle may be in here")
     with pytest.raises(DataError, match="may run programs"):
         read_labels(tmp_path / "CollectedData_me.h5")
@@ -199,76 +184,6 @@ def test_endings_and_names() -> None:
         format_for_writing(Path("labels"))
     with pytest.raises(DataError, match="did you mean labelme"):
         read_labels(Path("x"), name="labelm")
-
-
-# Real readers
-
-
-def test_pycocotools_reads_coco(tmp_path: Path, annotations: list[Annotation]) -> None:
-    coco = pytest.importorskip("pycocotools.coco")
-    evaluation = pytest.importorskip("pycocotools.cocoeval")
-    truth = coco.COCO(str(write("coco", tmp_path, annotations)))
-    assert len(truth.getAnnIds()) == 3
-    first = truth.loadAnns(truth.getAnnIds())[0]
-    assert np.array(first["keypoints"]).reshape(-1, 3)[0].tolist() == [12.25, 30.5, 2]
-    predicted = truth.loadRes([{**one, "score": one["score"]} for one in truth.dataset["annotations"]])
-    scores = evaluation.COCOeval(truth, predicted, "keypoints")
-    scores.params.kpt_oks_sigmas = np.full(len(NAMES), 0.05)
-    scores.params.areaRng, scores.params.areaRngLbl = [[0, 1e10]], ["all"]
-    scores.evaluate()
-    scores.accumulate()
-    assert scores.eval["precision"].max() == pytest.approx(1)
-
-
-def test_pandas_reads_hdf5_as_deeplabcut_does(tmp_path: Path, annotations: list[Annotation]) -> None:
-    pandas = pytest.importorskip("pandas")
-    path = write("deeplabcut", tmp_path, annotations)
-    table = pandas.read_hdf(path.with_suffix(".h5"), key="df_with_missing")
-    assert table.columns.names == ["scorer", "bodyparts", "coords"]
-    assert table.index.tolist()[0] == ("labeled-data", "pictures", "a.png")
-    assert table.loc[("labeled-data", "pictures", "a.png"), ("me", "nose", "x")] == 12.25
-    assert np.isnan(table.loc[("labeled-data", "sub", "b.png"), ("me", "right_ear", "y")])
-    same = pandas.read_csv(path, header=[0, 1, 2], index_col=[0, 1, 2])
-    assert np.array_equal(same.to_numpy(), table.to_numpy(), equal_nan=True)
-
-
-@pytest.mark.parametrize("name", ["deeplabcut", "coco"])
-def test_sleap_io_reads(name: str, tmp_path: Path, annotations: list[Annotation]) -> None:
-    sleap = pytest.importorskip("sleap_io")
-    path = write(name, tmp_path, annotations)
-    if name == "deeplabcut":
-        for one in annotations:
-            make_pictures(tmp_path, (picture_name(name, one.picture),))
-        moved = tmp_path / "labeled-data" / path.name
-        moved.write_bytes(path.read_bytes())
-        labels = sleap.load_file(str(moved))
-    else:
-        labels = sleap.load_coco(str(path), dataset_root=str(tmp_path / "pictures"))
-    points = labels.labeled_frames[0].instances[0].numpy()
-    assert sorted(labels.skeletons[0].node_names) == sorted(NAMES)
-    assert points[labels.skeletons[0].index("nose")].tolist() == [12.25, 30.5]
-
-
-def test_label_studio_sdk_accepts_the_predictions(tmp_path: Path, annotations: list[Annotation]) -> None:
-    interface = pytest.importorskip("label_studio_sdk.label_interface")
-    path = write("label-studio", tmp_path, [replace(annotations[0], box=(1.0, 2.0, 50.0, 50.0)), *annotations[1:]])
-    view = interface.LabelInterface(path.with_suffix(".xml").read_text())
-    for task in json.loads(path.read_text()):
-        for prediction in task["predictions"]:
-            assert view.validate_prediction(prediction), view.validate_prediction(prediction, return_errors=True)
-
-
-def test_ultralytics_reads_the_labels(tmp_path: Path, annotations: list[Annotation]) -> None:
-    data = pytest.importorskip("ultralytics.data.utils")
-    path = write("yolo", tmp_path, annotations)
-    (tmp_path / "pictures").rename(path / "images")
-    header = data.check_det_dataset(str(path / "data.yaml"), autodownload=False)
-    assert header["kpt_shape"] == [4, 3]
-    assert header["flip_idx"] == [0, 2, 1, 3]
-    picture = str(path / "images" / "a.png")
-    (label,) = data.img2label_paths([picture])
-    found = data.verify_image_label((picture, label, "", True, 1, 4, 3, False))
-    assert found[4][0, 0] * [80, 60, 1] == pytest.approx([12.25, 30.5, 2], abs=1e-3)
 
 
 # Files from strangers

@@ -11,7 +11,7 @@ from annotation.labels import make_annotations, make_pictures
 
 from semcorr.annotation.pictures import Pictures
 from semcorr.annotation.records import Annotation, Point
-from semcorr.annotation.report import SHEET, write_report
+from semcorr.annotation.report import SHEET, render_report
 
 pytest.importorskip("jinja2")
 
@@ -43,7 +43,7 @@ def pictures(tmp_path: Path) -> Pictures:
 
 
 def page(tmp_path: Path, annotations: list[Annotation], pictures: Pictures) -> Page:
-    write_report(tmp_path / "page.html", annotations, pictures, 1)
+    (tmp_path / "page.html").write_bytes(render_report(annotations, pictures, 1))
     return Page(tmp_path / "page.html")
 
 

@@ -243,6 +243,23 @@ def test_nothing_is_written_over_without_being_asked(cats: Cats, tmp_path: Path)
     assert len(read_labels(out)) == 6
 
 
+def test_an_exemplar_in_the_folder_of_the_output_is_never_written_over(cats: Cats, tmp_path: Path) -> None:
+    """Its picture is among those to label, so that the folder gets a file of its name."""
+    out = tmp_path / "labels"
+    out.mkdir()
+    size = {"imageHeight": 280, "imageWidth": 380, "imageData": None, "version": "5.5.0", "flags": {}}
+    shapes = [{"label": "nose", "points": [list(cats.truth["cat00.png"]["nose"])], "shape_type": "point"}]
+    exemplar = out / "cat00.json"
+    exemplar.write_text(json.dumps({"imagePath": "../photos/cat00.png", "shapes": shapes, **size}))
+    before = exemplar.read_bytes()
+    for given in (exemplar, out):
+        code, said = command(given, cats.folder, "--out", out, "--format", "labelme", "--overwrite")
+        assert code != 0
+        assert "never written over" in said
+        assert exemplar.read_bytes() == before
+        assert list(out.iterdir()) == [exemplar]
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_file(make_cats, tmp_path: Path) -> None:
     cats = make_cats(tmp_path, 3 * EVERY)
@@ -266,21 +283,28 @@ def test_killed_at_any_moment_it_ends_with_the_same_file(make_cats, tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_full_disk_is_said_and_gone_on_from(cats: Cats, tmp_path: Path) -> None:
-    """A limit on the size of files stands for a full disk: the write fails half-way."""
-    whole, parts = tmp_path / "whole.json", tmp_path / "parts.json"
-    assert start(cats.exemplar, cats.folder, "--out", whole).wait() == 0
+    """A limit on the size of files stands for a full disk: of the journal, and of the page, which is written last."""
+    pytest.importorskip("jinja2")
+    files: dict[str, list[Path]] = {}
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+        files[name] = [tmp_path / name / file for file in ("a.json", "a.csv", "a.html")]
+    whole, parts = ((cats.exemplar, cats.folder, "--out", a, "--out", b, "--report", c) for a, b, c in files.values())
+    assert start(*whole).wait() == 0
+    for limit, written in [(1500, 0), (30_000, 2)]:
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+        def set_limit(limit: int = limit) -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    process = start(cats.exemplar, cats.folder, "--out", parts, preexec_fn=limit)
-    said = process.communicate()[1]
-    assert process.returncode == 2
-    assert "the disk is full" in said
-    assert "Traceback" not in said
-    assert not parts.exists()
-    assert start(cats.exemplar, cats.folder, "--out", parts).wait() == 0
-    assert parts.read_bytes() == whole.read_bytes()
+        process = start(*parts, preexec_fn=set_limit)
+        said = process.communicate()[1]
+        assert process.returncode == 2
+        assert "the disk is full" in said or "File too large" in said
+        assert "Traceback" not in said
+        assert [file.exists() for file in files["parts"]] == [True] * written + [False] * (3 - written)
+    assert start(*parts).wait() == 0
+    assert [file.read_bytes() for file in files["parts"]] == [file.read_bytes() for file in files["whole"]]
+    assert sorted(file.name for file in (tmp_path / "parts").iterdir()) == ["a.csv", "a.html", "a.json"]
 
 
 def labelled(number: int) -> Annotation:

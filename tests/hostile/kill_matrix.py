@@ -1,13 +1,16 @@
 """SIGKILL at random moments: each command, started again, resumes and ends with the files of an undisturbed run.
 
 ``PYTHONPATH=tests python tests/hostile/kill_matrix.py --times 20`` prints a table. Every run is a forked process of its
-own, so that most moments fall into the work and not into the import of libraries.
+own, so that most moments fall into the work and not into the import of libraries. With ``--command annotate --times 3
+--pictures 2000 --one-run``, thousands of pictures are labelled, one in fifty of them corrupt, in a run that is killed
+three times.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import random
@@ -21,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -64,6 +68,11 @@ def files_of(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def files_beside(folder: Path) -> dict[str, str]:
+    """Return the same of a command that makes no folder ``out``."""
+    return {name: digest for name, digest in files_of(folder.parent).items() if name != "log"}
+
+
 def measured(folder: Path) -> dict[str, str]:
     """Return which figures a benchmark has: the figures themselves differ from run to run."""
     cases = json.loads((folder / "benchmark.json").read_text())["cases"]
@@ -98,6 +107,23 @@ def build(folder: Path) -> Path:
     return folder
 
 
+def build_pictures(folder: Path, count: int) -> Path:
+    """Write so many small pictures to label, one in fifty of them corrupt in one of four ways, and an exemplar."""
+    (folder / "pictures").mkdir(parents=True)
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 255, (6, 8, 3), np.uint8)
+        data = io.BytesIO()
+        Image.fromarray(pixels).resize((96, 72), Image.Resampling.BICUBIC).save(data, "JPEG")
+        content = data.getvalue()
+        if number % 50 == 7:
+            content = [content[: len(content) // 2], b"", b"no picture", bytes(1000)][number // 50 % 4]
+        (folder / "pictures" / f"{number:05}.jpg").write_bytes(content)
+    shutil.copy(folder / "pictures" / "00000.jpg", folder / "exemplar.jpg")
+    rows = [f"exemplar.jpg,{name},{x},{y}" for name, x, y in [("nose", 40, 30), ("ear", 70, 20), ("tail", 15, 60)]]
+    (folder / "exemplar.csv").write_text("\n".join(["picture,point,x,y", *rows]) + "\n")
+    return folder
+
+
 def serve(server: Server, folder: Path) -> None:
     """Serve a data set in PF-WILLOW's layout, some megabytes in many files."""
     with zipfile.ZipFile(folder / "PF-dataset.zip", "w") as file:
@@ -107,12 +133,14 @@ def serve(server: Server, folder: Path) -> None:
     server.files["/test_pairs_pf.csv"] = (",".join(COLUMNS) + "\n").encode()
 
 
-def cases(folder: Path, server: Server) -> dict[str, Case]:
+def cases(folder: Path, server: Server, pictures: int) -> dict[str, Case]:
     """Return every command that writes more than one file, or takes long."""
-    pairs = str(build(folder / "pairs"))
+    pairs, labels = str(build(folder / "pairs")), build_pictures(folder / "labels", pictures)
     serve(server, folder)
     short = ("--methods", "nearest", "--grids", "6,8", "--runs", "1", "--figures", "cost")
     download = ("data", "download", "pf-willow", "--mirror", server.url, "--to", "out")
+    outputs = ("--out", "labels.json", "--out", "labels.csv", "--report", "check.html")
+    annotate = ("annotate", str(labels / "exemplar.csv"), str(labels / "pictures"), *outputs)
     export = ("export", "--model", "pmnc-universal", "--out", "out/model.onnx")
     recipe = folder / "recipe.yaml"
     recipe.write_text(RECIPE)
@@ -123,6 +151,7 @@ def cases(folder: Path, server: Server) -> dict[str, Case]:
         "compare": Case(("compare", pairs, "--models", "nearest,pmnc", *SMALL, "--out", "out"), files_of),
         "data download": Case(download, files_of),
         "export": Case(export, files_of),
+        "annotate": Case(annotate, files_beside),
         "benchmark": Case(("benchmark", *short, "--out", "out"), measured),
     }
 
@@ -171,20 +200,27 @@ def kill(arguments: tuple[str, ...], folder: Path, seconds: float) -> bool:
     return running
 
 
-def check(case: Case, folder: Path, times: int, seed: int = 0) -> tuple[int, int, list[str]]:
-    """Kill a command so many times, each time resuming it to its end.
+class Verdict(NamedTuple):
+    """How often a command was killed at work, how often the end was the same, what was wrong, and the true end."""
 
-    Returns:
-        How often it was killed at work, how often the end was the same, and what was wrong.
-    """
+    killed: int
+    same: int
+    problems: list[str]
+    expected: dict[str, str]
+
+
+def check(case: Case, folder: Path, times: int, one_run: bool = False, seed: int = 0) -> Verdict:
+    """Kill a command so many times: each time another run, resumed to its end, or one run that is resumed each time."""
     code, seconds = finish(case.arguments, folder / "whole")
     if code:
-        return 0, 0, [(folder / "whole" / "log").read_text()[-2000:]]
+        return Verdict(0, 0, [(folder / "whole" / "log").read_text()[-2000:]], {})
     expected = case.contents(folder / "whole" / "out")
     rng, killed, same, problems = random.Random(seed), 0, 0, []
-    for number in range(times):
+    kills = times if one_run else 1
+    for number in range(times // kills):
         own = folder / f"killed-{number}"
-        killed += kill(case.arguments, own, rng.uniform(0, seconds))
+        for _ in range(kills):
+            killed += kill(case.arguments, own, rng.uniform(0, seconds / kills))
         code, _ = finish(case.arguments, own)
         found = case.contents(own / "out") if code == 0 else {}
         if found == expected:
@@ -193,13 +229,11 @@ def check(case: Case, folder: Path, times: int, seed: int = 0) -> tuple[int, int
             differing = {name for name in {*found, *expected} if found.get(name) != expected.get(name)}
             problems.append(f"exit code {code}, {sorted(differing)}: {(own / 'log').read_text()[-500:]}")
         shutil.rmtree(own)
-    return killed, same, problems
+    return Verdict(killed, same, problems, expected)
 
 
-def check_full_disk(case: Case, folder: Path, limit: int) -> list[str]:
+def check_full_disk(case: Case, folder: Path, limit: int, expected: dict[str, str]) -> list[str]:
     """Run a command where files cannot grow, and again where they can; return what was wrong."""
-    finish(case.arguments, folder / "whole")
-    expected = case.contents(folder / "whole" / "out")
     code, _ = finish(case.arguments, folder / "full", limit)
     log = (folder / "full" / "log").read_text()
     problems = []
@@ -218,6 +252,7 @@ LIMITS = {
     "data download": 3_000_000,
     "export": 50_000,
     "benchmark": 300,
+    "annotate": 5000,
 }
 """Bytes beyond which no file can grow in the check of a full disk: less than the largest file of each command."""
 
@@ -227,22 +262,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--command", help="only this one")
+    parser.add_argument("--one-run", action="store_true", help="kill the same run each time, not a new one")
+    parser.add_argument("--pictures", type=int, default=100, help="how many annotate labels")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print("| command | killed at work | same end | full disk | minutes |\n|---|---:|---:|---|---:|")
     failed, server = False, Server()
     with TemporaryDirectory() as root:
-        for name, case in cases(Path(root), server).items():
+        for name, case in cases(Path(root), server, arguments.pictures).items():
             if arguments.command in (None, name):
                 begun = time.perf_counter()
-                killed, same, problems = check(case, Path(root, name.replace(" ", "-")), arguments.times)
-                full = check_full_disk(case, Path(root, f"{name.replace(' ', '-')}-full"), LIMITS[name])
-                minutes = (time.perf_counter() - begun) / 60
-                verdict = "failed" if full else "one line, resumed"
-                print(f"| {name} | {killed} of {arguments.times} | {same} | {verdict} | {minutes:.1f} |", flush=True)
-                for problem in (*problems[:3], *full):
+                home = Path(root, name.replace(" ", "-"))
+                verdict = check(case, home, arguments.times, arguments.one_run)
+                full = check_full_disk(case, home, LIMITS[name], verdict.expected)
+                minutes, disk = (time.perf_counter() - begun) / 60, "failed" if full else "one line, resumed"
+                runs = 1 if arguments.one_run else arguments.times
+                kills = f"{verdict.killed} of {arguments.times} | {verdict.same} of {runs}"
+                print(f"| {name} | {kills} | {disk} | {minutes:.1f} |", flush=True)
+                if name == "annotate":
+                    print((home / "whole" / "log").read_text(), file=sys.stderr)
+                for problem in (*verdict.problems[:3], *full):
                     print(problem, file=sys.stderr)
-                failed |= same < arguments.times or bool(full)
+                failed |= verdict.same < runs or bool(full)
     server.close()
     sys.exit(failed)
 

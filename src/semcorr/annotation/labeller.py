@@ -18,6 +18,7 @@ from semcorr.annotation.settings import Settings
 from semcorr.annotation.voting import vote
 from semcorr.errors import DataError, ImageError
 from semcorr.geometry import Size
+from semcorr.threads import always_alone
 
 if TYPE_CHECKING:
     from semcorr.match.result import Match
@@ -48,7 +49,7 @@ class Labeller:
     def __init__(self, model: Matcher, exemplars: Sequence[Exemplar], settings: Settings) -> None:
         self.model, self.exemplars, self.settings = model, exemplars, settings
         self.names = list(dict.fromkeys(name for one in exemplars for name in one.names))
-        self._encoded = [self._encode(one) for one in exemplars]
+        self._encoded = always_alone(self._encode, exemplars)  # the same file for any number of threads and workers
         self._made_by = made_by(model.name)
 
     def label(self, targets: Iterable[Target]) -> Iterator[tuple[Target, Annotation]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,25 +66,35 @@ def check_outputs(outputs: Sequence[Output], inputs: Sequence[Path], overwrite: 
             raise DataError(f"{folder} is no folder; create it, or choose another --out")
 
 
-def check_formats(outputs: Sequence[Output], pictures: Sequence[str], images: Path | None) -> None:
+def check_formats(
+    outputs: Sequence[Output], pictures: Sequence[str], images: Path | None, inputs: Sequence[Path]
+) -> None:
     """Refuse what a format cannot hold, such as two objects of a picture, before any work is done.
 
     Args:
         outputs: What will be written.
         pictures: The picture of each target.
         images: The folder of the pictures.
+        inputs: Files that the run reads: none of the files of a folder may be one of them either.
 
     Raises:
         DataError: If so.
         SemcorrError: If a package is missing that a format is written with.
     """
     likely = [Annotation(picture, (1, 1), {"point": Point(0.5, 0.5)}) for picture in pictures]
+    read = {path.resolve() for path in inputs}
     for output in outputs:
-        FORMATS[output.name].render(likely, output.path, images)
+        for file in FORMATS[output.name].render(likely, output.path, images):
+            if file.resolve() in read:
+                raise DataError(f"{file} is an input, which is never written over; choose another --out")
 
 
 def write_outputs(
-    outputs: Sequence[Output], annotations: Sequence[Annotation], images: Path | None, overwrite: bool
+    outputs: Sequence[Output],
+    annotations: Sequence[Annotation],
+    images: Path | None,
+    overwrite: bool,
+    others: Mapping[Path, bytes] | None = None,
 ) -> list[Path]:
     """Write every output; each file is replaced at once, when its content is complete.
 
@@ -93,6 +103,7 @@ def write_outputs(
         annotations: The labels, in order.
         images: The folder of the pictures.
         overwrite: Whether existing files may be replaced by others; files that would not change may be there.
+        others: Further files to write with them.
 
     Returns:
         The files.
@@ -103,9 +114,10 @@ def write_outputs(
     files: dict[Path, bytes] = {}
     for output in outputs:
         files |= FORMATS[output.name].render(annotations, output.path, images)
+    files |= others or {}
     for path, content in files.items():
         if not overwrite and path.exists() and (not path.is_file() or path.read_bytes() != content):
-            raise DataError(f"{path} exists and differs; choose another --out, or replace it with --overwrite")
+            raise DataError(f"{path} exists and differs; move it, or replace it with --overwrite")
     for path, content in files.items():
         write_bytes(path, content)
     return list(files)

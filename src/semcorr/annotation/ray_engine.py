@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,7 @@ from semcorr.annotation.pictures import Target
 from semcorr.annotation.records import Annotation
 from semcorr.annotation.settings import Settings
 from semcorr.errors import DataError, need_extra
+from semcorr.threads import VARIABLE
 
 if TYPE_CHECKING:
     from semcorr.annotation.run import Engine
@@ -37,6 +39,7 @@ class _Worker:
     def __init__(self, model: str, choices: dict[str, Any], exemplars: str, settings: dict[str, Any]) -> None:
         import semcorr
 
+        os.environ.setdefault(VARIABLE, "1")  # there is a worker for each processor
         ready = [prepare(from_json(one), Path(path), margin) for one, path, margin in json.loads(exemplars)]
         self.labeller = Labeller(semcorr.load(model, **choices), ready, Settings(**settings))
 

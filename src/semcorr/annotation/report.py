@@ -15,8 +15,7 @@ from PIL import Image
 from semcorr.annotation.exemplars import crop
 from semcorr.annotation.pictures import Pictures, Target
 from semcorr.annotation.records import ABSENT, SURE, UNSURE, Annotation, names_of
-from semcorr.errors import SemcorrError, need_extra
-from semcorr.files import write_text
+from semcorr.errors import DataError, SemcorrError, need_extra
 
 SHEET = 12
 """Pictures on a sheet."""
@@ -27,31 +26,56 @@ SHEETS = 20
 SIDE = 300
 """Longer side of a picture on the page, in pixels."""
 
-UNLIKE = 0.5
-"""A picture less similar than this to every exemplar is listed apart."""
+UNLIKE = 0.4
+"""A picture less similar than this to every exemplar is listed apart.
+
+Of the thresholds that ``benchmarks/resemblance.py`` prints, the one with the highest balanced accuracy on validation
+photographs: pictures of the exemplar's category on one side, of other categories on the other.
+"""
 
 _MARGIN = 0.4  # of a box, around the object
 
 
-def write_report(path: Path, annotations: Sequence[Annotation], pictures: Pictures, exemplars: int) -> None:
-    """Write the page: one HTML file that needs nothing but itself.
+def check_report(path: Path, inputs: Sequence[Path], overwrite: bool, goes_on: bool) -> None:
+    """Refuse a page that could not be written at the end, before any work is done.
 
     Args:
-        path: Where.
+        path: Where it will be written.
+        inputs: Files that the run reads.
+        overwrite: Whether the user asked to replace existing files.
+        goes_on: Whether the run goes on with one that was interrupted, perhaps while it wrote the page.
+
+    Raises:
+        DataError: If its name does not end in .html, it exists or is an input, or its folder does not exist.
+        SemcorrError: If Jinja is not installed.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise DataError(f"--report writes a page, and {path.name!r} does not end in .html")
+    need_extra("annotate", "jinja2")
+    if path.resolve() in {one.resolve() for one in inputs}:
+        raise DataError(f"{path} is an input, which is never written over; choose another --report")
+    if path.exists() and not overwrite and not goes_on:
+        raise DataError(f"{path} exists; choose another --report, or replace it with --overwrite")
+    if not path.parent.is_dir():
+        raise DataError(f"{path.parent} is no folder; create it, or choose another --report")
+
+
+def render_report(annotations: Sequence[Annotation], pictures: Pictures, exemplars: int) -> bytes:
+    """Return the page: one HTML file that needs nothing but itself.
+
+    Args:
         annotations: The labels of a run.
         pictures: The pictures that they belong to.
         exemplars: How many exemplars the labels come from.
 
     Raises:
         SemcorrError: If Jinja is not installed.
-        OSError: If the page cannot be written.
     """
     need_extra("annotate", "jinja2")
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(loader=PackageLoader("semcorr.annotation", "."), autoescape=True, trim_blocks=True)
-    text = environment.get_template("report.html.j2").render(contents(annotations, pictures, exemplars))
-    write_text(path, text)
+    return environment.get_template("report.html.j2").render(contents(annotations, pictures, exemplars)).encode()
 
 
 def contents(annotations: Sequence[Annotation], pictures: Pictures, exemplars: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from semcorr.annotation.labeller import Labeller
 from semcorr.annotation.outputs import Output, check_formats, check_outputs, write_outputs
 from semcorr.annotation.pictures import Pictures, Target, find_pictures
 from semcorr.annotation.records import Annotation, find_picture
+from semcorr.annotation.report import check_report, render_report
 from semcorr.annotation.settings import Settings
 from semcorr.errors import DataError
 from semcorr.geometry import Size
@@ -39,12 +40,14 @@ class Job:
         pictures: The pictures to label.
         settings: What the user chose.
         kept: Picture to the annotations that a person made or confirmed: they are passed on as they are.
+        inputs: Files that were read, besides the pictures; they are never written over.
     """
 
     exemplars: Sequence[Exemplar]
     pictures: Pictures
     settings: Settings
     kept: dict[str, list[Annotation]] = field(default_factory=dict)
+    inputs: Sequence[Path] = ()
 
     def fingerprint(self, model: str) -> str:
         """Return a checksum of everything that the labels of a picture depend on, except the picture."""
@@ -197,7 +200,8 @@ def read_confirmed(path: Path, images: Path | None, predicted: Path | None = Non
     if predicted is not None:
         before = {(one.picture, one.digest) for one in read_labels(predicted, images)}
         annotations = [one for one in annotations if (one.picture, one.digest) not in before]
-    return [replace(one, confirmed=True) for one in annotations if one.confirmed]
+    # a picture without any point is one that tpsUtil has listed and nobody has digitised
+    return [replace(one, confirmed=True) for one in annotations if one.confirmed and one.points]
 
 
 def run(
@@ -206,7 +210,7 @@ def run(
     model: str,
     engine: Engine,
     *,
-    inputs: Sequence[Path] = (),
+    report: Path | None = None,
     overwrite: bool = False,
     fresh: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
@@ -218,7 +222,7 @@ def run(
         outputs: Files to write; the journal lies beside the first.
         model: The model's name and whatever else tells it from others.
         engine: What labels.
-        inputs: Files that must not be written over.
+        report: A page of what to check first, to write with them.
         overwrite: Replace existing outputs.
         fresh: Start over, ignoring the journal of an interrupted run.
         progress: Told how many targets are done, and how many there are, if that is known.
@@ -231,9 +235,13 @@ def run(
         SemcorrError: If the disk is full: repeat the run to go on.
     """
     path = outputs[0].path.with_name(f"{outputs[0].path.name}.progress")
-    sources = [*inputs, *(file for _, file in job.pictures.files)]
-    check_outputs(outputs, sources, overwrite, goes_on=path.exists() and not fresh)
-    check_formats(outputs, [] if job.pictures.shards else [one.picture for one in job.pictures], job.pictures.root)
+    sources = [*job.inputs, *job.pictures.shards, *(file for _, file in job.pictures.files)]
+    goes_on = path.exists() and not fresh
+    if report is not None:
+        check_report(report, sources, overwrite, goes_on)
+    check_outputs(outputs, sources, overwrite, goes_on)
+    named = [] if job.pictures.shards else [one.picture for one in job.pictures]
+    check_formats(outputs, named, job.pictures.root, sources)
     order: dict[str, str] = {}  # key of each target to its picture
 
     def unfinished() -> Iterator[Target]:
@@ -251,7 +259,8 @@ def run(
     annotations = _in_order(order, journal.done, job.kept)
     if not annotations:
         raise DataError("there was no picture to label")
-    write_outputs(outputs, annotations, job.pictures.root, overwrite)
+    page = {} if report is None else {report: render_report(annotations, job.pictures, len(job.exemplars))}
+    write_outputs(outputs, annotations, job.pictures.root, overwrite, page)
     path.unlink()
     return annotations
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from semcorr.annotation.settings import Settings
-from semcorr.cli.options import Device, ModelName, WeightsFile, with_options
-from semcorr.errors import DataError, SemcorrError, need_extra
+from semcorr.cli.options import Device, WeightsFile, with_options
+from semcorr.errors import DataError, SemcorrError
 
 if TYPE_CHECKING:
     from semcorr.annotation.exemplars import Exemplar
@@ -26,15 +27,17 @@ _LISTED = 20
 
 OPTIONS: dict[str, Any] = {
     "sure": typer.Option(
-        help="From this confidence times visibility on, v = 2: with 0.7, about nine in ten of these are right."
+        help="Labels with at least this confidence times visibility get v = 2; with 0.7, about nine in ten are right."
     ),
     "min_confidence": typer.Option(help="Below this confidence, a point gets no label."),
     "min_visibility": typer.Option(
-        help="Below this probability that the point is in the picture, it gets no label.",
+        help="Below this probability that the picture shows a point at all, it gets no label.",
     ),
     "margin": typer.Option(help="By how much a box is enlarged before it is cropped, as a share of its sides."),
-    "rotations": typer.Option(help="How many directions to try the exemplars in; 12 for objects that lie anyhow."),
-    "mirror": typer.Option("--mirror", help="Try their mirror images, too."),
+    "rotations": typer.Option(
+        help="How many directions to try the exemplars in; 12 for objects that lie in any direction."
+    ),
+    "mirror": typer.Option("--mirror", help="Try the mirror images of the exemplars, too."),
     "most_exemplars": typer.Option("--exemplars", help="Use at most this many exemplars."),
 }
 """How each field of `semcorr.annotation.settings.Settings` is offered on the command line."""
@@ -53,9 +56,7 @@ def annotate(
     ],
     out: Annotated[
         list[Path],
-        typer.Option(
-            help="A file to write: .json (COCO), .csv, .parquet, .tps …; may be repeated.", show_default=False
-        ),
+        typer.Option(help="A file to write: .json (COCO), .csv, .parquet, .tps …; repeatable.", show_default=False),
     ],
     output_format: Annotated[
         list[str] | None,
@@ -75,13 +76,14 @@ def annotate(
         Path | None, typer.Option(help="Folder of the exemplars' pictures, if they are not beside their file.")
     ] = None,
     category: Annotated[
-        str | None, typer.Option(help="Which objects to use, if the exemplars are of several categories.")
+        str | None, typer.Option(help="Use only exemplars of this category, if they are of several.")
     ] = None,
     pattern: Annotated[
-        list[str] | None, typer.Option(help="Label only pictures whose name matches, such as '*_dorsal.jpg'.")
+        list[str] | None,
+        typer.Option(help="Label only pictures whose name matches, such as '*_dorsal.jpg'; repeatable."),
     ] = None,
     boxes: Annotated[
-        Path | None, typer.Option(help="COCO file or detections: each box is labelled as an object of its own.")
+        Path | None, typer.Option(help="COCO file or COCO detections: each box is labelled as an object of its own.")
     ] = None,
     confirmed: Annotated[
         Path | None,
@@ -94,32 +96,36 @@ def annotate(
         ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write a page of all pictures, the least certain first (.html).")
+        Path | None, typer.Option(help="Write a page of the labelled pictures, the least certain first (.html).")
     ] = None,
-    model: ModelName = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model; `semcorr models` lists them. Default: pmnc.", show_default=False)
+    ] = None,
     weights: WeightsFile = None,
     device: Device = "cpu",
     engine: Annotated[
         str,
         typer.Option(help="What distributes the work; ray needs pip install 'semcorr\\[ray]'.", metavar="local|ray"),
     ] = "local",
-    workers: Annotated[int | None, typer.Option(help="With --engine ray: how many workers.")] = None,
-    address: Annotated[str | None, typer.Option(help="With --engine ray: the cluster's address; else local.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="With --engine ray: how many workers; by default one for each processor core.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="With --engine ray: the cluster's address; by default, Ray runs on this computer."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, ignoring an interrupted run.")] = False,
     options: Settings = Settings(),
 ) -> None:
-    """Label many pictures like a few labelled ones: the same points, the same names.
+    """Label many pictures from a few labelled ones: the same points under the same names.
 
-    Interrupted, the same command goes on where it stopped. Points below --min-confidence get no label.
+    If it is interrupted, repeat the command: it continues where it stopped. Existing files are not overwritten.
     """
     from semcorr.annotation.outputs import Output
     from semcorr.annotation.pictures import find_pictures
-    from semcorr.annotation.report import write_report
     from semcorr.annotation.run import plan, read_confirmed, run
 
-    if report is not None:
-        _check_report(report, overwrite)
     formats = output_format or []
     if len(formats) > len(out):
         raise SemcorrError(f"--format is given {len(formats)} times, --out {len(out)} times; give one for each")
@@ -127,30 +133,31 @@ def annotate(
     sources = _exemplars(inputs[:-1], exemplar, point or [], images, category)
     pictures = find_pictures(inputs[-1], pattern or [], None, boxes)
     known = [] if confirmed is None else read_confirmed(confirmed, pictures.root, predicted)
-    job = plan(sources, pictures, options, known)
-    read = [path for path in (*inputs, exemplar, confirmed, predicted, boxes) if path is not None]
+    read = [*_files_of(*inputs[:-1], exemplar, confirmed, predicted), inputs[-1], *([boxes] if boxes else [])]
+    job = replace(plan(sources, pictures, options, known), inputs=read)
     with _progress() as tell:
         annotations = run(
             job,
             outputs,
             f"{model or 'pmnc'} {weights or ''}",
             _engine(engine, model or "pmnc", {"weights": weights, "device": device}, workers, address),
-            inputs=read,
+            report=report,
             overwrite=overwrite,
             fresh=fresh,
             progress=tell,
         )
-    if report is not None:
-        write_report(report, annotations, pictures, len(job.exemplars))
     _summarise(annotations, [output.path for output in outputs], report)
 
 
-def _check_report(report: Path, overwrite: bool) -> None:
-    if report.suffix.lower() not in (".html", ".htm"):
-        raise SemcorrError(f"--report writes a page, and {report.name!r} does not end in .html")
-    need_extra("annotate", "jinja2")
-    if report.exists() and not overwrite:
-        raise SemcorrError(f"{report} exists; choose another --report, or replace it with --overwrite")
+def _files_of(*paths: Path | None) -> list[Path]:
+    """Return files and folders of labels, what is in the folders, and the CSV file that is read in place of HDF5."""
+    found: list[Path] = []
+    for path in paths:
+        if path is not None:
+            found += [path, *path.rglob("*")]  # nothing below a file
+        if path is not None and path.suffix.lower() == ".h5":
+            found.append(path.with_suffix(".csv"))
+    return found
 
 
 def _exemplars(

@@ -172,7 +172,8 @@ def _identify(stream: IO[bytes], name: str) -> Image.Image:
             return _open_heif(stream, name)
         return Image.open(stream, formats=formats)
     except (UnidentifiedImageError, SyntaxError):
-        expected = f"expected one of {', '.join(formats)}, whatever its suffix"
+        named = [known for known in formats if known != "HEIF"]  # the same text, whether or not others registered HEIF
+        expected = f"expected one of {', '.join(named)}, whatever its suffix"
         kind, advice = _other_kind(beginning), "export it again as PNG or JPEG"
         raise ImageError(f"{name} holds {kind}; {expected}; {advice}") from None
     except Image.DecompressionBombError as error:

@@ -24,39 +24,43 @@ class Format(NamedTuple):
         title: What people call it.
         module: Its module in this package.
         ending: What its files end in; empty for a folder.
-        needs: Packages of the extra ``annotate`` that it is written or read with.
+        writes_with: Packages of the extra ``annotate`` that writing it needs.
+        reads_with: And reading it.
     """
 
     title: str
     module: str
     ending: str
-    needs: tuple[str, ...] = ()
+    writes_with: tuple[str, ...] = ()
+    reads_with: tuple[str, ...] = ()
 
     @property
     def read(self) -> Callable[[Path, Path | None], list[Annotation]]:
         """``read(path, images)``: the annotations of a file or folder; ``images`` is where its pictures are."""
-        function: Callable[[Path, Path | None], list[Annotation]] = self._load("read")
+        function: Callable[[Path, Path | None], list[Annotation]] = self._load("read", self.reads_with)
         return function
 
     @property
     def render(self) -> Callable[[Sequence[Annotation], Path, Path | None], dict[Path, bytes]]:
         """``render(annotations, path, images)``: the bytes of each file, by its path."""
-        function: Callable[[Sequence[Annotation], Path, Path | None], dict[Path, bytes]] = self._load("render")
+        function: Callable[[Sequence[Annotation], Path, Path | None], dict[Path, bytes]] = self._load(
+            "render", self.writes_with
+        )
         return function
 
-    def _load(self, name: str) -> Any:
-        need_extra("annotate", *self.needs)
+    def _load(self, name: str, needs: tuple[str, ...]) -> Any:
+        need_extra("annotate", *needs)
         return getattr(import_module(f"{__name__}.{self.module}"), name)
 
 
 FORMATS = {
     "coco": Format("COCO keypoints", "coco", ".json"),
     "csv": Format("CSV table, one row per point", "table", ".csv"),
-    "parquet": Format("the same table as Parquet", "parquet", ".parquet", ("pyarrow",)),
+    "parquet": Format("the same table as Parquet", "parquet", ".parquet", ("pyarrow",), ("pyarrow",)),
     "deeplabcut": Format("DeepLabCut, CSV and HDF5", "deeplabcut", ".csv", ("pandas", "tables")),
     "lightning-pose": Format("Lightning Pose CSV", "lightning_pose", ".csv"),
     "tps": Format("TPS of tpsDig", "tps", ".tps"),
-    "yolo": Format("Ultralytics YOLO pose", "yolo", "", ("yaml",)),
+    "yolo": Format("Ultralytics YOLO pose", "yolo", "", reads_with=("yaml",)),
     "labelme": Format("Labelme and X-AnyLabeling", "labelme", ""),
     "label-studio": Format("Label Studio tasks", "label_studio", ".json"),
     "json": Format("semcorr's photographs with named keypoints", "plain", ".json"),
@@ -132,7 +136,7 @@ def _recognise_json(path: Path) -> str:
                 return name
             if isinstance(content, list) and "data" in first:
                 return "label-studio"
-    raise DataError(f"{path} is JSON of no known kind; expected COCO, Labelme, Label Studio or semcorr's own")
+    raise DataError(f"{path} is JSON of no known kind; expected COCO, Labelme, Label Studio's JSON or semcorr's own")
 
 
 def read_labels(path: Path, images: Path | None = None, name: str | None = None) -> list[Annotation]:

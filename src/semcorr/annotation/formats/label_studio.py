@@ -87,7 +87,8 @@ def render(annotations: Sequence[Annotation], path: Path, images: Path | None = 
 
 
 def _interface(names: Sequence[str], categories: Sequence[str]) -> str:
-    labels = "".join(f"    <Label value={quoteattr(name)}/>\n" for name in names)
+    # Label Studio itself exports keypoints in the order of model_index, and refuses to without
+    labels = "".join(f'    <Label value={quoteattr(name)} model_index="{i}"/>\n' for i, name in enumerate(names))
     boxes = "".join(f"    <Label value={quoteattr(name)}/>\n" for name in categories)
     rectangles = f'  <RectangleLabels name="box" toName="image">\n{boxes}  </RectangleLabels>\n' if boxes else ""
     keypoints = f'  <KeyPointLabels name="keypoints" toName="image">\n{labels}  </KeyPointLabels>\n'

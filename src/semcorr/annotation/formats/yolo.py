@@ -1,8 +1,9 @@
 """Ultralytics YOLO pose: a folder with ``data.yaml`` and a text file of labels for each picture.
 
 The program looks for labels where a picture's path has ``labels`` in place of ``images``: put the pictures, or a link
-to each, into the folder ``images``. ``flip_idx`` comes from left and right in the names. Positions are fractions of the
-picture; a box is the one given, or the extent of the points, enlarged by a tenth.
+to each, into the folder ``images``. Data sets with ``train/labels`` and ``train/images`` are read as well. ``flip_idx``
+comes from left and right in the names. Positions are fractions of the picture; a box is the one given, or the extent of
+the points, enlarged by a tenth.
 """
 
 from __future__ import annotations
@@ -38,13 +39,12 @@ def read(path: Path, images: Path | None = None) -> list[Annotation]:
     count = header.check_integer("kpt_shape[0]", shape[0], 1, 10_000)
     depth = header.check_integer("kpt_shape[1]", shape[1], 2, 3)
     categories = _names(header, "names")
-    files = sorted((path / "labels").rglob("*.txt"))
+    files = [file for file in sorted(path.rglob("*.txt")) if "labels" in file.relative_to(path).parent.parts]
     if not files:
-        raise DataError(f"{path / 'labels'} holds no labels")
+        raise DataError(f"{path} holds no labels: no text file in a folder 'labels'")
     annotations = []
     for file in files:
-        stem = file.relative_to(path / "labels").with_suffix("")
-        annotation = _picture(stem, path, images)
+        annotation = _picture(file.relative_to(path).with_suffix(""), path, images)
         for number, line in enumerate(read_text(file).splitlines(), 1):
             row = Record({"values": line.split()}, f"{file}, line {number}")
             if row.values["values"]:
@@ -74,13 +74,17 @@ def _names(header: Record, field: str) -> list[str]:
     return [str(name) for name in value]
 
 
-def _picture(stem: Path, path: Path, images: Path | None) -> Annotation:
+def _picture(labels: Path, path: Path, images: Path | None) -> Annotation:
+    """Find the picture of a label file, of which ``labels`` is the path below the data set, without its ending."""
+    at = len(labels.parts) - 1 - labels.parts[::-1].index("labels")  # the last folder of that name
+    part, stem = Path(*labels.parts[:at]), Path(*labels.parts[at + 1 :])
     for ending in (*_ENDINGS, *(ending.upper() for ending in _ENDINGS)):
-        for folder in [images, path / "images"]:
+        for folder in [images, path / part / "images"]:
             if folder is not None and (file := folder / f"{stem}{ending}").is_file():
-                return with_size(Annotation(file.relative_to(folder).as_posix(), None, confirmed=True), file)
+                name = file.relative_to(folder) if folder == images else part / file.relative_to(folder)
+                return with_size(Annotation(name.as_posix(), None, confirmed=True), file)
     find_picture(f"{stem}{_ENDINGS[0]}", path, images)  # raises, naming the folders
-    raise DataError(f"{path}: no picture belongs to {stem}.txt")
+    raise DataError(f"{path}: no picture belongs to {labels}.txt")
 
 
 def _annotation(
@@ -101,11 +105,18 @@ def _annotation(
     points = {}
     for i, name in enumerate(names):
         x, y, *rest = values[5 + i * depth : 5 + (i + 1) * depth]
-        v = row.check_integer("v", int(rest[0]), ABSENT, SURE) if rest else (SURE if x or y else ABSENT)
-        points[name] = Point(x * width, y * height, v) if v else Point(0, 0, ABSENT)
+        v, confidence = _v(row, rest[0]) if rest else ((SURE if x or y else ABSENT), 1.0)
+        points[name] = Point(x * width, y * height, v, confidence) if v else Point(0, 0, ABSENT)
     cx, cy, w, h = values[1] * width, values[2] * height, values[3] * width, values[4] * height
     box = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
     return Annotation(picture.picture, picture.size, points, box, categories[kind], confirmed=True)
+
+
+def _v(row: Record, value: float) -> tuple[int, float]:
+    """Return ``v`` and the confidence: the program writes a confidence in place of v for what it has predicted."""
+    if 0 < value < 1:
+        return SURE, value
+    return row.check_integer("v", int(value), ABSENT, SURE), 1.0
 
 
 def render(annotations: Sequence[Annotation], path: Path, images: Path | None = None) -> dict[Path, bytes]:
