@@ -1,7 +1,10 @@
 """Somebody at a real browser, headless Chromium."""
 
 import numpy as np
+import pytest
 from conftest_app import wait_for
+
+pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
