@@ -102,6 +102,7 @@ def test_bfloat16_is_read_without_torch(tmp_path):
 
 
 def test_numbers_that_numpy_does_not_have_are_refused(tmp_path):
-    write_weights(tmp_path / "eighth.safetensors", Weights({"a": torch.zeros(3).to(torch.float8_e5m2)}, {}))
-    with pytest.raises(ModelError, match=r"of a type that cannot be read: .*float8_e5m2"):
+    header = b'{"a":{"dtype":"F8_E5M2","shape":[3],"data_offsets":[0,3]}}'
+    (tmp_path / "eighth.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(3))
+    with pytest.raises(ModelError, match=r"cannot be read|not a readable"):
         read_arrays(tmp_path / "eighth.safetensors")
