@@ -4,10 +4,11 @@ and PMNC with one addition after another.
     semcorr weights convert tf_efficientnet_lite2 lite2.safetensors
     python benchmarks/plain_and_modern.py FOLDER --weights lite2.safetensors --out runs/plain-and-modern --seed 0
 
-FOLDER is in the layout ``keypoints``. All forms learn jointly with the last blocks of the backbone, from the same
-pretrained weights, for the same number of steps with as many pictures each, on the same grid, and the last weights are
-kept: nothing is chosen on the pairs of the test list, of which the table is. An interrupted run resumes. Every row is
-compared with an earlier one, by a paired bootstrap over the pairs.
+FOLDER is in the layout ``keypoints``. All forms learn in two stages, as in the paper: first the matching alone, on the
+frozen backbone, and then jointly with the last blocks of the backbone; from the same pretrained weights, for the same
+numbers of steps with as many pictures each, on the same grid. The last weights are kept: nothing is chosen on the pairs
+of the test list, of which the table is. An interrupted run resumes. Every row is compared with an earlier one, by a
+paired bootstrap over the pairs.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from semcorr.training.recipe import TrainingRecipe, find_recipe, read_recipe
 from semcorr.weights import Weights, read_weights, write_weights
 
 PICTURES = 8  # in a step of every form
+RATE = 3e-3  # of the matching, unless a form says otherwise
+ANCNET_RATE = 1e-3
+SECOND = 1 / 3  # of the rate is left for the second stage
 
 
 class Form(NamedTuple):
@@ -71,28 +75,25 @@ def forms(features: FeatureOptions) -> dict[str, Form]:
         "group": Form("+ contrastive loss, all pairs of 8 pictures", voting, group, "votes"),
         "adapter": Form("+ adapter", adapted, group, "group"),
         "warps": Form("+ warped and recoloured views: the modern form", adapted, group | {"views": 4}, "adapter"),
-        "ancnet": Form("ANC-Net", ancnet, dense | {"learning_rate": 3e-4}, "ncnet"),
+        "ancnet": Form("ANC-Net", ancnet, dense | {"learning_rate": ANCNET_RATE}, "ncnet"),
     }
 
 
-def recipe_of(form: Form, common: dict[str, Any], out: Path) -> TrainingRecipe:
-    """Return the recipe that a form is trained by."""
-    chosen = {"views": 2, "keypoints": 6, "learning_rate": 3e-3, "adapter_rate": 1.5e-3, "backbone_rate": 3e-4}
-    steps = common["steps"]
-    schedule = {"train_from": 4, "warmup": max(1, steps // 10), "validate_every": steps, "average": 0.97}
+def recipe_of(form: Form, common: dict[str, Any], out: Path, steps: int, **stage: Any) -> TrainingRecipe:
+    """Return the recipe of one stage of a form's training."""
+    chosen = {"views": 2, "keypoints": 6, "learning_rate": RATE, "adapter_rate": 1.5e-3, "backbone_rate": 3e-4}
+    schedule = {"steps": steps, "warmup": max(1, steps // 10), "validate_every": steps, "average": 0.97}
     return TrainingRecipe(
-        model=form.model,
-        out=out,
-        cache=out.parent / "features",
-        calibrate=False,
-        **(common | chosen | schedule | form.recipe),
+        model=form.model, out=out, calibrate=False, **(common | chosen | schedule | form.recipe | stage)
     )
 
 
-def weights_of(form: Form, common: dict[str, Any], out: Path) -> Path:
-    """Train a form, and return its weights."""
+def weights_of(form: Form, common: dict[str, Any], out: Path, steps: tuple[int, int]) -> Path:
+    """Train a form in both stages, and return its weights."""
     if form.trained_as is None:
-        return train(recipe_of(form, common, out))
+        first = train(recipe_of(form, common, out / "first", steps[0]))
+        rate = form.recipe.get("learning_rate", RATE) * SECOND
+        return train(recipe_of(form, common, out, steps[1], start=str(first), train_from=4, learning_rate=rate))
     kind = form.model.kind
     trained = read_weights(out.parent / form.trained_as / f"{kind}.safetensors")
     out.mkdir(exist_ok=True)
@@ -110,7 +111,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/plain-and-modern"))
     parser.add_argument("--image-size", type=int, default=208)
     parser.add_argument("--grid", type=int, default=13)
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, nargs=2, default=(120, 240), help="of the first and second stage")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validation-pairs", type=int, default=300)
     parser.add_argument("--test-pairs", type=int, default=400)
@@ -118,14 +119,14 @@ def main() -> None:
     arguments = parser.parse_args()
     features = FeatureOptions(arguments.backbone, None, arguments.image_size, arguments.grid, arguments.weights)
     known = forms(features)
-    common = {"data": str(arguments.folder), "seed": arguments.seed, "steps": arguments.steps}
+    common = {"data": str(arguments.folder), "seed": arguments.seed, "cache": arguments.out / "features"}
     common |= {"validation_pairs": arguments.validation_pairs}
     options = Options(split="test", limit=arguments.test_pairs, cost=False)
     evaluations: dict[str, Evaluation] = {}
     print("| | PCK at α = 0.1 / 0.05 / 0.03 | gain at 0.1 and 0.05 over | minutes |\n|---|---|---|---|", flush=True)
     for name in arguments.forms or known:
         form, out, began = known[name], arguments.out / f"seed-{arguments.seed}" / name, time.monotonic()
-        path = weights_of(form, common, out)
+        path = weights_of(form, common, out, tuple(arguments.steps))
         chosen = replace(options, weights=path)
         evaluations[name] = compare(arguments.folder, [form.model.kind], chosen, out / "test").evaluations[0]
         row = described(form, evaluations[name], known, evaluations)

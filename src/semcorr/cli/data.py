@@ -78,20 +78,32 @@ def pseudo_labels(
     out: Annotated[Path, typer.Argument(help="The JSON file to write, for pseudo_labels of a training recipe.")],
     weights: Annotated[Path | None, typer.Option(help="Weights of pmnc, instead of the package's.")] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="Leave out this category; may be repeated.")] = None,
+    keypoints: Annotated[
+        str | None,
+        typer.Option(help="Data with keypoints, as for train --data: also label points between those of its pairs."),
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="The folder of the data set that --keypoints names.")] = None,
+    pairs: Annotated[int, typer.Option(help="With --keypoints: pairs of its photographs.", min=1)] = 700,
     photographs: Annotated[int, typer.Option(help="Photographs of each category at most.", min=2)] = 16,
     points: Annotated[int, typer.Option(help="Points of a pair at most.", min=1)] = 60,
     seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0,
 ) -> None:
-    """Match photographs of a category with two models, and keep the points on which they agree."""
+    """Match photographs of a category with two models, and keep the points on which they agree.
+
+    Where photographs have keypoints, one model is enough: points between them are kept that move as they do.
+    """
     need_extra("train", "torch", "pydantic", "lightning_fabric")
     from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
+    from semcorr.training.data import load_training_photos
     from semcorr.training.pseudo_labels import LabelOptions, make_pseudo_labels
+    from semcorr.training.recipe import DataSource
 
-    options = LabelOptions(photographs, points, tuple(leave_out or ()), seed)
+    options = LabelOptions(photographs, points, pairs, tuple(leave_out or ()), seed)
+    annotated = [] if keypoints is None else load_training_photos(DataSource(keypoints, root))
     with progress_bar(MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         labelled = make_pseudo_labels(
-            folder, out, weights, options, lambda paths: bar.track(paths, description="matching")
+            folder, out, weights, options, annotated, lambda paths: bar.track(paths, description="matching")
         )
     typer.echo(f"{labelled.pairs} pairs, {labelled.points} points", err=True)
     typer.echo(str(out))

@@ -60,21 +60,18 @@ def load_data(recipe: TrainingRecipe) -> TrainingData:
     Raises:
         DataError: If photographs or pairs are missing or broken, or a data set has no training or validation list.
     """
-    name, root, files = _located(recipe.data)
+    name, root, _ = _located(recipe.data)
     listed = (recipe.pairs_from or ("list" if name in _LISTED else "category")) == "list"
     if listed and name not in _LISTED:
         raise DataError(f"pairs_from: {name} has no list of training pairs: choose category")
-    split = recipe.data.split or next((s for s in ("train", "trn") if s in DATASETS[name].training), None)
-    if split is None:
-        raise DataError(f"data: {DATASETS[name].title} has no training list: it is for validation only")
+    pairs: list[Pair] = []
     if name in _LISTED:
-        everything = load_dataset(name, root, split).pairs
+        everything = load_dataset(name, root, _training_split(recipe.data)).pairs
         known = {pair.source.category for pair in everything}
         pairs = _kept(everything, recipe.leave_out)
         photos = _photos_of(pairs)
     else:
-        pairs = []
-        annotated = DATASETS[name].photos(root, split, **files)
+        annotated = load_training_photos(recipe.data)
         known = {photo.category for photo in annotated}
         photos = [photo for photo in annotated if photo.category not in recipe.leave_out]
     if recipe.validation is None and recipe.data.annotations is not None:
@@ -105,6 +102,27 @@ def fingerprint(recipe: TrainingRecipe, data: TrainingData) -> str:
     for key, pairs in (("pairs", data.pairs), ("validation", data.validation.pairs)):
         values[key] = [[_described(photo) for photo in (pair.source, pair.target)] for pair in pairs]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_training_photos(source: DataSource) -> list[Photo]:
+    """Load the photographs with keypoints of a training list.
+
+    Raises:
+        DataError: If they are missing or broken, or the data set has no training list.
+    """
+    name, root, files = _located(source)
+    split = _training_split(source)
+    if name in _LISTED:
+        return _photos_of(load_dataset(name, root, split).pairs)
+    return DATASETS[name].photos(root, split, **files)
+
+
+def _training_split(source: DataSource) -> str:
+    dataset = DATASETS[_located(source)[0]]
+    split = source.split or next((s for s in ("train", "trn") if s in dataset.training), None)
+    if split is None:
+        raise DataError(f"data: {dataset.title} has no training list: it is for validation only")
+    return split
 
 
 def _located(source: DataSource) -> tuple[str, Path, dict[str, Path]]:

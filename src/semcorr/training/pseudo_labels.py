@@ -1,12 +1,13 @@
 """Pseudo-labels: points on photographs without keypoints on which two models agree.
 
-A point is kept if both models send it to the same place, and from there back to where it came from.
+A point is kept if both models send it to the same place, and from there back to where it came from. On photographs that
+have keypoints, those take the place of the second model: see `semcorr.training.anchored_labels`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from semcorr.data.pairs import Photo
 from semcorr.data.pictures import list_pictures
 from semcorr.errors import DataError
 from semcorr.files import write_text
 from semcorr.geometry import cell_centres, cells_to_pixels
 from semcorr.match.result import Match
 from semcorr.models.loading import load
+from semcorr.models.matcher import Matcher
+from semcorr.training.anchored_labels import anchored_labels
 
 NEAR = 0.06
 """Two answers closer than this part of the picture's longer side agree."""
@@ -38,12 +42,14 @@ class LabelOptions:
     Attributes:
         photographs: Photographs of each category at most; each is matched with the next two.
         points: Points of a pair at most.
+        anchored: Pairs of photographs with keypoints, if there are any.
         leave_out: Categories to leave out.
         seed: Random seed of the choice of photographs and points.
     """
 
     photographs: int = 16
     points: int = 60
+    anchored: int = 700
     leave_out: tuple[str, ...] = ()
     seed: int = 0
 
@@ -60,6 +66,7 @@ def make_pseudo_labels(
     out: Path,
     weights: Path | None = None,
     options: LabelOptions = LabelOptions(),
+    photos: Sequence[Photo] = (),
     progress: Callable[[Iterable[Path]], Iterable[Path]] = lambda folders: folders,
 ) -> Labelled:
     """Label photographs and write the file for ``pseudo_labels`` of a training recipe.
@@ -71,35 +78,50 @@ def make_pseudo_labels(
         out: The JSON file to write.
         weights: Weights of ``pmnc``.
         options: How many, and of what.
+        photos: Photographs with keypoints, of which pairs are labelled, too.
         progress: Wraps the folders that are worked through.
 
     Raises:
-        DataError: If a category to be left out does not exist, or there are no photographs.
+        DataError: If a category to be left out does not exist, there are no photographs, or too few of those with
+            keypoints share enough of them.
     """
     pictures: dict[Path, list[Path]] = {}
     for path in list_pictures(folder):
         pictures.setdefault(path.parent, []).append(path)
-    if unknown := set(options.leave_out) - {path.name for path in pictures}:
-        raise DataError(f"--leave-out: {folder} has no category {', '.join(sorted(unknown))}")
+    known = {path.name for path in pictures} | {photo.category for photo in photos}
+    if unknown := set(options.leave_out) - known:
+        raise DataError(f"--leave-out: there is no category {', '.join(sorted(unknown))}")
     kept = [path for path in pictures if path.name not in options.leave_out]
     if not kept:
         raise DataError(f"{folder} holds no photographs category/*.jpg (or .png, .webp …)")
+    annotated = [photo for photo in photos if photo.category not in options.leave_out]
     rng = np.random.default_rng(options.seed)
-    models = [load("pmnc", weights=weights), load("pmnc-universal")]
+    model, universal = load("pmnc", weights=weights), load("pmnc-universal")
     pairs: list[dict[str, Any]] = []
     for category in progress(kept):
         files = pictures[category]
         chosen = [files[i] for i in rng.permutation(len(files))[: options.photographs]]
-        encoded = [model.encode_many(chosen) for model in models]
-        for i in range(len(chosen)):
-            for j in {(i + 1) % len(chosen), (i + 2) % len(chosen)} - {i}:
-                matches = [model.match(known[i], known[j]) for model, known in zip(models, encoded, strict=True)]
-                points = agreed_points(matches[0], matches[1])
-                points = points[rng.permutation(len(points))[: options.points]]
-                if len(points) >= FEWEST:
-                    pairs.append(_described(chosen[i], chosen[j], points))
+        pairs += [_described(*labelled) for labelled in _agreed_pairs(model, universal, chosen, options.points, rng)]
+    if annotated:
+        anchored = anchored_labels(model, annotated, options.anchored, options.points, FEWEST, rng)
+        pairs += [_described(a.path, b.path, points) | {"category": a.category} for a, b, points in anchored]
     write_text(out, json.dumps(pairs))
     return Labelled(len(pairs), sum(len(pair["source_points"]) for pair in pairs))
+
+
+def _agreed_pairs(
+    model: Matcher, universal: Matcher, files: list[Path], most: int, rng: np.random.Generator
+) -> Iterator[tuple[Path, Path, NDArray[np.float64]]]:
+    """Match each photograph of a category with the next two, and yield the points on which both models agree."""
+    models = model, universal
+    encoded = [one.encode_many(files) for one in models]
+    for i in range(len(files)):
+        for j in {(i + 1) % len(files), (i + 2) % len(files)} - {i}:
+            matches = [one.match(known[i], known[j]) for one, known in zip(models, encoded, strict=True)]
+            points = agreed_points(matches[0], matches[1])
+            points = points[rng.permutation(len(points))[:most]]
+            if len(points) >= FEWEST:
+                yield files[i], files[j], points
 
 
 def agreed_points(first: Match, second: Match) -> NDArray[np.float64]:

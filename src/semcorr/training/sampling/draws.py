@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from semcorr.data.pairs import Photo
 from semcorr.data.pictures import Sizes, list_pictures
 from semcorr.errors import DataError
 from semcorr.geometry import Size
@@ -67,7 +68,7 @@ def group_draws(recipe: TrainingRecipe, data: TrainingData) -> GroupDraws:
         sampler = GroupSampler(data.photos, recipe.seed, recipe.views, recipe.pictures, recipe.together, recipe.mirrors)
         annotated = [sampler.draw] * recipe.groups
         scored = min(recipe.pairs, recipe.pictures * (recipe.pictures - 1) // 2)
-    others = [_grouped(draw) for draw in _pairs_without_keypoints(recipe)]
+    others = [_grouped(draw) for draw in _pairs_without_keypoints(recipe, data.photos)]
     total = scored * len(annotated) + len(others)
     shares = [Share(scored / total, (1 if others else 2) / len(annotated))] * len(annotated)
     shares += [Share(1 / total, 1 / len(others), annotated=False) for _ in others]
@@ -83,14 +84,15 @@ def _keypoint_pairs(recipe: TrainingRecipe, data: TrainingData) -> DrawPair:
     ).draw
 
 
-def _pairs_without_keypoints(recipe: TrainingRecipe) -> list[DrawPair]:
+def _pairs_without_keypoints(recipe: TrainingRecipe, annotated: Sequence[Photo]) -> list[DrawPair]:
     files = photographs(recipe) if recipe.warps or recipe.pseudo else []
     pairs: list[DrawPair] = []
     if recipe.warps:
         pairs += [WarpSampler(files, recipe.seed, recipe.warp_views, _WARP_POINTS).draw] * recipe.warps
     if recipe.pseudo_labels is not None:
+        everything = files + [(photo.path, photo.size) for photo in annotated]
         pseudo_labels = PseudoLabelSampler(
-            recipe.pseudo_labels, files, recipe.seed, recipe.warp_views, recipe.leave_out
+            recipe.pseudo_labels, everything, recipe.seed, recipe.warp_views, recipe.leave_out
         )
         pairs += [pseudo_labels.draw] * recipe.pseudo
     return pairs

@@ -23,12 +23,12 @@ class PseudoLabelSampler:
     """Draw pairs of photographs of the same category, with the points that earlier models matched.
 
     Args:
-        file: A JSON list of ``source`` and ``target``, files below the folder, and ``source_points`` and
-            ``target_points``, (x, y) in the unit square.
-        photos: Files below the folder and their sizes.
+        file: A JSON list of ``source`` and ``target``, folder and file, and ``source_points`` and ``target_points``,
+            (x, y) in the unit square; ``category`` where it is not the folder.
+        photos: Files and their sizes.
         seed: Random seed.
         views: Number of warped views of each photograph; the target is one of them or the photograph itself.
-        leave_out: Folders of the photographs whose pairs are left out.
+        leave_out: Categories whose pairs are left out.
 
     Raises:
         DataError: If the file is not such a list, or names photographs that do not exist.
@@ -45,9 +45,7 @@ class PseudoLabelSampler:
             raise DataError(
                 f"{file} holds no pseudo-labels: expected a file of `semcorr data pseudo-labels` ({one_line(error)})"
             ) from None
-        self.pairs = [
-            pair for pair in pairs if not {Path(name).parent.name for name in (pair.source, pair.target)} & {*leave_out}
-        ]
+        self.pairs = [pair for pair in pairs if not pair.categories & {*leave_out}]
         if missing := [name for pair in self.pairs for name in (pair.source, pair.target) if name not in self.sizes]:
             raise DataError(f"{file} names {missing[0]}, which is not among the photographs")
         if not self.pairs:
@@ -76,6 +74,12 @@ class _PseudoLabels:
     target: str
     source_points: tuple[tuple[float, float], ...]
     target_points: tuple[tuple[float, float], ...]
+    category: str | None = None
+
+    @property
+    def categories(self) -> set[str]:
+        folders = {Path(name).parent.name for name in (self.source, self.target)}
+        return folders if self.category is None else {self.category}
 
     def __post_init__(self) -> None:
         if len(self.source_points) != len(self.target_points):
