@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/plain-and-modern"))
     parser.add_argument("--image-size", type=int, default=208)
     parser.add_argument("--grid", type=int, default=13)
-    parser.add_argument("--steps", type=int, nargs=2, default=(120, 240), help="of the first and second stage")
+    parser.add_argument("--steps", type=int, nargs=2, default=(60, 120), help="of the first and second stage")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validation-pairs", type=int, default=300)
     parser.add_argument("--test-pairs", type=int, default=400)
