@@ -25,8 +25,8 @@ HALVED = (
     "untouched.",
     "gate.",
     "judge.kind",
-    "judge.seen_cell",
-    "judge.seen_match",
+    "judge.enter_cell",
+    "judge.enter_match",
     "scoring.window",
 )
 EIGHT_BITS = ("untouched.", "judge.kind", "fine.from_deep.")  # whose large tensors need to be less exact still

@@ -78,11 +78,10 @@ def test_features_of_one_part_take_the_columns_of_both():
     assert (column(found, "tuned cosine") == column(found, "untouched cosine")).all()
 
 
-def judge(hidden=3, channels=8, tuned=6, units=5):
+def judge(hidden=3, channels=8, tuned=6):
     count = len(NAMES)
-    shapes = {"enter": (count, hidden), "enter_bias": (hidden,), "leave": (hidden,), "leave_bias": (1,)}
-    shapes |= {"seen_evidence": (count, units), "seen_cell": (tuned, units), "seen_match": (tuned, units)}
-    shapes |= {"seen_bias": (units,), "seen_leave": (units,), "seen_leave_bias": (1,)}
+    shapes = {"enter_evidence": (count, hidden), "enter_cell": (tuned, hidden), "enter_match": (tuned, hidden)}
+    shapes |= {"enter_bias": (hidden,), "leave": (hidden, 2), "leave_bias": (2,)}
     shapes |= {"kind_mean": (channels,), "kind": (channels, 4), "pair": (2 * count + 2,)}
     arrays = {name: RNG.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     return Judge(np.zeros(count, np.float32), np.ones(count, np.float32), **arrays)
@@ -99,13 +98,12 @@ def test_probabilities_are_what_the_networks_give():
     verdict = one.of(source, target, 6, *ways)
     evidence = gather_evidence(source, target, 6, *ways)
     y, x = 2, 1
-    inner = np.maximum(evidence[0][y, x] @ one.enter + one.enter_bias, 0) @ one.leave + one.leave_bias
-    assert verdict.confidence[0][y, x] == pytest.approx(1 / (1 + np.exp(-inner[0])), abs=1e-5)
     column, row = np.rint(ways[0].cells[y, x]).astype(int)
     own, other = (part / np.linalg.norm(part) for part in (source[:6, y, x], target[:6, row, column]))
-    entered = evidence[0][y, x] @ one.seen_evidence + own @ one.seen_cell + other @ one.seen_match + one.seen_bias
-    log_odds = np.maximum(entered, 0) @ one.seen_leave + one.seen_leave_bias
-    assert verdict.visibility[0][y, x] == pytest.approx(1 / (1 + np.exp(-log_odds[0])), abs=1e-5)
+    entered = evidence[0][y, x] @ one.enter_evidence + own @ one.enter_cell + other @ one.enter_match + one.enter_bias
+    seen, right = 1 / (1 + np.exp(-(np.maximum(entered, 0) @ one.leave + one.leave_bias)))
+    assert verdict.visibility[0][y, x] == pytest.approx(seen, abs=1e-5)
+    assert verdict.confidence[0][y, x] == pytest.approx(right, abs=1e-5)
     assert [field.shape for field in (*verdict.confidence, *verdict.visibility)] == [(3, 4), (2, 5)] * 2
     back = one.of(target, source, 6, *ways[::-1])
     assert back.visibility[1] == pytest.approx(verdict.visibility[0], abs=1e-6)
@@ -133,5 +131,5 @@ def test_a_summary_has_means_and_upper_quantiles():
 
 
 def test_arrays_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="enter has shape"):
+    with pytest.raises(ValueError, match="enter_evidence has shape"):
         judge().check(4)

@@ -6,7 +6,7 @@ import pytest
 import semcorr
 from semcorr.match.result import Match
 from semcorr.match.types import Field
-from semcorr.models.turning import Turn, best_turn, evidence_of, turn_back, turn_image, turns_of
+from semcorr.models.turning import Evidence, Turn, best_turn, evidence_of, turn_back, turn_image, turns_of
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
 
@@ -46,11 +46,6 @@ def test_turns_are_listed_upright_first():
 def test_impossible_rotations_are_refused(rotations):
     with pytest.raises(ValueError, match="whole number from 1 to 72"):
         turns_of(rotations)
-
-
-def test_upright_wins_unless_another_is_clearly_better():
-    assert best_turn([0.5, 0.505]) == 0
-    assert best_turn([0.5, 0.6, 0.7]) == 2
 
 
 @pytest.mark.parametrize("turn", [Turn(90), Turn(40), Turn(120, True)])
@@ -104,15 +99,64 @@ def field_of(grid, confidence, visibility=None):
     return Field(np.full((*grid, 2), 10.0, np.float32), confidence, visibility)
 
 
-def test_evidence_is_what_is_sure_at_the_points_and_how_alike_both_are():
+def test_evidence_is_what_is_sure_of_the_points_and_of_the_target():
     confidence = np.tile(np.linspace(0, 1, 10, dtype=np.float32), (5, 1))
-    field = field_of((5, 10), confidence, np.full((5, 10), 0.5, np.float32))
-    match = Match(PICTURE, PICTURE, field, field, "m", similarity=0.25)
-    assert evidence_of(match) == pytest.approx(0.5 + 0.25, abs=1e-6)
-    assert evidence_of(replace(match, similarity=None)) == pytest.approx(0.5 + 0.5, abs=1e-6)
-    left = evidence_of(match, np.array([[2.5, 15.0]], np.float32))
-    right = evidence_of(match, np.array([[47.5, 15.0]], np.float32))
-    assert (left, right) == (pytest.approx(0.25, abs=1e-3), pytest.approx(1.25, abs=1e-3))
+    forward = field_of((5, 10), confidence, np.full((5, 10), 0.5, np.float32))
+    backward = field_of((5, 10), np.full((5, 10), 0.2, np.float32))
+    match = Match(PICTURE, PICTURE, forward, backward, "m", similarity=0.25)
+    found = evidence_of(match)
+    assert (found.sure, found.similarity) == (pytest.approx((0.5 + 0.2 / 2) / 1.5, abs=1e-6), 0.25)
+    assert evidence_of(replace(match, similarity=None)).similarity == 1
+    left = evidence_of(match, np.array([[2.5, 15.0]], np.float32)).sure
+    right = evidence_of(match, np.array([[47.5, 15.0]], np.float32)).sure
+    assert (left, right) == (pytest.approx(0.1 / 1.5, abs=1e-3), pytest.approx(1.1 / 1.5, abs=1e-3))
+
+
+def test_cells_count_by_their_visibility():
+    confidence = np.tile(np.linspace(0, 1, 10, dtype=np.float32), (5, 1))
+    seen = np.zeros((5, 10), np.float32)
+    seen[:, -1] = 0.3
+    field = field_of((5, 10), confidence, seen)
+    assert evidence_of(Match(PICTURE, PICTURE, field, field, "m")).sure == pytest.approx(1, abs=1e-6)
+
+
+def turns_with(sure, similarity=0.9, rotations=12):
+    turns = turns_of(rotations)
+    return turns, [Evidence(sure.get(turn.degrees, 0.3), similarity) for turn in turns]
+
+
+def test_another_turn_is_chosen_only_where_it_is_better():
+    assert best_turn(*turns_with({0: 0.5, 90: 0.505}, rotations=4)) == 0
+    assert best_turn(*turns_with({0: 0.5, 90: 0.52}, rotations=4)) == 1
+
+
+def test_similarity_counts_only_against_a_turn():
+    turns = turns_of(4)
+    sure = [0.5, 0.3, 0.56, 0.3]
+    assert best_turn(turns, [Evidence(one, 0.3) for one in sure]) == 2
+    assert best_turn(turns, [Evidence(one, 0.1) for one in sure]) == 0  # nothing is recognised
+    gained = [Evidence(*both) for both in zip((0.5, 0.3, 0.5, 0.3), (0.2, 0.2, 0.9, 0.2), strict=True)]
+    assert best_turn(turns, gained) == 0
+    lost = [Evidence(*both) for both in zip(sure, (0.9, 0.9, 0.2, 0.9), strict=True)]
+    assert best_turn(turns, lost) == 0
+
+
+def test_turns_beside_the_right_one_are_nearly_right():
+    alone = {0.0: 0.5, 60.0: 0.8}
+    together = {150.0: 0.7, 180.0: 0.75, 210.0: 0.7}
+    turns, evidence = turns_with(alone | together)
+    assert turns[best_turn(turns, evidence)].degrees == 180
+    across = {0.0: 0.5, 330.0: 0.75, 30.0: 0.4}  # the circle is closed
+    turns, evidence = turns_with(across)
+    assert turns[best_turn(turns, evidence)].degrees == 330
+
+
+def test_mirrored_turns_share_no_evidence_with_others():
+    turns = turns_of(12, mirror=True)
+    evidence = [Evidence(0.8 if turn == Turn(60.0, True) else 0.5 - 0.4 * turn.mirrored, 0.9) for turn in turns]
+    assert best_turn(turns, evidence) == 0
+    evidence = [Evidence(0.8 if turn == Turn(60.0, True) else 0.5, 0.9) for turn in turns]
+    assert turns[best_turn(turns, evidence)] == Turn(60.0, True)
 
 
 @pytest.mark.slow

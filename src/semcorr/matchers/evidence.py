@@ -2,10 +2,10 @@
 
 The softmax over the other picture says which of its places is the best; it forgets how good that is. The cosine of the
 features at the match remembers. Beside it there are how peaked the scores were, whether the way back ends where the way
-there began, whether the cells around moved alike, and whether the place found has a better partner. The `Judge`, two
-small networks, turns these into two probabilities: that the other picture shows the point at all, and, if so, that its
-match is right. For the first it also reads the tuned features of both cells: some parts are hidden more often than
-others. With the kind of thing that both pictures show as a whole, it tells whether they show the same.
+there began, whether the cells around moved alike, and whether the place found has a better partner. The `Judge`, a
+small network, turns these into two probabilities: that the other picture shows the point at all, and, if so, that its
+match is right. It also reads the tuned features of both cells: some parts are hidden, or mistaken for others, more
+often than most. With the kind of thing that both pictures show as a whole, it tells whether they show the same.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _roughness(cells: Floats) -> Floats:
 
 
 class Views(NamedTuple):
-    """What the network for visibility reads of a picture's tuned features, ``(h, w, units)`` each.
+    """What the network reads of a picture's tuned features, ``(h, w, hidden)`` each.
 
     Attributes:
         of_cell: As the cell whose match is judged.
@@ -148,22 +148,19 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """The networks that weigh evidence; all arrays float32, with K columns of evidence, T tuned channels and C
-    untouched ones.
+    """The network that weighs evidence; all arrays float32.
+
+    K is the number of columns of evidence, T that of tuned channels and C that of untouched ones.
 
     Attributes:
         mean: Of each column, ``(K,)``; it is taken off.
         scale: What is then multiplied, ``(K,)``.
-        enter: ``(K, hidden)``, of the network for confidence.
+        enter_evidence: ``(K, hidden)``.
+        enter_cell: ``(T, hidden)``, for the L2-normalised tuned features of the cell.
+        enter_match: ``(T, hidden)``, for those at its match.
         enter_bias: ``(hidden,)``.
-        leave: ``(hidden,)``: log-odds that a match is right.
-        leave_bias: ``(1,)``.
-        seen_evidence: ``(K, units)``, of the network for visibility.
-        seen_cell: ``(T, units)``, for the L2-normalised tuned features of the cell.
-        seen_match: ``(T, units)``, for those at its match.
-        seen_bias: ``(units,)``.
-        seen_leave: ``(units,)``: log-odds that the other picture shows the point.
-        seen_leave_bias: ``(1,)``.
+        leave: ``(hidden, 2)``: log-odds that the other picture shows the point, and that its match is right if so.
+        leave_bias: ``(2,)``.
         kind_mean: ``(C,)``: of the mean untouched features of pictures; it is taken off.
         kind: ``(C, kinds)``: the directions in which pictures of different kinds of things differ.
         pair: ``(2·K + 2,)``: weights of a pair's mean evidence, of its better evidence and of the cosine of both
@@ -172,16 +169,12 @@ class Judge:
 
     mean: Floats
     scale: Floats
-    enter: Floats
+    enter_evidence: Floats
+    enter_cell: Floats
+    enter_match: Floats
     enter_bias: Floats
     leave: Floats
     leave_bias: Floats
-    seen_evidence: Floats
-    seen_cell: Floats
-    seen_match: Floats
-    seen_bias: Floats
-    seen_leave: Floats
-    seen_leave_bias: Floats
     kind_mean: Floats
     kind: Floats
     pair: Floats
@@ -192,12 +185,10 @@ class Judge:
         Raises:
             ValueError: If the shape of an array does not fit a judge with that many hidden units.
         """
-        count, units = len(NAMES), self.seen_bias.size
-        shapes: dict[str, tuple[int, ...]] = {"mean": (count,), "scale": (count,), "enter": (count, hidden)}
-        shapes |= {"enter_bias": (hidden,), "leave": (hidden,), "leave_bias": (1,), "pair": (2 * count + 2,)}
-        shapes |= {"seen_evidence": (count, units), "seen_cell": (*self.seen_match.shape[:1], units)}
-        shapes |= {"seen_match": (*self.seen_cell.shape[:1], units), "seen_bias": (units,), "seen_leave": (units,)}
-        shapes |= {"seen_leave_bias": (1,), "kind_mean": self.kind.shape[:1]}
+        count, channels = len(NAMES), self.enter_cell.shape[:1]
+        shapes: dict[str, tuple[int, ...]] = {"mean": (count,), "scale": (count,), "enter_evidence": (count, hidden)}
+        shapes |= {"enter_cell": (*channels, hidden), "enter_match": (*channels, hidden), "enter_bias": (hidden,)}
+        shapes |= {"leave": (hidden, 2), "leave_bias": (2,), "pair": (2 * count + 2,), "kind_mean": self.kind.shape[:1]}
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"judge.{name} has shape {getattr(self, name).shape}; expected {shape}")
@@ -209,33 +200,30 @@ class Judge:
         confidence, visibility = [], []
         for own, other, columns, match in ((*views, evidence[0], forward), (*views[::-1], evidence[1], backward)):
             x, y = nearest_cells(match.cells, other.of_match.shape[:2])
-            confidence.append(self.confidence(columns))
-            visibility.append(self.visibility(columns, own.of_cell, other.of_match[y, x]))
+            seen, right = self.weigh(columns, own.of_cell, other.of_match[y, x])
+            visibility.append(seen)
+            confidence.append(right)
         similarity = self.of_pair(*evidence, source[tuned:], target[tuned:])
         return Verdict((confidence[0], confidence[1]), (visibility[0], visibility[1]), similarity)
 
     def views(self, tuned: Floats) -> Views:
-        """Project tuned features ``(T, h, w)``, of any norm, to what the network for visibility reads."""
+        """Project tuned features ``(T, h, w)``, of any norm, to what the network reads."""
         unit = tuned / np.maximum(np.linalg.norm(tuned, axis=0), 1e-9)
-        both = multiply(np.moveaxis(unit, 0, 2), np.concatenate([self.seen_cell, self.seen_match], axis=1))
+        both = multiply(np.moveaxis(unit, 0, 2), np.concatenate([self.enter_cell, self.enter_match], axis=1))
         return Views(*np.split(both, 2, axis=2))
 
-    def confidence(self, evidence: Floats) -> Floats:
-        """Return the probability that matches with this evidence, ``(..., K)``, are right if the points are shown."""
-        inner = np.maximum(multiply((evidence - self.mean) * self.scale, self.enter) + self.enter_bias, 0)
-        return _sigmoid(multiply(inner, self.leave[:, None])[..., 0] + self.leave_bias)
-
-    def visibility(self, evidence: Floats, of_cell: Floats, of_match: Floats) -> Floats:
-        """Return the probability that the other picture shows points.
+    def weigh(self, evidence: Floats, of_cell: Floats, of_match: Floats) -> tuple[Floats, Floats]:
+        """Return the probability that the other picture shows points, and that their matches are right if it does.
 
         Args:
             evidence: ``(..., K)``.
-            of_cell: ``(..., units)`` from `views` of the point's own picture.
+            of_cell: ``(..., hidden)`` from `views` of the point's own picture.
             of_match: The same of the other picture, at the match.
         """
-        entered = multiply((evidence - self.mean) * self.scale, self.seen_evidence) + self.seen_bias
+        entered = multiply((evidence - self.mean) * self.scale, self.enter_evidence) + self.enter_bias
         inner = np.maximum(entered + of_cell + of_match, 0)
-        return _sigmoid(multiply(inner, self.seen_leave[:, None])[..., 0] + self.seen_leave_bias)
+        left = _sigmoid(multiply(inner, self.leave) + self.leave_bias)
+        return np.ascontiguousarray(left[..., 0]), np.ascontiguousarray(left[..., 1])
 
     def of_pair(self, forward: Floats, backward: Floats, source: Floats, target: Floats) -> float:
         """Judge a pair: how probable it is that both pictures show the same kind of thing, 0…1.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from semcorr.features import FeatureMap
 from semcorr.match.result import Match
-from semcorr.models.turning import Turn, TurnedPicture, evidence_of
+from semcorr.models.turning import Evidence, Turn, TurnedPicture, evidence_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +52,8 @@ class EncodedTurns:
     encoded: list[Encoded]
     points: NDArray[np.float32] | None = None
 
-    def evidence(self, index: int, match: Match) -> float:
-        """Return how much speaks for the match of one of the turned images."""
+    def evidence(self, index: int, match: Match) -> Evidence:
+        """Return what speaks for the match of one of the turned images."""
         if self.points is None:
             return evidence_of(match)
         picture = self.pictures[index]

@@ -171,7 +171,7 @@ class Matcher:
             return self.match_many([(source, target)])[0]
         encoded = target if isinstance(target, Encoded) else self.encode(target)
         matches = [self.match_many([(turn, encoded)])[0] for turn in source.encoded]
-        best = best_turn([source.evidence(index, match) for index, match in enumerate(matches)])
+        best = best_turn(source.turns, [source.evidence(index, match) for index, match in enumerate(matches)])
         if best == 0:
             return matches[0]
         return turn_back(matches[best], source.image, source.pictures[best], source.turns[best])

@@ -22,7 +22,19 @@ from semcorr.match.types import Field, Floats
 
 MOST = 72  # turns: one for each five degrees
 UPRIGHT = 0.01
-"""What the evidence of a turn must gain over that of the image as it is; chosen on validation pairs and bees."""
+"""What the evidence of a turn must gain over that of the image as it is."""
+
+TARGET = 0.5
+"""Weight of what is sure of the target's cells, where that of the points that matter has weight 1."""
+
+ALIKE = 0.25
+"""Weight of the similarity of both images in the evidence."""
+
+LEAST_ALIKE = 0.2
+"""Similarity below which a turn is never chosen: nothing is recognised under it."""
+
+NEAR = 24.0
+"""Degrees: turns share their evidence with those nearby, by a Gaussian of this standard deviation."""
 
 
 class Turn(NamedTuple):
@@ -35,6 +47,18 @@ class Turn(NamedTuple):
 
     degrees: float = 0.0
     mirrored: bool = False
+
+
+class Evidence(NamedTuple):
+    """What speaks for a turn.
+
+    Attributes:
+        sure: How sure the matches are of the points that matter, and of the target's cells, 0…1.
+        similarity: The probability that both images show the same kind of thing, 0…1; 1 where it is unknown.
+    """
+
+    sure: float
+    similarity: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,26 +150,47 @@ def turn_back(match: Match, source: NDArray[np.uint8], picture: TurnedPicture, t
     return replace(match, source=source, forward=forward, backward=backward, turn=(turn.degrees, turn.mirrored))
 
 
-def evidence_of(match: Match, points: Floats | None = None) -> float:
-    """Return how much speaks for a match of a turned image, 0…2.
-
-    That is the mean confidence of the points that matter, and the probability that both images show the same kind of
-    thing, which is highest where both stand alike.
+def evidence_of(match: Match, points: Floats | None = None) -> Evidence:
+    """Return what speaks for a match of a turned image.
 
     Args:
         match: The match.
-        points: ``(N, 2)`` in pixels of the turned image; None takes all cells.
+        points: ``(N, 2)`` in pixels of the turned image; None takes all cells, by their visibility.
     """
-    confidence = match.forward.confidence
-    sure = confidence if points is None or len(points) == 0 else move(match.direction, points).confidence
-    return float(sure.mean() + (confidence.mean() if match.similarity is None else match.similarity))
+    if points is None or len(points) == 0:
+        own = _sure(match.forward)
+    else:
+        own = float(move(match.direction, points).confidence.mean())
+    similarity = 1.0 if match.similarity is None else match.similarity
+    return Evidence((own + TARGET * _sure(match.backward)) / (1 + TARGET), similarity)
 
 
-def best_turn(evidence: Sequence[float]) -> int:
-    """Choose among turns, of which the first is the image as it is: another must be better by `UPRIGHT`.
+def _sure(field: Field) -> float:
+    """Return the mean confidence of a field's cells, each counting by its visibility."""
+    visible = np.ones_like(field.confidence) if field.visibility is None else field.visibility
+    return float((field.confidence * visible).sum() / max(float(visible.sum()), 1e-9))
 
-    >>> best_turn([0.5, 0.505, 0.4]), best_turn([0.5, 0.7, 0.6])
-    (0, 1)
+
+def best_turn(turns: Sequence[Turn], evidence: Sequence[Evidence]) -> int:
+    """Choose among turns, of which the first is the image as it is.
+
+    Similarity counts only where it falls below that of the image as it is: a turn that loses the kind of thing is
+    wrong, but one that seems to find it need not be right. The turns beside the right one are nearly right, so the
+    evidence of each is averaged with theirs. Another turn than the first must be better by `UPRIGHT`, and both images
+    must look alike under it.
+
+    >>> turns = turns_of(4)
+    >>> best_turn(turns, [Evidence(sure, 0.9) for sure in (0.5, 0.505, 0.4, 0.3)])
+    0
+    >>> best_turn(turns, [Evidence(sure, 0.9) for sure in (0.5, 0.7, 0.6, 0.3)])
+    1
     """
-    best = int(np.argmax(evidence))
-    return best if evidence[best] >= evidence[0] + UPRIGHT else 0
+    alike = np.array([one.similarity for one in evidence])
+    own = np.array([one.sure for one in evidence]) + ALIKE * np.minimum(alike, alike[0])
+    degrees, mirrored = np.array([turn.degrees for turn in turns]), np.array([turn.mirrored for turn in turns])
+    apart = np.abs((degrees[:, None] - degrees + 180) % 360 - 180)
+    weights = np.exp(-0.5 * (apart / NEAR) ** 2) * (mirrored[:, None] == mirrored)
+    shared = (weights * own).sum(axis=1) / weights.sum(axis=1)
+    shared[1:][alike[1:] < LEAST_ALIKE] = -1
+    best = int(np.argmax(shared))
+    return best if shared[best] >= shared[0] + UPRIGHT else 0

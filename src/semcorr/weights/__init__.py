@@ -187,7 +187,7 @@ BACKBONES: dict[str, Embedded] = {
 }
 
 MODELS: dict[str, Embedded] = {
-    "pmnc": Embedded("pmnc.safetensors", "698d67f6a2372771849a3abbe53cf933884daeac7721032a39b2660914b6934e"),
+    "pmnc": Embedded("pmnc.safetensors", "420f58f77d7497f562ef7bf877f34fc6fbd328bf60ff5bcc59262d05d5b96e3b"),
     "pmnc-universal": Embedded(
         "pmnc-universal.safetensors", "118cb8edd4a3e120ad32be40675dd9f1d3a2522c4f5aaa60d0d56bf67227339e"
     ),

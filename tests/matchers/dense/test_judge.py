@@ -28,7 +28,7 @@ def random_pair(tuned: int, untouched: int, grids: tuple[tuple[int, int], tuple[
 
 @pytest.mark.parametrize("grids", [((5, 7), (6, 4)), ((1, 9), (9, 1)), ((2, 2), (11, 3))])
 def test_both_judge_alike(judge: Judge, grids):
-    tuned, untouched = judge.seen_cell.shape[0], judge.kind.shape[0]
+    tuned, untouched = judge.enter_cell.shape[0], judge.kind.shape[0]
     (source, target), ways = random_pair(tuned, untouched, grids)
     expected = judge.of(source, target, tuned, *ways)
     matches = [CellMatches(*(torch.from_numpy(part)[None] for part in (way.cells, way.peak, way.peak))) for way in ways]

@@ -37,16 +37,12 @@ class TensorJudge(nn.Module):
 
     mean: Tensor
     scale: Tensor
-    enter: Tensor
+    enter_evidence: Tensor
+    enter_cell: Tensor
+    enter_match: Tensor
     enter_bias: Tensor
     leave: Tensor
     leave_bias: Tensor
-    seen_evidence: Tensor
-    seen_cell: Tensor
-    seen_match: Tensor
-    seen_bias: Tensor
-    seen_leave: Tensor
-    seen_leave_bias: Tensor
     kind_mean: Tensor
     kind: Tensor
     pair: Tensor
@@ -72,11 +68,11 @@ class TensorJudge(nn.Module):
             rival = _at(cosines[1 - side][0][None], x, y)[0] - cosines[side][0]
             columns = [*cosines[side], (peak / (1 - peak)).log(), round_trip, _roughness(way.cells[0]), rival]
             evidence = (torch.stack(columns, dim=2) - self.mean) * self.scale
-            inner = (evidence @ self.enter + self.enter_bias).relu()
-            confidence.append(_sigmoid(inner @ self.leave + self.leave_bias))
-            views = self._view(own, self.seen_cell), _at(self._view(other, self.seen_match).movedim(2, 0), x, y)
-            entered = evidence @ self.seen_evidence + views[0] + views[1].movedim(0, 2) + self.seen_bias
-            visibility.append(_sigmoid(entered.relu() @ self.seen_leave + self.seen_leave_bias))
+            views = self._view(own, self.enter_cell), _at(self._view(other, self.enter_match).movedim(2, 0), x, y)
+            entered = evidence @ self.enter_evidence + views[0] + views[1].movedim(0, 2) + self.enter_bias
+            seen, right = _sigmoid(entered.relu() @ self.leave + self.leave_bias).unbind(dim=2)
+            visibility.append(seen)
+            confidence.append(right)
             rows = evidence.flatten(0, 1)
             means.append(torch.cat([rows.mean(dim=0), _better(rows)]))
         alike = (self._kind(source) * self._kind(target)).sum()
