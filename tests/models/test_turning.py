@@ -126,8 +126,8 @@ def turns_with(sure, similarity=0.9, rotations=12):
 
 
 def test_another_turn_is_chosen_only_where_it_is_better():
-    assert best_turn(*turns_with({0: 0.5, 90: 0.505}, rotations=4)) == 0
-    assert best_turn(*turns_with({0: 0.5, 90: 0.52}, rotations=4)) == 1
+    assert best_turn(*turns_with({0: 0.5, 90: 0.515}, rotations=4)) == 0
+    assert best_turn(*turns_with({0: 0.5, 90: 0.53}, rotations=4)) == 1
 
 
 def test_similarity_counts_only_against_a_turn():

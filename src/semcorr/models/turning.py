@@ -21,7 +21,7 @@ from semcorr.match.result import Match
 from semcorr.match.types import Field, Floats
 
 MOST = 72  # turns: one for each five degrees
-UPRIGHT = 0.01
+UPRIGHT = 0.02
 """What the evidence of a turn must gain over that of the image as it is."""
 
 TARGET = 0.5
