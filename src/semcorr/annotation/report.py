@@ -26,7 +26,7 @@ SHEETS = 20
 SIDE = 300
 """Longer side of a picture on the page, in pixels."""
 
-UNLIKE = 0.4
+UNLIKE = 0.5
 """A picture less similar than this to every exemplar is listed apart.
 
 Of the thresholds that ``benchmarks/resemblance.py`` prints, the one with the highest balanced accuracy on validation
