@@ -138,7 +138,8 @@ def pseudo(
     file: Path, photographs: Path, leave_out: set[str], count: int, rng: np.random.Generator
 ) -> Iterator[tuple[Photo, Photo]]:
     """Draw pairs with pseudo-labels: photographs without a box whose keypoints are the points that models matched."""
-    listed = [pair for pair in json.loads(file.read_text()) if Path(pair["source"]).parent.name not in leave_out]
+    labelled = [pair for pair in json.loads(file.read_text()) if "category" not in pair]  # the others have keypoints
+    listed = [pair for pair in labelled if Path(pair["source"]).parent.name not in leave_out]
     for index in rng.permutation(len(listed))[:count]:
         photos = []
         for side in ("source", "target"):

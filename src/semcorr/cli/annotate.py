@@ -43,79 +43,95 @@ OPTIONS: dict[str, Any] = {
 """How each field of `semcorr.annotation.settings.Settings` is offered on the command line."""
 
 
+_Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="[EXEMPLARS]… PICTURES",
+        help="Files with the labels of one picture or of a few (COCO, Labelme, DeepLabCut, Lightning Pose, TPS, "
+        "Label Studio, YOLO, table), then the pictures to label: a folder, a list, a COCO file, WebDataset shards.",
+        show_default=False,
+    ),
+]
+_Out = Annotated[
+    list[Path],
+    typer.Option(help="A file to write: .json (COCO), .csv, .parquet, .tps …; repeatable.", show_default=False),
+]
+_OutputFormat = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        help="The format of each --out, in order: coco, csv, parquet, deeplabcut, lightning-pose, tps, yolo, "
+        "labelme, label-studio, json. By default the file's ending says it.",
+    ),
+]
+_Exemplar = Annotated[
+    Path | None, typer.Option(help="A picture whose points are given with --point, instead of a file.")
+]
+_Point = Annotated[
+    list[str] | None, typer.Option(help="A point of --exemplar, in pixels; repeat for each.", metavar="NAME:X,Y")
+]
+_Images = Annotated[
+    Path | None, typer.Option(help="Folder of the exemplars' pictures, if they are not beside their file.")
+]
+_Category = Annotated[str | None, typer.Option(help="Use only exemplars of this category, if they are of several.")]
+_Pattern = Annotated[
+    list[str] | None,
+    typer.Option(help="Label only pictures whose name matches, such as '*_dorsal.jpg'; repeatable."),
+]
+_Boxes = Annotated[
+    Path | None, typer.Option(help="COCO file or COCO detections: each box is labelled as an object of its own.")
+]
+_Confirmed = Annotated[
+    Path | None,
+    typer.Option(help="An output that you have corrected: its changes are kept and serve as exemplars."),
+]
+_Predicted = Annotated[
+    Path | None,
+    typer.Option(help="With --confirmed in DeepLabCut, Lightning Pose, TPS or YOLO: the file before you changed it."),
+]
+_Report = Annotated[
+    Path | None, typer.Option(help="Write a page of the labelled pictures, the least certain first (.html).")
+]
+_Model = Annotated[
+    str | None, typer.Option(help="The model; `semcorr models` lists them. Default: pmnc.", show_default=False)
+]
+_Engine = Annotated[
+    str,
+    typer.Option(help="What distributes the work; ray needs pip install 'semcorr\\[ray]'.", metavar="local|ray"),
+]
+_Workers = Annotated[
+    int | None, typer.Option(help="With --engine ray: how many workers; by default one for each processor core.")
+]
+_Address = Annotated[
+    str | None,
+    typer.Option(help="With --engine ray: the cluster's address; by default, Ray runs on this computer."),
+]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
+_Fresh = Annotated[bool, typer.Option("--fresh", help="Start over, ignoring an interrupted run.")]
+
+
 @with_options(Settings, OPTIONS)
 def annotate(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="[EXEMPLARS]… PICTURES",
-            help="Files with the labels of one picture or of a few (COCO, Labelme, DeepLabCut, Lightning Pose, TPS, "
-            "Label Studio, YOLO, table), then the pictures to label: a folder, a list, a COCO file, WebDataset shards.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[
-        list[Path],
-        typer.Option(help="A file to write: .json (COCO), .csv, .parquet, .tps …; repeatable.", show_default=False),
-    ],
-    output_format: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--format",
-            help="The format of each --out, in order: coco, csv, parquet, deeplabcut, lightning-pose, tps, yolo, "
-            "labelme, label-studio, json. By default the file's ending says it.",
-        ),
-    ] = None,
-    exemplar: Annotated[
-        Path | None, typer.Option(help="A picture whose points are given with --point, instead of a file.")
-    ] = None,
-    point: Annotated[
-        list[str] | None, typer.Option(help="A point of --exemplar, in pixels; repeat for each.", metavar="NAME:X,Y")
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Folder of the exemplars' pictures, if they are not beside their file.")
-    ] = None,
-    category: Annotated[
-        str | None, typer.Option(help="Use only exemplars of this category, if they are of several.")
-    ] = None,
-    pattern: Annotated[
-        list[str] | None,
-        typer.Option(help="Label only pictures whose name matches, such as '*_dorsal.jpg'; repeatable."),
-    ] = None,
-    boxes: Annotated[
-        Path | None, typer.Option(help="COCO file or COCO detections: each box is labelled as an object of its own.")
-    ] = None,
-    confirmed: Annotated[
-        Path | None,
-        typer.Option(help="An output that you have corrected: its changes are kept and serve as exemplars."),
-    ] = None,
-    predicted: Annotated[
-        Path | None,
-        typer.Option(
-            help="With --confirmed in DeepLabCut, Lightning Pose, TPS or YOLO: the file before you changed it."
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Write a page of the labelled pictures, the least certain first (.html).")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="The model; `semcorr models` lists them. Default: pmnc.", show_default=False)
-    ] = None,
+    inputs: _Inputs,
+    out: _Out,
+    output_format: _OutputFormat = None,
+    exemplar: _Exemplar = None,
+    point: _Point = None,
+    images: _Images = None,
+    category: _Category = None,
+    pattern: _Pattern = None,
+    boxes: _Boxes = None,
+    confirmed: _Confirmed = None,
+    predicted: _Predicted = None,
+    report: _Report = None,
+    model: _Model = None,
     weights: WeightsFile = None,
     device: Device = "cpu",
-    engine: Annotated[
-        str,
-        typer.Option(help="What distributes the work; ray needs pip install 'semcorr\\[ray]'.", metavar="local|ray"),
-    ] = "local",
-    workers: Annotated[
-        int | None, typer.Option(help="With --engine ray: how many workers; by default one for each processor core.")
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="With --engine ray: the cluster's address; by default, Ray runs on this computer."),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, ignoring an interrupted run.")] = False,
+    engine: _Engine = "local",
+    workers: _Workers = None,
+    address: _Address = None,
+    overwrite: _Overwrite = False,
+    fresh: _Fresh = False,
     options: Settings = Settings(),
 ) -> None:
     """Label many pictures from a few labelled ones: the same points under the same names.

@@ -41,42 +41,53 @@ OPTIONS: dict[str, Any] = {
 }
 
 
+_Source = Annotated[Path, typer.Argument(help="The photograph that contains the points.", show_default=False)]
+_Target = Annotated[Path, typer.Argument(help="The photograph to find them in.", show_default=False)]
+_Point = Annotated[
+    list[str] | None,
+    typer.Option(help="A point of the source, x,y in pixels; may be repeated.", metavar="X,Y"),
+]
+_Points = Annotated[
+    Path | None,
+    typer.Option(help="A file of source points: CSV with columns x, y and perhaps name; DeepLabCut; or JSON."),
+]
+_Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="The picture to write (png, jpg, webp, pdf, svg), or the table of points (csv). Default without "
+        "points or --json: match.png, or match-2.png … if it exists."
+    ),
+]
+_AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON: the points if any are given, otherwise the whole match.")
+]
+_Rotations = Annotated[
+    int,
+    typer.Option(help="Number of turns of the source to try; 12 suits things that lie in any direction."),
+]
+_Mirror = Annotated[bool, typer.Option("--mirror", help="Also try each turn mirrored.")]
+_MinVisibility = Annotated[
+    float | None,
+    typer.Option(
+        help="Minimum probability that the target has a point: others get no answer (default 0), and are not "
+        "chosen for the picture (default 0.5).",
+        min=0,
+        max=1,
+    ),
+]
+
+
 @with_options(Loading, OPTIONS)
 def match(
-    source: Annotated[Path, typer.Argument(help="The photograph that contains the points.", show_default=False)],
-    target: Annotated[Path, typer.Argument(help="The photograph to find them in.", show_default=False)],
-    point: Annotated[
-        list[str] | None,
-        typer.Option(help="A point of the source, x,y in pixels; may be repeated.", metavar="X,Y"),
-    ] = None,
-    points: Annotated[
-        Path | None,
-        typer.Option(help="A file of source points: CSV with columns x, y and perhaps name; DeepLabCut; or JSON."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="The picture to write (png, jpg, webp, pdf, svg), or the table of points (csv). Default without "
-            "points or --json: match.png, or match-2.png … if it exists."
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON: the points if any are given, otherwise the whole match.")
-    ] = False,
-    rotations: Annotated[
-        int,
-        typer.Option(help="Number of turns of the source to try; 12 suits things that lie in any direction."),
-    ] = 1,
-    mirror: Annotated[bool, typer.Option("--mirror", help="Also try each turn mirrored.")] = False,
-    min_visibility: Annotated[
-        float | None,
-        typer.Option(
-            help="Minimum probability that the target has a point: others get no answer (default 0), and are not "
-            "chosen for the picture (default 0.5).",
-            min=0,
-            max=1,
-        ),
-    ] = None,
+    source: _Source,
+    target: _Target,
+    point: _Point = None,
+    points: _Points = None,
+    out: _Out = None,
+    as_json: _AsJson = False,
+    rotations: _Rotations = 1,
+    mirror: _Mirror = False,
+    min_visibility: _MinVisibility = None,
     options: Loading = Loading(),
 ) -> None:
     """Match two photographs: write a picture of the matches, or print where points went.
