@@ -83,7 +83,7 @@ def fit(pairs: list[Pair], features: FeatureOptions, steps: int, first_stage: in
         total = 0.0
         for index, draw in enumerate(drawn.draws):
             group = [bank.picture(view) for view in draw(step, index)]
-            loss = learner.objective(group, drawn.shares[index], np.random.default_rng([step, index]))
+            loss = learner.objective([group], [drawn.shares[index]], [np.random.default_rng([step, index])])
             loss.backward()
             total += loss.item()
         learner.update()

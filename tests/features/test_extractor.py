@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 import semcorr
 from semcorr.errors import ModelError
 from semcorr.features import FeatureExtractor, FeatureMap, FeatureOptions
+from semcorr.features.extractor import any_size
 from semcorr.models.torch_loading import load
 
 
@@ -280,3 +281,15 @@ def test_invalid_numbers_are_refused(name, value):
 def test_feature_map_checks_its_shape():
     with pytest.raises(ValueError, match="takes a"):
         FeatureMap(torch.zeros(2, 3, 4, 5), ((10, 10),))
+
+
+def test_depthwise_convolutions_leave_cudnn_aside_on_a_gpu_alone(default):
+    resnet = timm.create_model("resnet18")
+    for network, device, cudnn in (
+        (default.network, "cuda", False),
+        (default.network, "cpu", True),
+        (resnet, "cuda", True),
+    ):
+        with any_size(network, torch.device(device)):
+            assert torch.backends.cudnn.enabled is cudnn
+    assert torch.backends.cudnn.enabled

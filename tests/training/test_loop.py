@@ -219,6 +219,21 @@ def test_features_can_be_trained_beside_what_they_were(tmp_path, folder, recipe_
         recipe("upright", "views: 1\nmirrors: 1\n")
 
 
+def test_any_number_of_processes_reads_the_same_ahead(tmp_path, folder, recipe_file):
+    def recipe(out, **changes):
+        path = recipe_file(tmp_path, folder, out)
+        text = path.read_text().replace("  hidden: 4", "  hidden: 4\n  adapter: 8")
+        path.write_text(f"{text}pictures: 3\ntrain_from: 3\nviews: 6\n")
+        return read_recipe(path, **changes)
+
+    one, two = (read_weights(train(recipe(f"by{n}", workers=n))).tensors for n in (1, 2))
+    assert all(torch.equal(value, two[key]) for key, value in one.items())
+    with pytest.raises(DataError, match="views must be 1 or an even number"):
+        recipe("odd", views=5)
+    with pytest.raises(DataError, match="workers read ahead where features learn"):
+        read_recipe(recipe_file(tmp_path, folder, "frozen"), workers=1)
+
+
 def test_categories_can_be_left_out(tmp_path, folder, recipe_file):
     own = shutil.copytree(folder, tmp_path / "own")
     path = recipe_file(tmp_path, own)

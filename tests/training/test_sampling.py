@@ -9,6 +9,7 @@ from PIL import Image
 
 from semcorr.data.pairs import Photo
 from semcorr.errors import DataError
+from semcorr.training.sampling.ahead import read_ahead
 from semcorr.training.sampling.augment import MILD, STRONG, Warp, random_warp, recolour, warp_picture
 from semcorr.training.sampling.bank import FeatureBank
 from semcorr.training.sampling.pseudo_labels import PseudoLabelSampler
@@ -150,3 +151,19 @@ def test_pseudo_labels_of_left_out_categories_are_not_drawn(tmp_path):
     assert {sampler.draw(step, 0).source.path.parent.name for step in range(10)} == {"lamp"}
     with pytest.raises(DataError, match=r"names chair/a\.jpg"):
         PseudoLabelSampler(file, photos, 0, 0)
+
+
+@pytest.mark.parametrize("frozen", [None, 3])
+def test_what_is_read_ahead_is_what_the_bank_reads(photo, frozen):
+    from semcorr.features import FeatureExtractor, FeatureOptions
+    from semcorr.training.backbone import train_from
+
+    extractor = FeatureExtractor(FeatureOptions(image_size=128, grid=8))
+    bank = FeatureBank(extractor, backbone=None if frozen is None else train_from(extractor, frozen))
+    draws = [GroupSampler([photo], 0, 6, pictures=3).draw, GroupSampler([photo], 1, 6, pictures=2).draw]
+    for step, read in enumerate(read_ahead(draws, [0, 1], extractor, range(2), workers=2)):
+        for index, group in enumerate(bank.pictures([read[0], read[1]])):
+            for picture, seen in zip(group, draws[index](step, index), strict=True):
+                expected = bank.picture(seen)
+                assert (picture.grid, picture.points) == (expected.grid, expected.points)
+                assert (picture.stem - expected.stem).norm() < 0.005 * expected.stem.norm()  # pixels in half precision

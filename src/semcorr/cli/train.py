@@ -47,6 +47,13 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of the recipe's.", min=1)] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed, instead of the recipe's.")] = None,
+    accelerator: Annotated[
+        str | None, typer.Option(help="cpu, cuda, mps or auto, instead of the recipe's, which is cpu if it names none.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that read and warp pictures ahead, instead of the recipe's: for a GPU.", min=0),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, ignoring any existing checkpoint.")] = False,
 ) -> None:
     """Train a model on photographs with keypoints; run it again to resume after an interruption.
@@ -61,7 +68,7 @@ def train(
         "data": _source(data, root, annotations, images),
         "validation": _source(validation, validation_root, validation_annotations, validation_images),
         **{"start": start, "out": out, "photographs": photographs, "pseudo_labels": pseudo_labels},
-        **{"steps": steps, "seed": seed},
+        **{"steps": steps, "seed": seed, "accelerator": accelerator, "workers": workers},
     }
     weights = run(read_recipe(find_recipe(recipe), **changes), fresh=fresh)
     typer.echo(str(weights))

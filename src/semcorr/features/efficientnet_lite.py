@@ -103,7 +103,7 @@ class _Block(nn.Module):
 
     Args:
         block: Its channels, kernel, stride and expansion.
-        parts: Whether the expanded channels are computed a few at a time, once batch norms are folded.
+        parts: Whether a CPU computes the expanded channels a few at a time, once batch norms are folded.
     """
 
     def __init__(self, block: Block, parts: bool = False) -> None:
@@ -127,7 +127,8 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.widens:
             folded = self.conv_pw.bias is not None
-            inner = self._expanded_in_parts(x) if folded and self.parts else self._expanded(x)
+            in_parts = folded and self.parts and x.device.type == "cpu"
+            inner = self._expanded_in_parts(x) if in_parts else self._expanded(x)
             y = self.bn3(self.conv_pwl(inner))
         else:
             inner = F.relu6(self.bn1(_convolve_same(self.conv_dw, x)), inplace=True)

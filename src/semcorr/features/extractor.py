@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, cast, get_args
 
@@ -119,7 +120,11 @@ class FeatureExtractor(nn.Module):
 
     def describe(self, images: Tensor, grid: Size | None = None) -> tuple[Tensor, Tensor | None]:
         """Compute features as `forward` does, and fine descriptors ``(B, D, h, w)`` if the model has them."""
-        pixels = self._normalised(images)
+        with any_size(self.network, self.device):
+            return self._describe(images, grid)
+
+    def _describe(self, images: Tensor, grid: Size | None) -> tuple[Tensor, Tensor | None]:
+        pixels = self.normalised(images)
         if self.fine is None and self.untouched is None:
             early, stages = None, self.network(pixels)
         else:
@@ -137,14 +142,15 @@ class FeatureExtractor(nn.Module):
         untouched = join_stages(self.untouched.later_stages(early, EARLY_BLOCKS), grid)
         return join_features(features, untouched, self.gate(untouched)), fine
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return images ``(B, 3, h, w)``, 0…1, as the network takes them."""
         mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
         return ((images - mean) / std).to(self._dtype).contiguous(memory_format=torch.channels_last)
 
     def pixels(self, image: NDArray[np.uint8]) -> Tensor:
         """Return an image ``(H, W, 3)`` uint8 as the network takes it: resized and normalised, ``(1, 3, h, w)``."""
         pixels = to_tensor(image, self.input_size((image.shape[0], image.shape[1])))[None]
-        return self._normalised(pixels.to(self.device))
+        return self.normalised(pixels.to(self.device))
 
     def comparison(self) -> tuple[float, float] | None:
         """Return how fine descriptors are compared, as `FineDescriptors.comparison` does; None if there are none."""
@@ -179,6 +185,15 @@ class FeatureExtractor(nn.Module):
         parts = [self.describe(part, grid) for part in torch.split(batch, at_once)]
         fine = [part for _, part in parts if part is not None]
         return FeatureMap(torch.cat([part for part, _ in parts]), tuple(sizes), torch.cat(fine) if fine else None)
+
+
+def any_size(network: nn.Module, device: torch.device) -> AbstractContextManager[None]:
+    """Return what a network computes pictures of any size in: on a GPU, without cuDNN if it has depthwise convolutions.
+
+    cuDNN compiles these anew for each size, which takes longer than hundreds of pictures.
+    """
+    depthwise = any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in network.modules())
+    return torch.backends.cudnn.flags(enabled=False) if depthwise and device.type == "cuda" else nullcontext()
 
 
 def _fingerprint(parts: dict[str, dict[str, Tensor]]) -> str:

@@ -62,20 +62,20 @@ class Backbone(nn.Module):
         depthwise = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in network.modules())
         self._full_precision = depthwise  # gradients of depthwise convolutions in bfloat16 are slow on a CPU
 
+    @torch.no_grad()
     def keep(self, pixels: Tensor) -> Tensor:
-        """Compute the frozen part for one picture: ``(1, 3, h, w)`` normalised pixels to ``(C', h', w')``."""
-        with torch.inference_mode():
-            if self.cut.modules == PIXELS:
-                return pixels[0]
-            if isinstance(self.network, EfficientNetLite):
-                return self.network.stem(pixels, self.cut.modules)[0]
-            for module in list(self.network.children())[: self.cut.modules]:
-                pixels = module(pixels)
-            return pixels[0]
+        """Compute the frozen part for normalised pixels ``(B, 3, h, w)`` of one size: ``(B, C', h', w')``."""
+        if self.cut.modules == PIXELS:
+            return pixels
+        if isinstance(self.network, EfficientNetLite):
+            return self.network.stem(pixels, self.cut.modules)
+        for module in list(self.network.children())[: self.cut.modules]:
+            pixels = module(pixels)
+        return pixels
 
     def features(self, kept: Tensor, grid: Size) -> Tensor:
-        """Return the features ``(1, C, rows, columns)`` of what `keep` returned for a picture."""
-        values = kept[None].contiguous(memory_format=torch.channels_last)
+        """Return the features ``(B, C, rows, columns)`` of what `keep` returned for pictures of one size."""
+        values = kept.contiguous(memory_format=torch.channels_last)
         mixed = torch.is_autocast_enabled(kept.device.type) and not (self._full_precision and kept.device.type == "cpu")
         with torch.autocast(kept.device.type, torch.bfloat16, enabled=mixed):
             stages = self._stages(values)

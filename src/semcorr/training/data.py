@@ -21,7 +21,17 @@ from semcorr.training.recipe import DataSource, TrainingRecipe
 from semcorr.weights import MODELS
 
 _LISTED = ("pf-pascal", "spair-71k")  # data sets whose training pairs are listed
-_NOT_IN_FINGERPRINT = ("data", "validation", "out", "photographs", "cache", "accelerator", "devices", "checkpointing")
+_NOT_IN_FINGERPRINT = (
+    "data",
+    "validation",
+    "out",
+    "photographs",
+    "cache",
+    "accelerator",
+    "devices",
+    "checkpointing",
+    "workers",
+)
 
 
 class Validation(NamedTuple):

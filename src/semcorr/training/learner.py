@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -91,6 +92,11 @@ class Learner:
         if self.recipe.filtered_only:
             read_filtered_only(self.objective)
         self._average.update_parameters(self.objective)
+
+    def precision(self) -> AbstractContextManager[None]:
+        """Return what the objective is computed in: its precision."""
+        mixed = self.recipe.precision == "bf16-mixed"
+        return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=mixed)
 
     def set_rates(self, step: int) -> None:
         """Set the learning rates of a step: linear warm-up, then a cosine to zero."""

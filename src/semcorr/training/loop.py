@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,19 +26,21 @@ from torch import Tensor
 
 from semcorr.errors import DataError
 from semcorr.features import FeatureExtractor
+from semcorr.features.extractor import any_size
 from semcorr.metrics.pck import ALPHAS
 from semcorr.training.data import TrainingData, fingerprint, load_data
 from semcorr.training.finish import finish
 from semcorr.training.learner import Learner
 from semcorr.training.objectives.build import backbone_of
 from semcorr.training.recipe import TrainingRecipe
+from semcorr.training.sampling.ahead import Read, read_ahead
 from semcorr.training.sampling.bank import FeatureBank
 from semcorr.training.sampling.draws import group_draws, pair_draws
 from semcorr.training.validation import locate, validate
 from semcorr.weights import write_weights
 
-UnitLoss = Callable[[int, int], Tensor]
-"""From a step and the index of one of its units, a pair or a group of pictures, to the unit's share of the loss."""
+UnitLosses = Iterator[Callable[[], Tensor]]
+"""Of a step, what computes the loss of one unit after the other: a pair, a group of pictures, or many groups."""
 
 
 def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
@@ -69,7 +71,8 @@ def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
     if run.checkpoint.exists() and not fresh:
         run.resume()
     try:
-        _take_steps(run)
+        with any_size(extractors[0].network, fabric.device):
+            _take_steps(run)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -158,7 +161,7 @@ def _take_steps(run: _Run) -> None:
     """Take the remaining steps, validating before the first where there is a start, at intervals, and at the end."""
     learner = run.learner
     recipe, first, fabric = learner.recipe, run.progress["step"], learner.fabric
-    loss_of, count = _group_losses(run) if recipe.joint else _pair_losses(run)
+    losses = _group_losses(run, first) if recipe.joint else _pair_losses(run, first)
     if first == 0 and recipe.start is not None:
         run.validate(0, math.nan)
     with _progress_bar(run.console, fabric.is_global_zero) as bar:
@@ -166,9 +169,8 @@ def _take_steps(run: _Run) -> None:
         for step in range(first, recipe.steps):
             learner.set_rates(step)
             total = torch.zeros((), device=fabric.device)
-            for index in range(fabric.global_rank, count, fabric.world_size):
-                with torch.autocast(fabric.device.type, torch.bfloat16, enabled=recipe.precision == "bf16-mixed"):
-                    loss = loss_of(step, index)
+            for loss_of in next(losses):
+                loss = loss_of()
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
             learner.update()
@@ -178,28 +180,41 @@ def _take_steps(run: _Run) -> None:
                 run.validate(step + 1, total.item())
 
 
-def _group_losses(run: _Run) -> tuple[UnitLoss, int]:
-    """Return the loss of one group of pictures of a step, and how many there are."""
-    recipe, bank = run.learner.recipe, run.banks[0]
+def _group_losses(run: _Run, first: int) -> Iterator[UnitLosses]:
+    """Yield the losses of each step from the first: of its groups one by one, on a GPU of all of them at once."""
+    recipe, bank, fabric = run.learner.recipe, run.banks[0], run.learner.fabric
     drawn = group_draws(recipe, run.data)
+    mine = range(fabric.global_rank, len(drawn.draws), fabric.world_size)
+    units = [[index] for index in mine] if fabric.device.type == "cpu" else [list(mine)]
+    steps = range(first, recipe.steps)
+    ahead = read_ahead(drawn.draws, mine, bank.extractor, steps, recipe.workers) if recipe.workers else None
 
-    def loss_of(step: int, index: int) -> Tensor:
-        group = [bank.picture(view) for view in drawn.draws[index](step, index)]
-        rng = np.random.default_rng([recipe.seed, step, index, 1])
-        return cast(Tensor, run.learner.objective(group, drawn.shares[index], rng))
+    def loss_of(step: int, read: dict[int, list[Read]] | None, unit: list[int]) -> Tensor:
+        if read is None:
+            groups = [[bank.picture(view) for view in drawn.draws[index](step, index)] for index in unit]
+        else:
+            groups = bank.pictures([read[index] for index in unit])
+        rngs = [np.random.default_rng([recipe.seed, step, index, 1]) for index in unit]
+        with run.learner.precision():
+            return cast(Tensor, run.learner.objective(groups, [drawn.shares[index] for index in unit], rngs))
 
-    return loss_of, len(drawn.draws)
+    for step in steps:
+        read = None if ahead is None else next(ahead)
+        yield (partial(loss_of, step, read, unit) for unit in units)
 
 
-def _pair_losses(run: _Run) -> tuple[UnitLoss, int]:
-    """Return the loss of one pair of a step, and how many there are."""
-    recipe, draws = run.learner.recipe, pair_draws(run.learner.recipe, run.data)
+def _pair_losses(run: _Run, first: int) -> Iterator[UnitLosses]:
+    """Yield the losses of each step from the first: of its pairs one by one."""
+    recipe, draws, fabric = run.learner.recipe, pair_draws(run.learner.recipe, run.data), run.learner.fabric
 
     def loss_of(step: int, index: int) -> Tensor:
         kind = np.random.default_rng([recipe.seed, step, index, 1]).integers(len(run.banks))
-        return cast(Tensor, run.learner.objective(run.banks[kind].example(draws[index](step, index))) / len(draws))
+        example = run.banks[kind].example(draws[index](step, index))
+        with run.learner.precision():
+            return cast(Tensor, run.learner.objective(example) / len(draws))
 
-    return loss_of, len(draws)
+    for step in range(first, recipe.steps):
+        yield (partial(loss_of, step, index) for index in range(fabric.global_rank, len(draws), fabric.world_size))
 
 
 def _progress_bar(console: Console, visible: bool) -> Progress:

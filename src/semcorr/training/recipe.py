@@ -103,7 +103,7 @@ class TrainingRecipe:
             is drawn for each group: from 0.75 to 1 where keypoints are annotated, elsewhere from this value to 0.8.
             None trains them alone.
         mirrors: Where features learn and pairs are drawn: this many pictures of a group are also matched with their
-            own mirror images; needs views of 2 or 4.
+            own mirror images; needs views of 2 or more.
         filtered_only: For pmnc: score the filtered correlation alone, as the paper does.
         fine_only: Train the fine descriptors alone, on the finished model that ``start`` names.
         warps: Pairs in a step of a photograph and a warped, recoloured view of it.
@@ -118,8 +118,10 @@ class TrainingRecipe:
             same category, which uses no keypoints, neither for training nor for choosing the weights.
         keypoints: Keypoints of a pair that are scored, drawn at random; each in both directions.
         views: Number of views of a photograph with keypoints: 1 as it is; 2 also mirrored, with left and right names
-            exchanged; 4 both also warped and recoloured.
+            exchanged; 4 both also warped and recoloured; 6, 8 and so on in further ways.
         warp_views: Number of warped views of a photograph without keypoints.
+        workers: Where features learn: processes that read and warp the pictures of the next steps, for a GPU and for
+            more views than a cache would hold; 0 reads each view once, between the steps, and keeps it.
         learning_rate: Of AdamW, for the scoring function, after a warm-up; it falls to zero along a cosine.
         adapter_rate: The same for the adapter.
         backbone_rate: The same for the backbone.
@@ -165,8 +167,9 @@ class TrainingRecipe:
     calibrate: bool = True
     loss: Loss = "cross-entropy"
     keypoints: int = Field(default=6, ge=1)
-    views: Literal[1, 2, 4] = 2
+    views: int = Field(default=2, ge=1)
     warp_views: int = Field(default=2, ge=1)
+    workers: int = Field(default=0, ge=0)
     learning_rate: float = Field(default=3e-3, gt=0)
     adapter_rate: float = Field(default=1e-3, gt=0)
     backbone_rate: float = Field(default=2e-4, gt=0)
@@ -218,8 +221,12 @@ class TrainingRecipe:
             raise ValueError("fine_only needs fine descriptors: set model.fine")
         if self.least_share is not None and (self.train_from is None or not pmnc or self.fine_only):
             raise ValueError("least_share joins a backbone that learns with what it was: set train_from, for pmnc")
+        if self.views > 1 and self.views % 2:
+            raise ValueError(f"views must be 1 or an even number, as every view is also mirrored; got {self.views}")
+        if self.workers and not self.joint:
+            raise ValueError("workers read ahead where features learn: set model.adapter or train_from, or remove it")
         if self.mirrors and self.views == 1:
-            raise ValueError("mirrors needs mirrored views: set views to 2 or 4")
+            raise ValueError("mirrors needs mirrored views: set views to 2 or more")
         if self.others and (self.joint or self.train_from is not None):
             raise ValueError("features that learn belong to one backbone: remove others, or the adapter and train_from")
         return self

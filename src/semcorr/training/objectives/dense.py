@@ -31,7 +31,7 @@ class ConsensusModel(nn.Module):
 
     def features(self, stem: Tensor, grid: Size) -> Tensor:
         """Return the features ``(1, C, rows, columns)`` of one picture of an example."""
-        return stem[None] if self.backbone is None else self.backbone.features(stem, grid)
+        return stem[None] if self.backbone is None else self.backbone.features(stem[None], grid)
 
     def forward(self, example: Example) -> Tensor:
         """Return the mean loss over both directions, a scalar."""

@@ -40,10 +40,16 @@ class RefineModel(nn.Module):
         if alone:
             joint.requires_grad_(False)
 
-    def forward(self, group: Sequence[Picture], share: Share, rng: np.random.Generator) -> Tensor:
-        """Return the loss of a group, a scalar; see `JointModel`. The model learns nothing from its descriptors."""
+    def forward(
+        self, groups: Sequence[Sequence[Picture]], shares: Sequence[Share], rngs: Sequence[np.random.Generator]
+    ) -> Tensor:
+        """Return the loss of groups, a scalar; see `JointModel`. The model learns nothing from its descriptors."""
+        losses = [self._group_loss(*of_group) for of_group in zip(groups, shares, rngs, strict=True)]
+        return torch.stack(losses).sum()
+
+    def _group_loss(self, group: Sequence[Picture], share: Share, rng: np.random.Generator) -> Tensor:
         with torch.set_grad_enabled(not self.alone):
-            features = [self.joint.features(picture.stem, picture.grid) for picture in group]
+            features = [self.joint.features(picture.stem[None], picture.grid) for picture in group]
         pairs = self.joint.scored.pairs if share.annotated else 1
         losses = list(self._losses(group, [one.detach() for one in features], pairs, rng))
         weight = share.scored * (1.0 if share.annotated else _OTHERS)
@@ -53,7 +59,7 @@ class RefineModel(nn.Module):
     def locate(self, example: Example) -> Tensor:
         """Find the source's keypoints in the target: ``(K, 2)`` in cell coordinates of the coarse grid."""
         first, second = (
-            self.joint.features(stem, grid)
+            self.joint.features(stem[None], grid)
             for stem, grid in zip((example.source, example.target), example.grids, strict=True)
         )
         source, target = self.fine(example.source[None], first)[0], self.fine(example.target[None], second)[0]

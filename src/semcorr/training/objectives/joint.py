@@ -9,8 +9,8 @@ one small matrix product a pair, so that the backbone dominates the time of a st
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations, permutations
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import combinations, islice, permutations
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -114,34 +114,54 @@ class JointModel(nn.Module):
         self.scoring, self.adapter, self.backbone = scoring, adapter, backbone
         self.scale = nn.Parameter(torch.tensor(3.0))  # logarithm of the factor of the cosines
 
-    def features(self, stem: Tensor, grid: Size, share: float | None = None) -> Tensor:
-        """Return the features ``(1, C, rows, columns)`` of one picture's stem.
+    def features(self, stems: Tensor, grid: Size, share: Tensor | float | None = None) -> Tensor:
+        """Return the features ``(B, C, rows, columns)`` of pictures of one size.
 
         Args:
-            stem: Output of the frozen part of the backbone.
+            stems: Output of the frozen part of the backbone, ``(B, C', h', w')``.
             grid: Rows and columns.
-            share: Share of the trained features in the norm² where they are joined with untouched ones; None leaves
-                these out.
+            share: Share of the trained features in the norm² where they are joined with untouched ones, for all or
+                ``(B, 1, 1, 1)``; None leaves these out.
         """
-        features = stem[None] if self.backbone is None else self.backbone.features(stem, grid)
+        features = stems if self.backbone is None else self.backbone.features(stems, grid)
         features = features if self.adapter is None else cast(Tensor, self.adapter(features))
         if self.untouched is None or share is None:
             return features
         with torch.no_grad():
-            untouched = self.untouched.features(stem, grid)
+            untouched = self.untouched.features(stems, grid)
         return join_features(features, untouched, share)
 
-    def forward(self, group: Sequence[Picture], share: Share, rng: np.random.Generator) -> Tensor:
-        """Return the loss of a group, a scalar.
+    def forward(
+        self, groups: Sequence[Sequence[Picture]], shares: Sequence[Share], rngs: Sequence[np.random.Generator]
+    ) -> Tensor:
+        """Return the loss of groups, a scalar. The features of all pictures of one size are computed at once.
 
         Args:
-            group: Pictures that are matched with each other.
-            share: Its weight in the step.
-            rng: Draws the pairs and the keypoints that are scored.
+            groups: Groups of pictures that are matched with each other.
+            shares: The weight of each in the step.
+            rngs: For each, draws the pairs and the keypoints that are scored.
         """
-        tuned = None if self.least_share is None else self._draw_share(share.annotated, rng)
-        features = [self.features(picture.stem, picture.grid, tuned) for picture in group]
-        return self.group_loss(group, features, share, rng)
+        drawn = [
+            None if self.least_share is None else self._draw_share(share.annotated, rng)
+            for share, rng in zip(shares, rngs, strict=True)
+        ]
+        features = self._features_of(groups, drawn)
+        return torch.stack(
+            [self.group_loss(*of_group) for of_group in zip(groups, features, shares, rngs, strict=True)]
+        ).sum()
+
+    def _features_of(self, groups: Sequence[Sequence[Picture]], shares: Sequence[float | None]) -> list[list[Tensor]]:
+        """Return the features ``(1, C, rows, columns)`` of every picture of groups, whose shares are given."""
+        listed = [(picture, share) for group, share in zip(groups, shares, strict=True) for picture in group]
+        found: dict[int, Tensor] = {}
+        for alike in of_one_size([(*picture.stem.shape, *picture.grid) for picture, _ in listed]):
+            stems = torch.stack([listed[i][0].stem for i in alike])
+            tuned = [share for i in alike if (share := listed[i][1]) is not None]
+            joined = stems.new_tensor(tuned)[:, None, None, None] if tuned else None
+            features = self.features(stems, listed[alike[0]][0].grid, joined)
+            found |= zip(alike, torch.split(features, 1), strict=True)
+        ordered = (found[i] for i in range(len(listed)))
+        return [list(islice(ordered, len(group))) for group in groups]
 
     def _draw_share(self, annotated: bool, rng: np.random.Generator) -> float:
         low, high = ANNOTATED_SHARES if annotated else (self.least_share or 0.0, MOST_OF_OTHERS)
@@ -159,7 +179,7 @@ class JointModel(nn.Module):
     def score_points(self, example: Example) -> Tensor:
         """Score the source's keypoints against every target cell: ``(K, ht, wt)``."""
         source, target = (
-            self.features(stem, grid, VALIDATED_SHARE)
+            self.features(stem[None], grid, VALIDATED_SHARE)
             for stem, grid in zip((example.source, example.target), example.grids, strict=True)
         )
         maps = correlation_channels(cosine_correlation(source, target))[0]
@@ -182,26 +202,44 @@ class JointModel(nn.Module):
 
     def _contrast(self, group: Sequence[Picture], features: list[Tensor]) -> Tensor:
         """Return the mean cross-entropy over all pairs of each keypoint's cosines with all cells of the other."""
-        losses = []
-        for first, second in permutations(range(len(group)), 2):
-            if not (names := _shared_names(group[first], group[second])):
-                continue
-            known, wanted = (cells_of(group[i], names, features[i]) for i in (first, second))
-            sampled = F.grid_sample(
-                features[first].float(),
-                cells_to_sampling(known, group[first].grid)[None, None],
-                align_corners=False,
-                padding_mode="border",
-            )  # (1, C, 1, K)
-            cosines = F.normalize(sampled[0, :, 0].T, dim=1) @ features[second][0].flatten(1)  # (K, cells)
-            truth = target_probability(wanted, group[second].grid)
-            losses.append(cross_entropy((self.scale.exp() * cosines).reshape_as(truth), truth))
-        return torch.stack(losses).mean() if losses else self.scale * 0
+        shared = {(i, j): _shared_names(group[i], group[j]) for i, j in permutations(range(len(group)), 2)}
+        shared = {pair: names for pair, names in shared.items() if names}
+        sampled = [_sample(picture, one) for picture, one in zip(group, features, strict=True)]
+        total = self.scale * 0
+        for target in {target for _, target in shared}:
+            pairs = [(i, names) for (i, j), names in shared.items() if j == target]
+            rows = torch.cat([sampled[i][[list(group[i].points).index(name) for name in names]] for i, names in pairs])
+            truth = target_probability(
+                cells_of(group[target], [name for _, names in pairs for name in names], rows), group[target].grid
+            )
+            cosines = (rows @ features[target][0].flatten(1)).reshape_as(truth)
+            weights = rows.new_tensor([1 / len(names) for _, names in pairs for _ in names])
+            total = total + cross_entropy(self.scale.exp() * cosines, truth, weights)
+        return total / max(1, len(shared))
 
 
 def backbone_tensors(backbone: Backbone | None) -> dict[str, Tensor]:
     """Return the tensors of a trained backbone by their names in a weights file."""
     return {} if backbone is None else backbone.network.state_dict(prefix=BACKBONE)
+
+
+def of_one_size(sizes: Sequence[Hashable]) -> list[list[int]]:
+    """Return the indices of equal sizes together.
+
+    >>> of_one_size(["a", "b", "a"])
+    [[0, 2], [1]]
+    """
+    alike: dict[Hashable, list[int]] = {}
+    for index, size in enumerate(sizes):
+        alike.setdefault(size, []).append(index)
+    return list(alike.values())
+
+
+def _sample(picture: Picture, features: Tensor) -> Tensor:
+    """Return the features at all keypoints of a picture, ``(K, C)`` float32, L2-normalised."""
+    positions = cells_to_sampling(cells_of(picture, list(picture.points), features), picture.grid)
+    sampled = F.grid_sample(features.float(), positions[None, None], align_corners=False, padding_mode="border")
+    return F.normalize(sampled[0, :, 0].T, dim=1)
 
 
 def _shared_names(first: Picture, second: Picture) -> list[str]:

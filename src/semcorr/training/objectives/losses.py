@@ -46,9 +46,13 @@ def smoothed(probability: Tensor) -> Tensor:
     return spread / spread.sum(dim=(1, 2), keepdim=True)
 
 
-def cross_entropy(scores: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean cross-entropy of scores against probability maps, both ``(N, rows, columns)``."""
-    return -(truth.flatten(1) * scores.flatten(1).log_softmax(dim=1)).sum(dim=1).mean()
+def cross_entropy(scores: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the mean cross-entropy of scores against probability maps, both ``(N, rows, columns)``.
+
+    With ``weights`` ``(N,)``, their weighted sum.
+    """
+    each = -(truth.flatten(1) * scores.flatten(1).log_softmax(dim=1)).sum(dim=1)
+    return each.mean() if weights is None else (weights * each).sum()
 
 
 def one_to_one(scores: Tensor, truth: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,9 @@ from semcorr.features import FeatureExtractor
 from semcorr.files import replacing
 from semcorr.geometry import Size, unit_to_cells
 from semcorr.training.backbone import Backbone
-from semcorr.training.objectives.joint import Picture
+from semcorr.training.objectives.joint import Picture, of_one_size
 from semcorr.training.objectives.proxy import Example
+from semcorr.training.sampling.ahead import Read
 from semcorr.training.sampling.views import KeypointView, View, ViewPair
 
 
@@ -67,9 +70,26 @@ class FeatureBank:
     def picture(self, seen: KeypointView) -> Picture:
         """Return the features and keypoints of one picture of a group."""
         kept = self.features(seen.view)
-        grid = self._grid(seen.view, kept)
-        cells = _cells(tuple(seen.points.values()), grid).tolist()
-        return Picture(kept, grid, dict(zip(seen.points, map(tuple, cells), strict=True)))
+        return _picture(kept, self._grid(seen.view, kept), seen)
+
+    def pictures(self, groups: Sequence[Sequence[Read]]) -> list[list[Picture]]:
+        """Return the features and keypoints of groups of pictures that were read ahead; they are not kept."""
+        listed = [read for group in groups for read in group]
+        found: dict[int, Picture] = {}
+        grids = [self.extractor.grid(read.seen.view.size) for read in listed]
+        sizes = [(*read.image.shape, *grid) for read, grid in zip(listed, grids, strict=True)]
+        for alike in of_one_size(sizes):
+            images = torch.stack([listed[i].image for i in alike]).to(self.extractor.device).float()
+            grid = grids[alike[0]]
+            kept = (
+                self.extractor(images, grid)
+                if self.backbone is None
+                else self.backbone.keep(self.extractor.normalised(images)).float()
+            )
+            for i, values in zip(alike, kept, strict=True):
+                found[i] = _picture(values, grid, listed[i].seen)
+        ordered = (found[i] for i in range(len(listed)))
+        return [list(islice(ordered, len(group))) for group in groups]
 
     def _grid(self, view: View, kept: Tensor) -> Size:
         return (kept.shape[1], kept.shape[2]) if self.backbone is None else self.extractor.grid(view.size)
@@ -90,9 +110,14 @@ class FeatureBank:
 
     def _compute(self, view: View) -> Tensor:
         if self.backbone is not None:
-            return self.backbone.keep(self.extractor.pixels(view.picture())).half().cpu()
+            return self.backbone.keep(self.extractor.pixels(view.picture()))[0].half().cpu()
         features: Tensor = self.extractor.encode([view.picture()]).tensor[0]
         return features.half().cpu()
+
+
+def _picture(kept: Tensor, grid: Size, seen: KeypointView) -> Picture:
+    cells = _cells(tuple(seen.points.values()), grid).tolist()
+    return Picture(kept, grid, dict(zip(seen.points, map(tuple, cells), strict=True)))
 
 
 def _cells(points: tuple[tuple[float, float], ...], grid: Size) -> Tensor:

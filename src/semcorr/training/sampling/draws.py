@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from semcorr.data.pairs import Photo
@@ -99,7 +100,11 @@ def _pairs_without_keypoints(recipe: TrainingRecipe, annotated: Sequence[Photo])
 
 
 def _grouped(draw: DrawPair) -> DrawGroup:
-    return lambda step, index: as_group(draw(step, index))
+    return partial(_draw_grouped, draw)
+
+
+def _draw_grouped(draw: DrawPair, step: int, index: int) -> tuple[KeypointView, ...]:
+    return as_group(draw(step, index))
 
 
 def photographs(recipe: TrainingRecipe) -> list[tuple[Path, Size]]:

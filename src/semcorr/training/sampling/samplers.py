@@ -135,7 +135,7 @@ class ListSampler:
         rng = np.random.default_rng([self.seed, step, index])
         mirrored, photos = int(rng.integers(min(2, self.views))), (pair.source, pair.target)
         for _ in range(MAX_TRIES):
-            warped = rng.integers(2, size=2) if self.views == 4 else (0, 0)
+            warped = rng.integers(self.views // 2, size=2) if self.views > 2 else (0, 0)
             source, target = (view_of(p, mirrored + 2 * int(w)) for p, w in zip(photos, warped, strict=True))
             source_points, target_points = source.keypoints(pair.source), target.keypoints(pair.target)
             if names := [name for name in source_points if name in target_points]:
