@@ -23,7 +23,8 @@ import semcorr
 from semcorr.data.formats.keypoints import load_photos
 from semcorr.data.pairs import make_pair, spread
 from semcorr.image import load_image
-from semcorr.models.turning import best_turn, evidence_of, turn_image, turns_of
+from semcorr.match.result import Match
+from semcorr.models.turning import turn_image, turns_of
 
 ALPHAS = (0.1, 0.05, 0.03)
 WAYS = ("upright", "chosen for the points", "chosen for the whole source", "best of all")
@@ -60,24 +61,28 @@ def main() -> None:
             source, points = lying.image, lying.to_turned(points)
         points, target = np.clip(points, 0, source.shape[1::-1]).astype(np.float32), encode(pair.target.path)
         apart: list[Floats] = []
-        for_points, for_all = [], []
-        ways = model.encode_turns(source, arguments.rotations)
-        for picture, encoded in zip(ways.pictures, ways.encoded, strict=True):
-            match = model.match(encoded, target)
+        for turn in turns:
+            picture = turn_image(source, turn)
             turned = np.clip(picture.to_turned(points), 0, picture.image.shape[1::-1]).astype(np.float32)
-            apart.append(np.linalg.norm((match.transfer(turned).points - truth) / match.target_size[::-1], axis=1))
-            for_points.append(evidence_of(match, turned))
-            for_all.append(evidence_of(match))
-        best = int(np.argmax([np.mean(error[:, None] <= ALPHAS) for error in apart]))
-        chosen = 0, best_turn(turns, for_points), best_turn(turns, for_all), best
-        kept += chosen[1] == 0
-        for way, index in zip(WAYS, chosen, strict=True):
-            errors[way].append(apart[index])
+            apart.append(_errors(model.match(picture.image, target), turned, truth))
+        best = apart[int(np.argmax([np.mean(error[:, None] <= ALPHAS) for error in apart]))]
+        for_points = model.match(source, target, arguments.rotations, points=points)
+        kept += for_points.turn == (0.0, False)
+        chosen = (
+            _errors(match, points, truth) for match in (for_points, model.match(source, target, arguments.rotations))
+        )
+        for way, error in zip(WAYS, (apart[0], *chosen, best), strict=True):
+            errors[way].append(error)
     print(f"{len(pairs)} pairs, {arguments.rotations} turns; for the points, {kept} stay as they are")
     print("| | " + " | ".join(f"{alpha:g}" for alpha in ALPHAS) + " |\n|---|" + "---:|" * len(ALPHAS))
     for way, found in errors.items():
         figures = [100 * np.mean([np.mean(error <= alpha) for error in found]) for alpha in ALPHAS]
         print(f"| {way} | " + " | ".join(f"{figure:.1f}" for figure in figures) + " |")
+
+
+def _errors(match: Match, points: Floats, truth: Floats) -> Floats:
+    errors: Floats = np.linalg.norm((match.transfer(points).points - truth) / match.target_size[::-1], axis=1)
+    return errors
 
 
 if __name__ == "__main__":

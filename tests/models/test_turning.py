@@ -6,7 +6,7 @@ import pytest
 import semcorr
 from semcorr.match.result import Match
 from semcorr.match.types import Field
-from semcorr.models.turning import Evidence, Turn, best_turn, evidence_of, turn_back, turn_image, turns_of
+from semcorr.models.turning import Evidence, Turn, best_turn, cut, evidence_of, turn_back, turn_image, turns_of
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
 
@@ -35,6 +35,28 @@ def test_a_point_shows_what_it_showed_before():
         picture = turn_image(smooth, turn)
         x, y = picture.to_turned(np.array([62.5, 25.0], np.float32))
         assert picture.image[int(y), int(x)].tolist() == [200, 30, 90]
+
+
+@pytest.mark.parametrize("turn", [Turn(), Turn(90), Turn(180, True)])
+def test_an_image_without_margins_is_not_cut(turn):
+    picture = turn_image(PICTURE, turn)
+    assert np.array_equal(cut(picture, PICTURE).image, picture.image)
+
+
+@pytest.mark.parametrize("turn", [Turn(45), Turn(30, True), Turn(300)])
+def test_margins_are_cut_to_the_area_of_the_image_and_points_kept(turn):
+    picture = turn_image(PICTURE, turn)
+    part = cut(picture, PICTURE)
+    assert part.image.shape[0] * part.image.shape[1] == pytest.approx(30 * 50, rel=0.12)  # whole pixels
+    corner = np.array([[0.0, 0.0]], np.float32)
+    for points in (np.array([[25.0, 15.0]], np.float32), corner):
+        kept = cut(picture, PICTURE, points)
+        (x, y), (column, row) = kept.to_turned(points)[0], picture.to_turned(points)[0]
+        assert 0 <= x <= kept.image.shape[1]
+        assert 0 <= y <= kept.image.shape[0]
+        left, top = round(float(column - x)), round(float(row - y))  # the same pixels lie around the point
+        same = picture.image[top : top + kept.image.shape[0], left : left + kept.image.shape[1]]
+        assert np.array_equal(kept.image, same)
 
 
 def test_turns_are_listed_upright_first():
@@ -81,6 +103,21 @@ def test_a_turned_photograph_is_recognised(cat):
     upright = np.array([[0.4, 0.4], [0.5, 0.6], [0.6, 0.5]]) * (width, height)
     lying = np.stack([upright[:, 1], width - upright[:, 0]], axis=1)
     assert match.transfer(lying).points == pytest.approx(upright, abs=0.03 * width)
+
+
+@pytest.mark.slow
+def test_the_match_of_an_oblique_turn_is_of_the_whole_photograph(cat):
+    model = semcorr.load("pmnc")
+    lying = turn_image(np.asarray(cat), Turn(45))
+    turns = model.encode_turns(lying.image, 8)
+    match = model.match(turns, cat)
+    assert match.turn == (315.0, False)
+    assert list(turns.whole) == [7]
+    assert turns.whole[7][1].image.shape > turns.encoded[7].image.shape
+    assert match.source_size == lying.image.shape[:2]
+    nose = np.array([[265.0, 243.0]], np.float32)
+    assert match.transfer(lying.to_turned(nose)).points == pytest.approx(nose, abs=0.05 * cat.shape[1])
+    assert np.array_equal(model.match(turns, cat).forward.points, match.forward.points)
 
 
 @pytest.mark.slow

@@ -75,7 +75,8 @@ class Answer:
         source = self.source
         if isinstance(source, EncodedTurns):
             index = source.turns.index(Turn(*self.match.turn))
-            at, source = source.pictures[index].to_turned(at), source.encoded[index]
+            picture, source = source.whole.get(index, (source.pictures[index], source.encoded[index]))
+            at = picture.to_turned(at)
         size = source.image.shape[0], source.image.shape[1]
         rows, columns = grid = source.features.grid
         x, y = np.clip(np.rint(pixels_to_cells(at, size, grid)), 0, [columns - 1, rows - 1]).astype(int)
@@ -147,7 +148,7 @@ class Matching:
 
 def _bytes(encoded: Encoded | EncodedTurns) -> int:
     if isinstance(encoded, EncodedTurns):
-        return encoded.image.nbytes + sum(map(_bytes, encoded.encoded))
+        return encoded.image.nbytes + 2 * sum(map(_bytes, encoded.encoded))  # those chosen are encoded once more
     return int(encoded.image.nbytes + 4 * math.prod(encoded.features.tensor.shape))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +40,11 @@ class EncodedTurns:
     Attributes:
         image: The image as it is, ``(H, W, 3)`` uint8 RGB.
         turns: How it was turned; the first is not at all.
-        pictures: The turned images.
-        encoded: Their features.
+        pictures: The turned images, without their margins, see `semcorr.models.turning.cut`.
+        encoded: Their features, by which a turn is chosen.
         points: The points that matter, ``(N, 2)`` in pixels of the image: the turn is chosen by how sure their matches
             are. None takes the whole image.
+        whole: By their index, turned images with their margins and with their features: those that were chosen before.
     """
 
     image: NDArray[np.uint8]
@@ -51,6 +52,7 @@ class EncodedTurns:
     pictures: list[TurnedPicture]
     encoded: list[Encoded]
     points: NDArray[np.float32] | None = None
+    whole: dict[int, tuple[TurnedPicture, Encoded]] = field(default_factory=dict)
 
     def evidence(self, index: int, match: Match) -> Evidence:
         """Return what speaks for the match of one of the turned images."""

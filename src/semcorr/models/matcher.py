@@ -27,7 +27,7 @@ from semcorr.matchers.evidence import Decoded, Judge
 from semcorr.models.encoded import Encoded, EncodedTurns
 from semcorr.models.engines import ArrayEngine, Engine, ScoreArrays
 from semcorr.models.memory import bytes_per_pair, check_memory, within_memory
-from semcorr.models.turning import best_turn, turn_back, turn_image, turns_of
+from semcorr.models.turning import best_turn, cut, turn_back, turn_image, turns_of
 from semcorr.settings import default_errors
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Matcher:
         turns = turns_of(rotations, mirror)
         array = image.image if isinstance(image, Encoded) else load_image(image)
         known = None if points is None else check_points(points, (array.shape[0], array.shape[1]))
-        pictures = [turn_image(array, turn) for turn in turns]
+        pictures = [cut(turn_image(array, turn), array, known) for turn in turns]
         return EncodedTurns(array, turns, pictures, [self.encode(picture.image) for picture in pictures], known)
 
     def match(
@@ -174,7 +174,13 @@ class Matcher:
         best = best_turn(source.turns, [source.evidence(index, match) for index, match in enumerate(matches)])
         if best == 0:
             return matches[0]
-        return turn_back(matches[best], source.image, source.pictures[best], source.turns[best])
+        if best not in source.whole:
+            picture, part = turn_image(source.image, source.turns[best]), source.pictures[best].image
+            uncut = picture.image.shape == part.shape
+            source.whole[best] = picture, source.encoded[best] if uncut else self.encode(picture.image)
+        picture, turned = source.whole[best]
+        match = matches[best] if turned is source.encoded[best] else self.match_many([(turned, encoded)])[0]
+        return turn_back(match, source.image, picture, source.turns[best])
 
     @overload
     def match_each(

@@ -33,6 +33,9 @@ ALIKE = 0.25
 LEAST_ALIKE = 0.2
 """Similarity below which a turn is never chosen: nothing is recognised under it."""
 
+MARGIN = 0.03
+"""How far from points that matter a turned image is cut at least, in parts of its longer side."""
+
 NEAR = 24.0
 """Degrees: turns share their evidence with those nearby, by a Gaussian of this standard deviation."""
 
@@ -124,6 +127,28 @@ def turn_image(image: NDArray[np.uint8], turn: Turn) -> TurnedPicture:
         fillcolor=colour,
     )
     return TurnedPicture(np.asarray(picture), matrix, offset)
+
+
+def cut(picture: TurnedPicture, image: NDArray[np.uint8], points: Floats | None = None) -> TurnedPicture:
+    """Cut the margins of a turned image, to the area of the image as it was.
+
+    Features see things as large as in the image as it is, and less of what lies outside it: turns are compared fairly.
+
+    Args:
+        picture: The turned image.
+        image: The image as it was.
+        points: ``(N, 2)`` in its pixels; what lies around them is kept.
+    """
+    size = np.array(picture.image.shape[1::-1], float)
+    kept = size * min(1.0, math.sqrt(image.shape[0] * image.shape[1] / size.prod()))
+    low, high = (size - kept) / 2, (size + kept) / 2
+    if points is not None and len(points):
+        turned, margin = picture.to_turned(points), MARGIN * kept.max()
+        low, high = np.minimum(low, turned.min(axis=0) - margin), np.maximum(high, turned.max(axis=0) + margin)
+    left, top = np.maximum(0, np.floor(low + 0.01)).astype(int)
+    right, bottom = np.minimum(size, np.ceil(high - 0.01)).astype(int)
+    part = np.ascontiguousarray(picture.image[top:bottom, left:right])
+    return TurnedPicture(part, picture.matrix, picture.offset - np.array([left, top]))
 
 
 def turn_back(match: Match, source: NDArray[np.uint8], picture: TurnedPicture, turn: Turn) -> Match:
