@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Hashable, Sequence
@@ -20,7 +21,7 @@ from semcorr.features.architecture import EARLY_BLOCKS
 from semcorr.features.efficientnet_lite import EfficientNetLite, trainable
 from semcorr.features.feature_map import FeatureMap
 from semcorr.features.fine import FineDescriptors
-from semcorr.features.options import FeatureOptions, Precision, network_size
+from semcorr.features.options import FeatureOptions, Precision, network_size, scaled
 from semcorr.features.timm_backbones import (
     build_network,
     is_nhwc,
@@ -151,6 +152,12 @@ class FeatureExtractor(nn.Module):
         """Return an image ``(H, W, 3)`` uint8 as the network takes it: resized and normalised, ``(1, 3, h, w)``."""
         pixels = to_tensor(image, self.input_size((image.shape[0], image.shape[1])))[None]
         return self.normalised(pixels.to(self.device))
+
+    def scaled(self, factor: float) -> FeatureExtractor:
+        """Return this extractor for images of ``factor²`` times the area, with the same networks and `key`."""
+        other = copy.copy(self)
+        other.options = scaled(self.options, factor)
+        return other
 
     def comparison(self) -> tuple[float, float] | None:
         """Return how fine descriptors are compared, as `FineDescriptors.comparison` does; None if there are none."""

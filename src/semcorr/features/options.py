@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from semcorr.geometry import Size, grid_for
@@ -46,6 +46,11 @@ class FeatureOptions:
             isinstance(stages, Sequence) and stages and all(isinstance(stage, int) for stage in stages)
         ):
             raise ValueError(f"stages must be one or more whole numbers, or None; got {stages!r}")
+
+
+def scaled(options: FeatureOptions, factor: float) -> FeatureOptions:
+    """Return options for images of ``factor²`` times the area, in which things are to look as large as before."""
+    return replace(options, image_size=round(factor * options.image_size), grid=round(factor * options.grid))
 
 
 def network_size(image_size: Size, side: int, stride: int) -> Size:

@@ -30,8 +30,8 @@ class Engine(Protocol):
     device: str
     batches: bool  # whether all pairs given to `match` are held in memory at once
 
-    def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[FeatureMap]:
-        """Compute the features of images of one input size and grid, as batches of one."""
+    def encode(self, features: Any, images: Sequence[NDArray[np.uint8]]) -> list[FeatureMap]:
+        """Compute features of images of one input size and grid, as batches of one, by `features` or these scaled."""
 
     def match(
         self, method: Any, sources: Sequence[FeatureMap], targets: Sequence[FeatureMap], radius: int
@@ -56,9 +56,9 @@ class ArrayEngine:
     def __init__(self, features: LightExtractor) -> None:
         self.features = features
 
-    def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[FeatureMap]:
+    def encode(self, features: LightExtractor, images: Sequence[NDArray[np.uint8]]) -> list[FeatureMap]:
         """See `Engine`."""
-        return each_alone(self.features.encode, images)
+        return each_alone(features.encode, images)
 
     def match(
         self, method: ScoreArrays, sources: Sequence[FeatureMap], targets: Sequence[FeatureMap], radius: int

@@ -98,19 +98,29 @@ class Matcher:
     @default_errors
     def encode_many(self, images: Sequence[ImageLike]) -> list[Encoded]:
         """Encode several images; those of the same network input size and grid share a batch. See `encode`."""
+        return self._encode(self.features, images)
+
+    def _encode(self, extractor: Any, images: Sequence[ImageLike]) -> list[Encoded]:
         arrays = [load_image(image) for image in images]
         encoded: dict[int, Encoded] = {}
         sizes = [array.shape[:2] for array in arrays]
         for size in sizes:  # before any features are computed: fail early if a match of this size cannot fit
-            grid = self.features.grid(size)
+            grid = extractor.grid(size)
             check_memory(math.prod(grid) ** 2, self.device, bytes_per_pair(self.method, grid, grid, self.device))
-        for indices in _groups([(self.features.input_size(size), self.features.grid(size)) for size in sizes]):
+        for indices in _groups([(extractor.input_size(size), extractor.grid(size)) for size in sizes]):
             with self._engine.settings():
-                maps = self._engine.encode([arrays[index] for index in indices])
+                maps = self._engine.encode(extractor, [arrays[index] for index in indices])
             for index, features in zip(indices, maps, strict=True):
                 file = file_of(images[index])
                 encoded[index] = Encoded(arrays[index], features, repr(self), self.features.key, file)
         return [encoded[index] for index in range(len(arrays))]
+
+    def _encode_larger(self, image: NDArray[np.uint8], factor: float) -> Encoded:
+        """Encode an image whose sides have grown by a factor, so that things stay as large as the network sees them."""
+        try:
+            return self._encode(self.features.scaled(factor), [image])[0]
+        except SemcorrError:  # too large for the memory
+            return self.encode(image)
 
     def encode_turns(
         self, image: ImageLike | Encoded, rotations: int, mirror: bool = False, points: Points | None = None
@@ -175,9 +185,12 @@ class Matcher:
         if best == 0:
             return matches[0]
         if best not in source.whole:
-            picture, part = turn_image(source.image, source.turns[best]), source.pictures[best].image
-            uncut = picture.image.shape == part.shape
-            source.whole[best] = picture, source.encoded[best] if uncut else self.encode(picture.image)
+            picture = turn_image(source.image, source.turns[best])
+            larger = math.sqrt(picture.image.size / source.image.size)
+            source.whole[best] = (
+                picture,
+                self._encode_larger(picture.image, larger) if larger > 1 else source.encoded[best],
+            )
         picture, turned = source.whole[best]
         match = matches[best] if turned is source.encoded[best] else self.match_many([(turned, encoded)])[0]
         return turn_back(match, source.image, picture, source.turns[best])

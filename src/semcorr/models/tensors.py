@@ -36,9 +36,9 @@ class TensorEngine:
         if isinstance(method, nn.Module):
             method.to(device)
 
-    def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[FeatureMap]:
+    def encode(self, features: FeatureExtractor, images: Sequence[NDArray[np.uint8]]) -> list[FeatureMap]:
         """See `semcorr.models.engines.Engine`."""
-        batch = self.features.encode(list(images))
+        batch = features.encode(list(images))
         return [batch.row(row) for row in range(len(images))]
 
     @torch.inference_mode()

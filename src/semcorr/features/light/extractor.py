@@ -33,7 +33,7 @@ from semcorr.features.light.network import (
     describe,
     rows_name,
 )
-from semcorr.features.options import FeatureOptions, network_size
+from semcorr.features.options import FeatureOptions, network_size, scaled
 from semcorr.files import one_line
 from semcorr.geometry import Size, grid_for
 from semcorr.image import resize
@@ -116,6 +116,12 @@ class LightExtractor:
     def grid(self, image_size: Size) -> Size:
         """Return the rows and columns of the feature map of an image."""
         return grid_for(image_size, self.options.grid)
+
+    def scaled(self, factor: float) -> LightExtractor:
+        """Return this extractor for images of ``factor²`` times the area, with the same sessions and `key`."""
+        other = object.__new__(LightExtractor)
+        vars(other).update(vars(self), key=self.key, options=scaled(self.options, factor))
+        return other
 
     def encode(self, image: NDArray[np.uint8]) -> FeatureMap:
         """Compute the features of an image ``(H, W, 3)`` uint8.
