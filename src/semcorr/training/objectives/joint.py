@@ -9,9 +9,9 @@ one small matrix product a pair, so that the backbone dominates the time of a st
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import combinations, islice, permutations
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from semcorr.models.configs import BACKBONE
 from semcorr.training.backbone import Backbone
 from semcorr.training.objectives.losses import cross_entropy, target_probability
 from semcorr.training.objectives.proxy import Example, proxy_loss, score_points
+
+Given = TypeVar("Given")
+Computed = TypeVar("Computed")
 
 MIN_SHARED = 3
 """Two pictures are matched if they share at least this many keypoints."""
@@ -152,16 +155,15 @@ class JointModel(nn.Module):
 
     def _features_of(self, groups: Sequence[Sequence[Picture]], shares: Sequence[float | None]) -> list[list[Tensor]]:
         """Return the features ``(1, C, rows, columns)`` of every picture of groups, whose shares are given."""
-        listed = [(picture, share) for group, share in zip(groups, shares, strict=True) for picture in group]
-        found: dict[int, Tensor] = {}
-        for alike in of_one_size([(*picture.stem.shape, *picture.grid) for picture, _ in listed]):
-            stems = torch.stack([listed[i][0].stem for i in alike])
-            tuned = [share for i in alike if (share := listed[i][1]) is not None]
+
+        def compute(alike: list[tuple[Picture, float | None]]) -> Sequence[Tensor]:
+            stems = torch.stack([picture.stem for picture, _ in alike])
+            tuned = [share for _, share in alike if share is not None]
             joined = stems.new_tensor(tuned)[:, None, None, None] if tuned else None
-            features = self.features(stems, listed[alike[0]][0].grid, joined)
-            found |= zip(alike, torch.split(features, 1), strict=True)
-        ordered = (found[i] for i in range(len(listed)))
-        return [list(islice(ordered, len(group))) for group in groups]
+            return torch.split(self.features(stems, alike[0][0].grid, joined), 1)
+
+        given = [[(picture, share) for picture in group] for group, share in zip(groups, shares, strict=True)]
+        return of_one_size(given, lambda one: (*one[0].stem.shape, *one[0].grid), compute)
 
     def _draw_share(self, annotated: bool, rng: np.random.Generator) -> float:
         low, high = ANNOTATED_SHARES if annotated else (self.least_share or 0.0, MOST_OF_OTHERS)
@@ -223,16 +225,25 @@ def backbone_tensors(backbone: Backbone | None) -> dict[str, Tensor]:
     return {} if backbone is None else backbone.network.state_dict(prefix=BACKBONE)
 
 
-def of_one_size(sizes: Sequence[Hashable]) -> list[list[int]]:
-    """Return the indices of equal sizes together.
+def of_one_size(
+    groups: Sequence[Sequence[Given]],
+    size: Callable[[Given], Hashable],
+    compute: Callable[[list[Given]], Sequence[Computed]],
+) -> list[list[Computed]]:
+    """Compute something of all members of groups, of those of one size at once.
 
-    >>> of_one_size(["a", "b", "a"])
-    [[0, 2], [1]]
+    >>> of_one_size([["one", "three"], ["two"]], len, lambda alike: [len(alike)] * len(alike))
+    [[2, 1], [2]]
     """
+    members = [member for group in groups for member in group]
     alike: dict[Hashable, list[int]] = {}
-    for index, size in enumerate(sizes):
-        alike.setdefault(size, []).append(index)
-    return list(alike.values())
+    for index, member in enumerate(members):
+        alike.setdefault(size(member), []).append(index)
+    found: dict[int, Computed] = {}
+    for indices in alike.values():
+        found |= zip(indices, compute([members[index] for index in indices]), strict=True)
+    ordered = (found[index] for index in range(len(members)))
+    return [list(islice(ordered, len(group))) for group in groups]
 
 
 def _sample(picture: Picture, features: Tensor) -> Tensor:

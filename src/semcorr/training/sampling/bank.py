@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -74,22 +73,20 @@ class FeatureBank:
 
     def pictures(self, groups: Sequence[Sequence[Read]]) -> list[list[Picture]]:
         """Return the features and keypoints of groups of pictures that were read ahead; they are not kept."""
-        listed = [read for group in groups for read in group]
-        found: dict[int, Picture] = {}
-        grids = [self.extractor.grid(read.seen.view.size) for read in listed]
-        sizes = [(*read.image.shape, *grid) for read, grid in zip(listed, grids, strict=True)]
-        for alike in of_one_size(sizes):
-            images = torch.stack([listed[i].image for i in alike]).to(self.extractor.device).float()
-            grid = grids[alike[0]]
-            kept = (
-                self.extractor(images, grid)
-                if self.backbone is None
-                else self.backbone.keep(self.extractor.normalised(images)).float()
-            )
-            for i, values in zip(alike, kept, strict=True):
-                found[i] = _picture(values, grid, listed[i].seen)
-        ordered = (found[i] for i in range(len(listed)))
-        return [list(islice(ordered, len(group))) for group in groups]
+
+        def grid_of(read: Read) -> Size:
+            return self.extractor.grid(read.seen.view.size)
+
+        def compute(alike: list[Read]) -> list[Picture]:
+            images = torch.stack([read.image for read in alike]).to(self.extractor.device).float()
+            grid = grid_of(alike[0])
+            if self.backbone is None:
+                kept = self.extractor(images, grid)
+            else:
+                kept = self.backbone.keep(self.extractor.normalised(images)).float()
+            return [_picture(values, grid, read.seen) for values, read in zip(kept, alike, strict=True)]
+
+        return of_one_size(groups, lambda read: (*read.image.shape, *grid_of(read)), compute)
 
     def _grid(self, view: View, kept: Tensor) -> Size:
         return (kept.shape[1], kept.shape[2]) if self.backbone is None else self.extractor.grid(view.size)
