@@ -118,7 +118,7 @@ def test_a_photograph_is_taken_with_the_camera(visitor, page, cat_path):
     wait_for(lambda: visitor.run("return document.activeElement.id") == "shoot")
     visitor.press(Keys.ESCAPE)
     wait_for(lambda: visitor.run("return !document.querySelector('#camera-box').open"))
-    assert visitor.run("return document.querySelector('video').srcObject === null")  # the camera is off
+    wait_for(lambda: visitor.run("return document.querySelector('video').srcObject === null"))  # the camera is off
     visitor.see("#source-camera").click()
     wait_for(lambda: visitor.run("return document.activeElement.id") == "shoot")
     visitor.press(Keys.ENTER)
