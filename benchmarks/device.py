@@ -1,9 +1,9 @@
-"""Are answers on a device those of the CPU, and how long do they take?
+"""Agreement of a device with the CPU, and its speed.
 
 python benchmarks/device.py FOLDER --device cuda
 
-FOLDER holds photographs *.jpg. Printed are how far apart matches of the same points are, the time of a pair whose
-pictures are read and encoded, that of matching alone, and that of the first picture of a new size beside the second.
+FOLDER holds photographs, *.jpg. For each model, the script prints how closely the matches of the same points agree, the
+time of a whole pair, and that of matching alone; for `pmnc`, also the times of the first and second image of new sizes.
 """
 
 from __future__ import annotations
@@ -55,20 +55,20 @@ def apart(here: Matcher, there: Matcher, pictures: list[Path]) -> np.ndarray:
 
 
 def sizes(model: Matcher) -> None:
-    """Print how long pictures of new sizes take."""
+    """Print how long the first and the second image of new sizes take."""
     for height, width in ((300, 400), (330, 400), (300, 450), (450, 300)):
         image = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
         first, second = (once(lambda: model.encode(image)) for _ in range(2))  # noqa: B023
-        print(f"a picture of {width}×{height}: the first takes {first:.0f} ms, the second {second:.0f} ms")
+        print(f"images of {width}×{height}: {first:.0f} ms for the first, {second:.0f} ms for the second")
 
 
 def timed(run: Callable[[], object]) -> float:
-    """Return the median of `TIMES` runs, in milliseconds, after two."""
+    """Return the median time of `TIMES` runs in milliseconds, after two to warm up."""
     return median([once(run) for _ in range(TIMES + 2)][2:])
 
 
 def once(run: Callable[[], object]) -> float:
-    """Return the time of one run, in milliseconds."""
+    """Return the time of one run in milliseconds."""
     started = time.perf_counter()
     run()
     if torch.cuda.is_available():

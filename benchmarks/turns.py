@@ -1,4 +1,4 @@
-"""Matching in any direction: PCK of pairs upright, with the turn that is chosen, and with the best there is.
+"""Matching in any direction: PCK upright, with the turn that `rotations` chooses, and with the best turn.
 
 python benchmarks/turns.py FOLDER --photos test --pairs 50
 python benchmarks/turns.py FOLDER --photos test --pairs 50 --turned

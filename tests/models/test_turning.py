@@ -6,7 +6,7 @@ import pytest
 import semcorr
 from semcorr.match.result import Match
 from semcorr.match.types import Field
-from semcorr.models.turning import Evidence, Turn, best_turn, cut, evidence_of, turn_back, turn_image, turns_of
+from semcorr.models.turning import Evidence, Turn, best_turn, crop_canvas, evidence_of, turn_back, turn_image, turns_of
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
 
@@ -40,17 +40,17 @@ def test_a_point_shows_what_it_showed_before():
 @pytest.mark.parametrize("turn", [Turn(), Turn(90), Turn(180, True)])
 def test_an_image_without_margins_is_not_cut(turn):
     picture = turn_image(PICTURE, turn)
-    assert np.array_equal(cut(picture, PICTURE).image, picture.image)
+    assert np.array_equal(crop_canvas(picture, PICTURE).image, picture.image)
 
 
 @pytest.mark.parametrize("turn", [Turn(45), Turn(30, True), Turn(300)])
 def test_margins_are_cut_to_the_area_of_the_image_and_points_kept(turn):
     picture = turn_image(PICTURE, turn)
-    part = cut(picture, PICTURE)
+    part = crop_canvas(picture, PICTURE)
     assert part.image.shape[0] * part.image.shape[1] == pytest.approx(30 * 50, rel=0.12)  # whole pixels
     corner = np.array([[0.0, 0.0]], np.float32)
     for points in (np.array([[25.0, 15.0]], np.float32), corner):
-        kept = cut(picture, PICTURE, points)
+        kept = crop_canvas(picture, PICTURE, points)
         (x, y), (column, row) = kept.to_turned(points)[0], picture.to_turned(points)[0]
         assert 0 <= x <= kept.image.shape[1]
         assert 0 <= y <= kept.image.shape[0]

@@ -230,7 +230,7 @@ def test_any_number_of_processes_reads_the_same_ahead(tmp_path, folder, recipe_f
     assert all(torch.equal(value, two[key]) for key, value in one.items())
     with pytest.raises(DataError, match="views must be 1 or an even number"):
         recipe("odd", views=5)
-    with pytest.raises(DataError, match="workers read ahead where features learn"):
+    with pytest.raises(DataError, match="workers needs features that learn"):
         read_recipe(recipe_file(tmp_path, folder, "frozen"), workers=1)
 
 

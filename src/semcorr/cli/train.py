@@ -48,11 +48,11 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of the recipe's.", min=1)] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed, instead of the recipe's.")] = None,
     accelerator: Annotated[
-        str | None, typer.Option(help="cpu, cuda, mps or auto, instead of the recipe's, which is cpu if it names none.")
+        str | None, typer.Option(help="Where to compute: cpu, cuda, mps or auto. Default: the recipe's, or else cpu.")
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes that read and warp pictures ahead, instead of the recipe's: for a GPU.", min=0),
+        typer.Option(help="Processes that prepare images in the background, for a GPU. Default: the recipe's.", min=0),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, ignoring any existing checkpoint.")] = False,
 ) -> None:

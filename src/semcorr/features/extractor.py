@@ -154,7 +154,7 @@ class FeatureExtractor(nn.Module):
         return self.normalised(pixels.to(self.device))
 
     def scaled(self, factor: float) -> FeatureExtractor:
-        """Return this extractor for images of ``factor²`` times the area, with the same networks and `key`."""
+        """Return this extractor with input size and grid enlarged by a factor; networks and `key` are shared."""
         other = copy.copy(self)
         other.options = scaled(self.options, factor)
         return other
@@ -195,9 +195,9 @@ class FeatureExtractor(nn.Module):
 
 
 def any_size(network: nn.Module, device: torch.device) -> AbstractContextManager[None]:
-    """Return what a network computes pictures of any size in: on a GPU, without cuDNN if it has depthwise convolutions.
+    """Return a context in which images of a new size are computed without delay.
 
-    cuDNN compiles these anew for each size, which takes longer than hundreds of pictures.
+    On a GPU, it disables cuDNN for networks with depthwise convolutions, which cuDNN compiles again for every size.
     """
     depthwise = any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in network.modules())
     return torch.backends.cudnn.flags(enabled=False) if depthwise and device.type == "cuda" else nullcontext()

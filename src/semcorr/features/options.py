@@ -49,7 +49,7 @@ class FeatureOptions:
 
 
 def scaled(options: FeatureOptions, factor: float) -> FeatureOptions:
-    """Return options for images of ``factor²`` times the area, in which things are to look as large as before."""
+    """Return options whose input size and grid are enlarged by a factor."""
     return replace(options, image_size=round(factor * options.image_size), grid=round(factor * options.grid))
 
 

@@ -40,11 +40,11 @@ class EncodedTurns:
     Attributes:
         image: The image as it is, ``(H, W, 3)`` uint8 RGB.
         turns: How it was turned; the first is not at all.
-        pictures: The turned images, without their margins, see `semcorr.models.turning.cut`.
-        encoded: Their features, by which a turn is chosen.
+        pictures: The turned images, cropped by `semcorr.models.turning.crop_canvas`.
+        encoded: Their features, which the choice of a turn is based on.
         points: The points that matter, ``(N, 2)`` in pixels of the image: the turn is chosen by how sure their matches
             are. None takes the whole image.
-        whole: By their index, turned images with their margins and with their features: those that were chosen before.
+        whole: The uncropped images of the turns chosen so far, with their features, by index.
     """
 
     image: NDArray[np.uint8]

@@ -31,7 +31,10 @@ class Engine(Protocol):
     batches: bool  # whether all pairs given to `match` are held in memory at once
 
     def encode(self, features: Any, images: Sequence[NDArray[np.uint8]]) -> list[FeatureMap]:
-        """Compute features of images of one input size and grid, as batches of one, by `features` or these scaled."""
+        """Compute the features of images that share an input size and a grid, as batches of one.
+
+        The extractor is the engine's own, possibly scaled.
+        """
 
     def match(
         self, method: Any, sources: Sequence[FeatureMap], targets: Sequence[FeatureMap], radius: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from semcorr.errors import ModelError, SemcorrError
 from semcorr.features import FeatureMap
+from semcorr.features.batches import batches
 from semcorr.features.feature_map import array_of
 from semcorr.features.light.extractor import LightExtractor
 from semcorr.geometry import cells_to_pixels
@@ -27,7 +28,7 @@ from semcorr.matchers.evidence import Decoded, Judge
 from semcorr.models.encoded import Encoded, EncodedTurns
 from semcorr.models.engines import ArrayEngine, Engine, ScoreArrays
 from semcorr.models.memory import bytes_per_pair, check_memory, within_memory
-from semcorr.models.turning import best_turn, cut, turn_back, turn_image, turns_of
+from semcorr.models.turning import best_turn, crop_canvas, turn_back, turn_image, turns_of
 from semcorr.settings import default_errors
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Matcher:
         for size in sizes:  # before any features are computed: fail early if a match of this size cannot fit
             grid = extractor.grid(size)
             check_memory(math.prod(grid) ** 2, self.device, bytes_per_pair(self.method, grid, grid, self.device))
-        for indices in _groups([(extractor.input_size(size), extractor.grid(size)) for size in sizes]):
+        for indices in batches([(extractor.input_size(size), extractor.grid(size)) for size in sizes]):
             with self._engine.settings():
                 maps = self._engine.encode(extractor, [arrays[index] for index in indices])
             for index, features in zip(indices, maps, strict=True):
@@ -116,10 +117,10 @@ class Matcher:
         return [encoded[index] for index in range(len(arrays))]
 
     def _encode_larger(self, image: NDArray[np.uint8], factor: float) -> Encoded:
-        """Encode an image whose sides have grown by a factor, so that things stay as large as the network sees them."""
+        """Encode an image at a network input enlarged by a factor, or at the usual size if memory does not allow it."""
         try:
             return self._encode(self.features.scaled(factor), [image])[0]
-        except SemcorrError:  # too large for the memory
+        except SemcorrError:
             return self.encode(image)
 
     def encode_turns(
@@ -141,7 +142,7 @@ class Matcher:
         turns = turns_of(rotations, mirror)
         array = image.image if isinstance(image, Encoded) else load_image(image)
         known = None if points is None else check_points(points, (array.shape[0], array.shape[1]))
-        pictures = [cut(turn_image(array, turn), array, known) for turn in turns]
+        pictures = [crop_canvas(turn_image(array, turn), array, known) for turn in turns]
         return EncodedTurns(array, turns, pictures, [self.encode(picture.image) for picture in pictures], known)
 
     def match(
@@ -185,12 +186,9 @@ class Matcher:
         if best == 0:
             return matches[0]
         if best not in source.whole:
-            picture = turn_image(source.image, source.turns[best])
-            larger = math.sqrt(picture.image.size / source.image.size)
-            source.whole[best] = (
-                picture,
-                self._encode_larger(picture.image, larger) if larger > 1 else source.encoded[best],
-            )
+            picture, turned = turn_image(source.image, source.turns[best]), source.encoded[best]
+            growth = math.sqrt(picture.image.size / source.image.size)
+            source.whole[best] = picture, self._encode_larger(picture.image, growth) if growth > 1 else turned
         picture, turned = source.whole[best]
         match = matches[best] if turned is source.encoded[best] else self.match_many([(turned, encoded)])[0]
         return turn_back(match, source.image, picture, source.turns[best])
@@ -322,7 +320,7 @@ class Matcher:
         sources, targets = encoded[::2], encoded[1::2]
         matches: dict[int, Match] = {}
         grids = [(a.features.grid, b.features.grid) for a, b in zip(sources, targets, strict=True)]
-        for indices in _groups(grids):
+        for indices in batches(grids):
             source, target = grids[indices[0]]
             per_pair = bytes_per_pair(self.method, source, target, self.device)
             cells = math.prod(source) * math.prod(target)
@@ -379,14 +377,6 @@ class Matcher:
         verdict = self.judge.of(a, b, self.features.channels, *decoded)
         judged = [Judged(*both) for both in zip(verdict.confidence, verdict.visibility, strict=True)]
         return (judged[0], judged[1]), verdict.similarity
-
-
-def _groups(keys: Sequence[Hashable]) -> list[list[int]]:
-    """Group the indices of equal keys; the groups are in order of first occurrence."""
-    groups: dict[Hashable, list[int]] = {}
-    for index, key in enumerate(keys):
-        groups.setdefault(key, []).append(index)
-    return list(groups.values())
 
 
 def _engine(features: LightExtractor | FeatureExtractor, method: Any, device: str) -> Engine:

@@ -34,7 +34,7 @@ LEAST_ALIKE = 0.2
 """Similarity below which a turn is never chosen: nothing is recognised under it."""
 
 MARGIN = 0.03
-"""How far from points that matter a turned image is cut at least, in parts of its longer side."""
+"""Distance that a crop keeps from the points that matter, as a fraction of its longer side."""
 
 NEAR = 24.0
 """Degrees: turns share their evidence with those nearby, by a Gaussian of this standard deviation."""
@@ -129,15 +129,16 @@ def turn_image(image: NDArray[np.uint8], turn: Turn) -> TurnedPicture:
     return TurnedPicture(np.asarray(picture), matrix, offset)
 
 
-def cut(picture: TurnedPicture, image: NDArray[np.uint8], points: Floats | None = None) -> TurnedPicture:
-    """Cut the margins of a turned image, to the area of the image as it was.
+def crop_canvas(picture: TurnedPicture, image: NDArray[np.uint8], points: Floats | None = None) -> TurnedPicture:
+    """Crop the canvas of a turned image to the area of the original, about its centre.
 
-    Features see things as large as in the image as it is, and less of what lies outside it: turns are compared fairly.
+    Every turn then shows objects at the scale of the original and little of the fill colour, so that the evidence of
+    turns is comparable.
 
     Args:
         picture: The turned image.
-        image: The image as it was.
-        points: ``(N, 2)`` in its pixels; what lies around them is kept.
+        image: The original.
+        points: ``(N, 2)`` in pixels of the original; the crop is extended to contain them.
     """
     size = np.array(picture.image.shape[1::-1], float)
     kept = size * min(1.0, math.sqrt(image.shape[0] * image.shape[1] / size.prod()))

@@ -94,7 +94,7 @@ class Learner:
         self._average.update_parameters(self.objective)
 
     def precision(self) -> AbstractContextManager[None]:
-        """Return what the objective is computed in: its precision."""
+        """Return the context that gives the objective the precision of the recipe."""
         mixed = self.recipe.precision == "bf16-mixed"
         return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=mixed)
 

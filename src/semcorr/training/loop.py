@@ -40,7 +40,7 @@ from semcorr.training.validation import locate, validate
 from semcorr.weights import write_weights
 
 UnitLosses = Iterator[Callable[[], Tensor]]
-"""Of a step, what computes the loss of one unit after the other: a pair, a group of pictures, or many groups."""
+"""The losses of one step, to be computed one after another: each of a pair, of a group of images, or of all groups."""
 
 
 def train(recipe: TrainingRecipe, fresh: bool = False) -> Path:
@@ -181,7 +181,7 @@ def _take_steps(run: _Run) -> None:
 
 
 def _group_losses(run: _Run, first: int) -> Iterator[UnitLosses]:
-    """Yield the losses of each step from the first: of its groups one by one, on a GPU of all of them at once."""
+    """Yield the losses of each step, starting with ``first``: one for each group, or on a GPU one for all groups."""
     recipe, bank, fabric = run.learner.recipe, run.banks[0], run.learner.fabric
     drawn = group_draws(recipe, run.data)
     mine = range(fabric.global_rank, len(drawn.draws), fabric.world_size)
@@ -204,7 +204,7 @@ def _group_losses(run: _Run, first: int) -> Iterator[UnitLosses]:
 
 
 def _pair_losses(run: _Run, first: int) -> Iterator[UnitLosses]:
-    """Yield the losses of each step from the first: of its pairs one by one."""
+    """Yield the losses of each step, starting with ``first``: one for each pair."""
     recipe, draws, fabric = run.learner.recipe, pair_draws(run.learner.recipe, run.data), run.learner.fabric
 
     def loss_of(step: int, index: int) -> Tensor:

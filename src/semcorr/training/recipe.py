@@ -118,10 +118,10 @@ class TrainingRecipe:
             same category, which uses no keypoints, neither for training nor for choosing the weights.
         keypoints: Keypoints of a pair that are scored, drawn at random; each in both directions.
         views: Number of views of a photograph with keypoints: 1 as it is; 2 also mirrored, with left and right names
-            exchanged; 4 both also warped and recoloured; 6, 8 and so on in further ways.
+            exchanged; 4 adds a warped and recoloured version of both; 6, 8 and so on add further ones.
         warp_views: Number of warped views of a photograph without keypoints.
-        workers: Where features learn: processes that read and warp the pictures of the next steps, for a GPU and for
-            more views than a cache would hold; 0 reads each view once, between the steps, and keeps it.
+        workers: Where features learn: processes that prepare the images of the next steps in the background, which
+            keeps a GPU busy; their views are not cached. 0 reads each view once and caches it.
         learning_rate: Of AdamW, for the scoring function, after a warm-up; it falls to zero along a cosine.
         adapter_rate: The same for the adapter.
         backbone_rate: The same for the backbone.
@@ -222,9 +222,9 @@ class TrainingRecipe:
         if self.least_share is not None and (self.train_from is None or not pmnc or self.fine_only):
             raise ValueError("least_share joins a backbone that learns with what it was: set train_from, for pmnc")
         if self.views > 1 and self.views % 2:
-            raise ValueError(f"views must be 1 or an even number, as every view is also mirrored; got {self.views}")
+            raise ValueError(f"views must be 1 or an even number: every view is also mirrored; got {self.views}")
         if self.workers and not self.joint:
-            raise ValueError("workers read ahead where features learn: set model.adapter or train_from, or remove it")
+            raise ValueError("workers needs features that learn: set model.adapter or train_from, or remove workers")
         if self.mirrors and self.views == 1:
             raise ValueError("mirrors needs mirrored views: set views to 2 or more")
         if self.others and (self.joint or self.train_from is not None):

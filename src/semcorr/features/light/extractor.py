@@ -118,7 +118,7 @@ class LightExtractor:
         return grid_for(image_size, self.options.grid)
 
     def scaled(self, factor: float) -> LightExtractor:
-        """Return this extractor for images of ``factor²`` times the area, with the same sessions and `key`."""
+        """Return this extractor with input size and grid enlarged by a factor; sessions and `key` are shared."""
         other = object.__new__(LightExtractor)
         vars(other).update(vars(self), key=self.key, options=scaled(self.options, factor))
         return other

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semcorr.features.adapter import Adapter
+from semcorr.features.batches import batches
 from semcorr.features.untouched import join_features
 from semcorr.geometry import Size, cells_to_sampling
 from semcorr.matchers.dense.correlation import correlation_channels, cosine_correlation
@@ -137,7 +138,7 @@ class JointModel(nn.Module):
     def forward(
         self, groups: Sequence[Sequence[Picture]], shares: Sequence[Share], rngs: Sequence[np.random.Generator]
     ) -> Tensor:
-        """Return the loss of groups, a scalar. The features of all pictures of one size are computed at once.
+        """Return the loss of groups, a scalar. Features are computed in batches of pictures of the same size.
 
         Args:
             groups: Groups of pictures that are matched with each other.
@@ -230,17 +231,14 @@ def of_one_size(
     size: Callable[[Given], Hashable],
     compute: Callable[[list[Given]], Sequence[Computed]],
 ) -> list[list[Computed]]:
-    """Compute something of all members of groups, of those of one size at once.
+    """Compute a result for every member of groups, in batches of members of equal size.
 
     >>> of_one_size([["one", "three"], ["two"]], len, lambda alike: [len(alike)] * len(alike))
     [[2, 1], [2]]
     """
     members = [member for group in groups for member in group]
-    alike: dict[Hashable, list[int]] = {}
-    for index, member in enumerate(members):
-        alike.setdefault(size(member), []).append(index)
     found: dict[int, Computed] = {}
-    for indices in alike.values():
+    for indices in batches([size(member) for member in members]):
         found |= zip(indices, compute([members[index] for index in indices]), strict=True)
     ordered = (found[index] for index in range(len(members)))
     return [list(islice(ordered, len(group))) for group in groups]

@@ -1,4 +1,4 @@
-"""Reading ahead: other processes read, warp and resize the pictures of the next steps while a step is computed."""
+"""Prefetching: worker processes read, warp and resize the images of the next steps in the background."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STEPS_AHEAD = 4  # of each process
 
 
 class Read(NamedTuple):
-    """A view that was read: what it shows, and its picture as the network takes it, ``(3, h, w)`` float16 in 0…1."""
+    """A view and its image at the input size of the network, ``(3, h, w)`` float16 in 0…1."""
 
     seen: KeypointView
     image: Tensor
@@ -28,14 +28,14 @@ class Read(NamedTuple):
 def read_ahead(
     draws: Sequence[DrawGroup], groups: Sequence[int], extractor: FeatureExtractor, steps: range, workers: int
 ) -> Iterator[dict[int, list[Read]]]:
-    """Yield, for each step, groups of pictures by their index.
+    """Yield the groups of each step by their index.
 
     Args:
         draws: What draws each group of a step.
-        groups: Indices of those that are read.
-        extractor: Says how large the network takes a picture.
+        groups: Indices of the groups to read.
+        extractor: Determines the input size.
         steps: The steps.
-        workers: Processes that read.
+        workers: Number of processes.
     """
     loader: DataLoader[dict[int, list[Read]]] = DataLoader(
         _Steps(draws, groups, extractor.options, extractor.stride),

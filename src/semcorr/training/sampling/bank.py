@@ -72,7 +72,7 @@ class FeatureBank:
         return _picture(kept, self._grid(seen.view, kept), seen)
 
     def pictures(self, groups: Sequence[Sequence[Read]]) -> list[list[Picture]]:
-        """Return the features and keypoints of groups of pictures that were read ahead; they are not kept."""
+        """Return the features and keypoints of groups of prefetched pictures, without caching them."""
 
         def grid_of(read: Read) -> Size:
             return self.extractor.grid(read.seen.view.size)

@@ -18,7 +18,7 @@ from semcorr.image import load_image
 from semcorr.training.sampling.augment import MILD, Strength, Warp, random_warp, recolour, warp_picture
 
 VIEWS = ("plain", "mirrored", "warped", "mirrored and warped")
-"""Views of a photograph with keypoints; a recipe uses the first one, two or four, or further ones like the last two."""
+"""Views of a photograph with keypoints. A recipe uses the first one, two or four ; further ones are other warps."""
 
 
 @dataclass(frozen=True)
